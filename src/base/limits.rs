@@ -1,0 +1,49 @@
+//! Every limit on what a peer, a file or a user can make grow, with its reason.
+
+/// Text of one handshake message after its DLE. HDB stops at 256; SVR4 options may add some.
+pub const HANDSHAKE_MESSAGE_MAX: usize = 512;
+/// Bytes we read while looking for a handshake message: banners, motd, modem chatter.
+pub const HANDSHAKE_NOISE_MAX: usize = 64 * 1024;
+/// One UUCP command or reply, without its NUL. Taylor's are under 1,000; E commands with many recipients grow.
+pub const UUCP_COMMAND_MAX: usize = 8 * 1024;
+/// What we write as one command to a peer: old peers have buffers of 1,000 bytes.
+pub const UUCP_COMMAND_SENT_MAX: usize = 900;
+/// A file name on the wire.
+pub const WIRE_NAME_MAX: usize = 255;
+/// An `X.` file: some hundred lines of some hundred bytes.
+pub const EXECUTION_FILE_MAX: usize = 64 * 1024;
+/// Up to here a body lies in the database, above it in a file beside it; also how much of a
+/// file being received is held in memory before it goes to its partial file.
+pub const BODY_INLINE_MAX: usize = 64 * 1024;
+/// Largest message taken over SMTP, announced with SIZE.
+pub const MESSAGE_MAX: u64 = 64 * 1024 * 1024;
+/// Largest article taken over NNTP or in a batch.
+pub const ARTICLE_MAX: u64 = 16 * 1024 * 1024;
+/// Header block of one message or article. Real ones reach some 30 kB.
+pub const HEADER_MAX: usize = 256 * 1024;
+/// One line of a message in DATA. RFC 5321 says 1,000; real mail breaks that often, and cutting lines breaks signatures.
+pub const MESSAGE_LINE_MAX: usize = 1024 * 1024;
+/// One SMTP command line with its CRLF. RFC 5321 section 4.5.3.1.4 says 512, extensions add to it.
+pub const SMTP_COMMAND_MAX: usize = 4096;
+/// One line of an SMTP reply from a server (RFC 5321: 512), and lines in one reply.
+pub const SMTP_REPLY_LINE_MAX: usize = 2048;
+pub const SMTP_REPLY_LINES_MAX: usize = 100;
+/// Recipients of one SMTP transaction. RFC 5321 section 4.5.3.1.8 asks for 100 at least.
+pub const RECIPIENTS_MAX: usize = 1000;
+/// Bad commands before an SMTP or NNTP client is sent away.
+pub const BAD_COMMANDS_MAX: u32 = 20;
+/// One NNTP command line with its CRLF: RFC 3977 section 3.1 says 512.
+pub const NNTP_COMMAND_MAX: usize = 512;
+/// `Received` lines after which a message is taken to be in a loop (RFC 5321 section 6.3: at least 100).
+pub const RECEIVED_MAX: usize = 100;
+/// Newsgroups of one article.
+pub const NEWSGROUPS_MAX: usize = 100;
+/// Length of an address: RFC 5321 section 4.5.3.1 says 64 + 255; bang paths are longer.
+pub const ADDRESS_MAX: usize = 1024;
+/// What unpacking a compressed batch may yield, as a multiple of its size and in all.
+pub const UNPACK_RATIO_MAX: u64 = 2000;
+pub const UNPACK_MAX: u64 = 1024 * 1024 * 1024;
+/// Files one call may have open at once in each direction: the channels of protocol i.
+pub const CHANNELS_MAX: u8 = 7;
+/// Clients of one service at the same time.
+pub const CLIENTS_MAX: usize = 200;

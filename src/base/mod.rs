@@ -1,0 +1,7 @@
+//! Value types that two or more floors share, each parsed once.
+
+pub mod address;
+pub mod limits;
+pub mod names;
+pub mod newsgroup;
+pub mod time;

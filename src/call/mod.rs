@@ -1,0 +1,1 @@
+//! Where session, store and link meet: one call.

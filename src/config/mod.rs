@@ -1,0 +1,1 @@
+//! Configuration: read in one place, handed down as plain structs.

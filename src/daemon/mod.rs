@@ -1,0 +1,1 @@
+//! The daemon: clock, the closed list of tasks, control socket.

@@ -1,0 +1,1 @@
+//! Files for other programs: Maildir, the public directory, logs: write, sync, rename.

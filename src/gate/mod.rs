@@ -1,0 +1,1 @@
+//! The connected side and the local clients: SMTP and NNTP, in and out.

@@ -1,0 +1,1 @@
+//! Mail: the one way in, routing, rewriting, bounces.

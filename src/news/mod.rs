@@ -1,0 +1,1 @@
+//! News: the one way in, feeds.

@@ -1,0 +1,189 @@
+//! UUCP transfer protocols, sans-I/O: what carries commands and files within a session.
+
+use std::time::Duration;
+
+use crate::base::time::{Instant, Now};
+use crate::dialogue::Facts;
+
+/// One running transfer protocol. After each `handle_*`, `send_*` or `shut_down` the owner drains
+/// `poll_event` and later `poll_transmit`.
+pub trait Protocol: Send {
+    fn handle_input(&mut self, now: Now, bytes: &[u8]);
+    fn handle_timeout(&mut self, now: Now);
+
+    /// Appends packets that may go now: control first, then data as far as the window allows; at most some KiB.
+    fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>);
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// One event at a time: in `t` the owner's reaction (`begin_file`) decides how the next bytes are framed.
+    fn poll_event(&mut self) -> Option<Event>;
+
+    /// How many bytes of `send_data` can be taken on this channel now. Zero until started.
+    fn room(&self, channel: Channel) -> usize;
+
+    /// Queues a command or reply, without its NUL. Always taken: the session never has more than a few under way.
+    fn send_command(&mut self, channel: Channel, command: &[u8]);
+
+    /// Queues file bytes, at most `room`; `offset` is their place in the file. Empty: end of file.
+    fn send_data(&mut self, channel: Channel, offset: u64, data: &[u8]);
+
+    /// A file follows on this channel, in this direction. `t` needs to know what the next bytes received are.
+    fn begin_file(&mut self, channel: Channel, way: Way);
+
+    /// Sends the protocol's own good-bye after what is queued. `poll_event` yields `Closed` when it has been handed out.
+    fn shut_down(&mut self, now: Now);
+
+    /// How many commands of one side may be under way at once, after the start: 1 for all but i and j.
+    fn channels(&self) -> u8 {
+        1
+    }
+
+    /// What has been counted so far, for logs and `call`'s report.
+    fn counters(&self) -> Counters;
+}
+
+/// Which conversation within the session: the one that we began by our command number n, or they by theirs.
+/// Protocols with a single channel use `Ours(1)` for everything and leave it to the session to know whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Channel {
+    Ours(u8),
+    Theirs(u8),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    Out,
+    In,
+}
+
+/// What a protocol has to tell its session.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Both sides are ready. Comes first, once.
+    Started,
+    /// A command or reply, without its NUL.
+    Command {
+        channel: Channel,
+        text: Vec<u8>,
+    },
+    /// File bytes and where they belong; in order within a channel. Protocols without positions count
+    /// from zero at `begin_file`: the session adds where the transfer restarted.
+    Data {
+        channel: Channel,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
+    EndOfFile {
+        channel: Channel,
+    },
+    /// The good-bye is on its way (all of it was given to `poll_transmit`).
+    Closed,
+    /// The end: the peer broke the rules or went silent, or too many errors. The last event.
+    Failed(Violation),
+}
+
+/// Why a protocol had to stop: the peer's or the line's doing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    #[error("the peer did not start protocol {0}")]
+    NoStart(char),
+    #[error("nothing came from the peer for {} s", .0.as_secs())]
+    Silence(Duration),
+    #[error("too many errors on the line: {0}")]
+    TooManyErrors(Counters),
+    #[error("the peer closed the protocol in the middle")]
+    ClosedByPeer,
+    #[error("the peer broke the rules: {0}")]
+    Rule(&'static str),
+}
+
+/// Packets and errors of one session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    pub sent: u64,
+    pub resent: u64,
+    pub received: u64,
+    /// Damaged headers, damaged data, packets out of order.
+    pub bad_header: u64,
+    pub bad_data: u64,
+    pub bad_order: u64,
+    /// The peer's requests to send again.
+    pub rejects: u64,
+}
+
+impl std::fmt::Display for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "packets sent {}, resent {}, received {}; bad headers {}, bad data {}, out of order {}, rejects {}",
+            self.sent, self.resent, self.received, self.bad_header, self.bad_data, self.bad_order, self.rejects
+        )
+    }
+}
+
+/// What may be set for a protocol, per site. Defaults suit a good line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameters {
+    /// Packets the peer may have under way to us: 1-7 in g, 1-16 in i.
+    pub window: u8,
+    /// Largest packet that we ask the peer to send, bytes: a power of two 32-4096 in g, up to 4095 in i.
+    pub packet_size: u16,
+    /// Waiting for a packet before asking again. The line's own time for what is under way comes on top.
+    pub timeout: Duration,
+    /// Time-outs in a row that end the call.
+    pub retries: u32,
+    /// Errors, less one for every ten good packets, that end the call.
+    pub errors: u32,
+}
+
+impl Parameters {
+    /// The protocol's defaults, which are Taylor's where the wire shows them.
+    pub fn default_for(letter: char) -> Self {
+        let (window, packet_size, timeout) = match letter {
+            'g' => (7, 64, 10),
+            'i' => (16, 1024, 10),
+            _ => (1, 1024, 120),
+        };
+        Self { window, packet_size, timeout: Duration::from_secs(timeout), retries: 6, errors: 100 }
+    }
+}
+
+/// What every protocol is started with.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// We placed the call.
+    pub caller: bool,
+    pub facts: Facts,
+    pub parameters: Parameters,
+}
+
+/// One line of the table: a letter, what it needs of a link, how to make one.
+pub struct Entry {
+    pub letter: char,
+    pub needs_reliable: bool,
+    pub needs_end_to_end: bool,
+    pub make: fn(Start) -> Box<dyn Protocol>,
+}
+
+/// Every protocol we speak, best first on a link that has all it needs.
+pub static PROTOCOLS: &[Entry] = &[];
+
+/// The protocol of this letter, if we speak it.
+pub fn entry(letter: char) -> Option<&'static Entry> {
+    PROTOCOLS.iter().find(|e| e.letter == letter)
+}
+
+/// The letters that suit a link, best first: those of `configured` in its order (a configured list replaces the
+/// choice entirely, as in Taylor), else all of the table that the link can carry.
+pub fn suitable(facts: &Facts, configured: Option<&str>) -> String {
+    match configured {
+        Some(letters) => letters.chars().filter(|l| entry(*l).is_some()).collect(),
+        None => PROTOCOLS
+            .iter()
+            .filter(|e| {
+                facts.eight_bit && (facts.reliable || !e.needs_reliable) && (facts.end_to_end || !e.needs_end_to_end)
+            })
+            .map(|e| e.letter)
+            .collect(),
+    }
+}

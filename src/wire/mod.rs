@@ -1,0 +1,1 @@
+//! Bytes and values, both ways: total, bounded, no state beyond a buffer.
