@@ -1,1 +1,5 @@
 //! Bytes and values, both ways: total, bounded, no state beyond a buffer.
+
+pub mod header;
+pub mod smtp;
+pub mod text;
