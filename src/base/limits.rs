@@ -51,3 +51,5 @@ pub const CLIENTS_MAX: usize = 200;
 pub const ROUTE_STEPS_MAX: usize = 32;
 /// An `rmail` command line: with the rest of an E command around it (names, size, requestor) it stays under `UUCP_COMMAND_SENT_MAX`.
 pub const RMAIL_COMMAND_MAX: usize = UUCP_COMMAND_SENT_MAX - 250;
+/// Messages sent over one SMTP connection before a new one is made, as servers like it.
+pub const SMTP_ITEMS_MAX: usize = 1000;

@@ -3,12 +3,11 @@
 use std::fmt::Write as _;
 
 use crate::base::address::Address;
-use crate::base::limits::HEADER_MAX;
 use crate::base::names::Grade;
 use crate::base::time::{Now, Timestamp};
 use crate::store::ledger::Fact;
 use crate::store::{BodyId, Cargo, Change, Envelope, Hop, NewItem, StoreError, View};
-use crate::wire::header::{Header, folded};
+use crate::wire::header::{Header, HeaderReader, folded};
 use crate::wire::smtp::Status;
 
 use super::intake::message_id;
@@ -105,11 +104,16 @@ fn bury(
 /// The header of a kept message, or what can be had of it.
 pub(crate) fn original_header(view: &View<'_>, body: BodyId) -> Result<Header, StoreError> {
     let body = view.body(body)?;
-    let mut bytes = vec![0; HEADER_MAX];
-    let len =
-        body.read_at(0, &mut bytes).map_err(|why| StoreError::Damaged(format!("a body cannot be read: {why}")))?;
-    bytes.truncate(len);
-    Ok(Header::parse(&bytes).map(|(header, _)| header).unwrap_or_default())
+    let (mut reader, mut at, mut piece) = (HeaderReader::new(), 0, vec![0; 8 * 1024]);
+    loop {
+        let unreadable = |why| StoreError::Damaged(format!("a body cannot be read: {why}"));
+        let len = body.read_at(at, &mut piece).map_err(unreadable)?;
+        match reader.push(&piece[..len]) {
+            Ok(false) if len > 0 => at += len as u64,
+            Ok(_) => return Ok(reader.finish().0),
+            Err(_) => return Ok(Header::default()),
+        }
+    }
 }
 
 struct Report {
