@@ -15,6 +15,12 @@ pub const EXECUTION_FILE_MAX: usize = 64 * 1024;
 /// Up to here a body lies in the database, above it in a file beside it; also how much of a
 /// file being received is held in memory before it goes to its partial file.
 pub const BODY_INLINE_MAX: usize = 64 * 1024;
+/// Changes of different threads in one commit: those that come first wait for the last, so not without end.
+pub const WRITE_GROUP_MAX: usize = 128;
+/// Database connections for reading that are kept open while nobody reads; each holds up to 1 MiB of cache.
+pub const READERS_IDLE_MAX: usize = 4;
+/// Bytes of a file being received that a power cut may cost beyond a quarter of the file.
+pub const PARTIAL_UNSYNCED_MAX: u64 = 1024 * 1024;
 /// Largest message taken over SMTP, announced with SIZE.
 pub const MESSAGE_MAX: u64 = 64 * 1024 * 1024;
 /// Largest article taken over NNTP or in a batch.

@@ -1,6 +1,9 @@
 //! The ledger: done deeds, written in the transaction of the deed, and dead letters.
 
-use super::{Body, Change, StoreError, View};
+use rusqlite::{Row, params};
+
+use super::rows::{CargoRow, PurposeRow, count, from_json, integer};
+use super::{Body, BodyId, Cargo, Change, Hop, StoreError, View};
 use crate::base::names::SiteName;
 use crate::base::time::Timestamp;
 
@@ -45,32 +48,136 @@ pub struct DeadLetter {
     pub from_site: Option<SiteName>,
 }
 
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    Ok(Entry {
+        number: row.get("number")?,
+        at: row.get("at")?,
+        verb: row.get("verb")?,
+        what: row.get("what")?,
+        place: row.get("place")?,
+        id: row.get("id")?,
+        bytes: count(row, "bytes")?,
+        detail: row.get("detail")?,
+    })
+}
+
+const DEAD: &str = "SELECT number, at, why, size, body, hop, cargo, site, purpose FROM dead";
+
+/// A dead letter whose origin is still JSON.
+struct RawDead {
+    letter: DeadLetter,
+    body: Option<BodyId>,
+    hop: Option<Hop>,
+    cargo: Option<String>,
+    purpose: Option<String>,
+}
+
+fn raw_dead(row: &Row<'_>) -> rusqlite::Result<RawDead> {
+    let letter = DeadLetter {
+        number: row.get("number")?,
+        at: row.get("at")?,
+        why: row.get("why")?,
+        what: String::new(),
+        size: count(row, "size")?,
+        from_site: row.get("site")?,
+    };
+    Ok(RawDead {
+        letter,
+        body: row.get("body")?,
+        hop: row.get("hop")?,
+        cargo: row.get("cargo")?,
+        purpose: row.get("purpose")?,
+    })
+}
+
+fn whole_dead(raw: RawDead) -> Result<(DeadLetter, Option<BodyId>), StoreError> {
+    let what = match (raw.hop, raw.cargo, raw.purpose) {
+        (Some(hop), Some(cargo), _) => describe_item(&hop, from_json::<CargoRow>(&cargo)?.join(raw.body)?),
+        (_, _, Some(purpose)) => match from_json::<PurposeRow>(&purpose)? {
+            PurposeRow::Execute { command, user, .. } => format!("{command} (for {user})"),
+            PurposeRow::Spool { name } => format!("spool file {name}"),
+        },
+        _ => return Err(StoreError::Damaged(format!("dead letter {} has no origin", raw.letter.number))),
+    };
+    Ok((DeadLetter { what, ..raw.letter }, raw.body))
+}
+
+fn describe_item(hop: &Hop, cargo: Cargo) -> String {
+    let cargo = match cargo {
+        Cargo::Mail { envelope, .. } => {
+            let sender = envelope.sender.map(|a| a.to_string()).unwrap_or_default();
+            let recipients: Vec<String> = envelope.recipients.iter().map(|a| format!("<{a}>")).collect();
+            format!("mail from <{sender}> to {}", recipients.join(" "))
+        }
+        Cargo::Article { message_id, .. } => format!("article {message_id}"),
+        Cargo::File { to, user, .. } => format!("file {to} (for {user})"),
+        Cargo::Fetch { from, user, .. } => format!("request for {from} (for {user})"),
+        Cargo::Command { line, user, .. } => format!("command {line} (for {user})"),
+    };
+    let hop = match hop {
+        Hop::Site(site) => format!("site {site}"),
+        Hop::Smtp { host, port } => format!("SMTP host {host} port {port}"),
+        Hop::Nntp(peer) => format!("news peer {peer}"),
+        Hop::Maildir(user) => format!("the Maildir of {user}"),
+    };
+    format!("{cargo}, for {hop}")
+}
+
 impl View<'_> {
     /// Facts numbered above `after`, oldest first, `limit` at most.
-    pub fn ledger(&self, _after: i64, _limit: usize) -> Result<Vec<Entry>, StoreError> {
-        unimplemented!()
+    pub fn ledger(&self, after: i64, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let sql = "SELECT * FROM ledger WHERE number > ? ORDER BY number LIMIT ?";
+        self.rows(sql, params![after, integer(limit as u64)], entry)
     }
+
     /// The last `count` facts, oldest first.
-    pub fn ledger_tail(&self, _count: usize) -> Result<Vec<Entry>, StoreError> {
-        unimplemented!()
+    pub fn ledger_tail(&self, count: usize) -> Result<Vec<Entry>, StoreError> {
+        let sql = "SELECT * FROM (SELECT * FROM ledger ORDER BY number DESC LIMIT ?) ORDER BY number";
+        self.rows(sql, [integer(count as u64)], entry)
     }
+
+    /// All of them, oldest first.
     pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, StoreError> {
-        unimplemented!()
+        let letters = self.rows(&format!("{DEAD} ORDER BY number"), [], raw_dead)?;
+        letters.into_iter().map(|raw| whole_dead(raw).map(|(letter, _)| letter)).collect()
     }
-    pub fn dead_letter(&self, _number: i64) -> Result<Option<(DeadLetter, Body)>, StoreError> {
-        unimplemented!()
+
+    /// One with its bytes; a request for a file has none.
+    pub fn dead_letter(&self, number: i64) -> Result<Option<(DeadLetter, Body)>, StoreError> {
+        let Some(raw) = self.row(&format!("{DEAD} WHERE number = ?"), [number], raw_dead)? else { return Ok(None) };
+        let (letter, body) = whole_dead(raw)?;
+        let body = body.map_or_else(|| Ok(Body::empty()), |id| self.body(id))?;
+        Ok(Some((letter, body)))
     }
 }
 
 impl Change<'_> {
-    pub fn record(&mut self, _fact: Fact) -> Result<(), StoreError> {
-        unimplemented!()
+    pub fn record(&mut self, fact: Fact) -> Result<(), StoreError> {
+        let sql = "INSERT INTO ledger (at, verb, what, place, id, bytes, detail) VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let row = params![fact.at, fact.verb, fact.what, fact.place, fact.id, integer(fact.bytes), fact.detail];
+        self.insert(sql, row).map(drop)
     }
-    /// Back to where it came from: the queue, or the files to be unpacked. Whether there was one.
-    pub fn retry_dead_letter(&mut self, _number: i64, _now: Timestamp) -> Result<bool, StoreError> {
-        unimplemented!()
+
+    /// Back to where it came from, as if it were new: the queue, or the files to be unpacked. Whether there was one.
+    pub fn retry_dead_letter(&mut self, number: i64, now: Timestamp) -> Result<bool, StoreError> {
+        // The new row takes over the dead letter's share in the body.
+        let sql = "INSERT INTO item (hop, grade, cargo, body, size, queued, not_before)
+                   SELECT hop, grade, cargo, body, size, ?2, ?2 FROM dead WHERE number = ?1 AND hop IS NOT NULL";
+        let items = self.execute(sql, params![number, now])?;
+        let sql = "INSERT INTO received (site, purpose, spool, body, received, not_before)
+                   SELECT site, purpose, spool, body, ?2, ?2 FROM dead WHERE number = ?1 AND purpose IS NOT NULL";
+        let received = self.execute(sql, params![number, now])?;
+        self.execute("DELETE FROM dead WHERE number = ?", [number])?;
+        Ok(items + received > 0)
     }
-    pub fn drop_dead_letter(&mut self, _number: i64) -> Result<bool, StoreError> {
-        unimplemented!()
+
+    /// For ever. Whether there was one.
+    pub fn drop_dead_letter(&mut self, number: i64) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM dead WHERE number = ? RETURNING body";
+        match self.row(sql, [number], |row| row.get::<_, Option<BodyId>>(0))? {
+            Some(Some(body)) => self.release_body(body).map(|()| true),
+            Some(None) => Ok(true),
+            None => Ok(false),
+        }
     }
 }

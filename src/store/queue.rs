@@ -1,6 +1,10 @@
 //! The queue: items that wait for a hop.
 
-use super::{Cargo, Change, Hop, HopTotals, StoreError, View};
+use rusqlite::{Row, params};
+
+use super::jobs::JobId;
+use super::rows::{CargoRow, count, from_json, integer, json};
+use super::{BodyId, Cargo, Change, Envelope, Hop, HopTotals, StoreError, View};
 use crate::base::names::Grade;
 use crate::base::time::Timestamp;
 
@@ -30,7 +34,7 @@ pub struct Item {
     pub held: Option<String>,
     pub last_error: Option<String>,
     /// The job it is packed into, and whether a peer has seen that job (then it is frozen).
-    pub job: Option<super::jobs::JobId>,
+    pub job: Option<JobId>,
     pub in_doubt: bool,
 }
 
@@ -51,58 +55,163 @@ pub enum QueueRefusal {
     InDoubt(i64),
 }
 
+/// All columns of an item; `offered` is that of its job.
+const ITEM: &str = "SELECT item.id, item.hop, item.grade, item.cargo, item.body, item.size, item.queued,
+    item.not_before, item.attempts, item.held, item.last_error, item.job, job.offered IS NOT NULL AS offered
+    FROM item LEFT JOIN job ON job.id = item.job";
+
+/// An item whose cargo is still JSON.
+type RawItem = (Item, String, Option<BodyId>);
+
+fn raw_item(row: &Row<'_>) -> rusqlite::Result<RawItem> {
+    let nothing = Cargo::Fetch { from: String::new(), to: String::new(), user: String::new() };
+    let item = Item {
+        id: row.get("id")?,
+        hop: row.get("hop")?,
+        cargo: nothing,
+        grade: row.get("grade")?,
+        size: count(row, "size")?,
+        queued: row.get("queued")?,
+        not_before: row.get("not_before")?,
+        attempts: row.get("attempts")?,
+        held: row.get("held")?,
+        last_error: row.get("last_error")?,
+        job: row.get("job")?,
+        in_doubt: row.get("offered")?,
+    };
+    Ok((item, row.get("cargo")?, row.get("body")?))
+}
+
+fn whole_item((item, cargo, body): RawItem) -> Result<Item, StoreError> {
+    Ok(Item { cargo: from_json::<CargoRow>(&cargo)?.join(body)?, ..item })
+}
+
 impl View<'_> {
-    pub fn item(&self, _id: ItemId) -> Result<Option<Item>, StoreError> {
-        unimplemented!()
+    pub fn item(&self, id: ItemId) -> Result<Option<Item>, StoreError> {
+        self.row(&format!("{ITEM} WHERE item.id = ?"), [id], raw_item)?.map(whole_item).transpose()
     }
-    pub fn items(&self, _filter: &ItemFilter) -> Result<Vec<Item>, StoreError> {
-        unimplemented!()
+
+    pub fn items(&self, filter: &ItemFilter) -> Result<Vec<Item>, StoreError> {
+        let sql = format!(
+            "{ITEM} WHERE (?1 IS NULL OR item.hop = ?1) AND (?2 IS NULL OR (item.held IS NOT NULL) = ?2)
+             ORDER BY item.id LIMIT ?3"
+        );
+        let limit = filter.limit.map_or(-1, |n| integer(n as u64));
+        let items = self.rows(&sql, params![filter.hop, filter.held, limit], raw_item)?;
+        items.into_iter().map(whole_item).collect()
     }
-    /// Items for `hop` that may go now: not held, `not_before` past, in no job, grade `worst` or better; by grade, then age.
-    pub fn ready_items(
-        &self,
-        _hop: &Hop,
-        _now: Timestamp,
-        _worst: Grade,
-        _limit: usize,
-    ) -> Result<Vec<Item>, StoreError> {
-        unimplemented!()
+
+    /// Items for `hop` that may go now: not held, `not_before` past, in no job, grade `worst` or better; by grade, then
+    /// in the order in which they came.
+    pub fn ready_items(&self, hop: &Hop, now: Timestamp, worst: Grade, limit: usize) -> Result<Vec<Item>, StoreError> {
+        let sql = format!(
+            "{ITEM} WHERE item.hop = ? AND item.grade <= ? AND item.held IS NULL AND item.job IS NULL
+             AND item.not_before <= ? ORDER BY item.grade, item.id LIMIT ?"
+        );
+        let items = self.rows(&sql, params![hop, worst, now, integer(limit as u64)], raw_item)?;
+        items.into_iter().map(whole_item).collect()
     }
-    /// Totals per hop and grade, for the scheduler and `site list`.
+
+    /// Totals per hop and grade, for the scheduler and `site list`. Items in a job count too. Where all are held,
+    /// `ready` is the end of time.
     pub fn totals(&self) -> Result<Vec<HopTotals>, StoreError> {
-        unimplemented!()
+        let sql = "SELECT hop, grade, sum(held IS NULL) AS items, sum(held IS NOT NULL) AS held,
+                          sum(CASE WHEN held IS NULL THEN size ELSE 0 END) AS bytes,
+                          min(CASE WHEN held IS NULL THEN not_before END) AS ready, min(queued) AS oldest
+                   FROM item GROUP BY hop, grade ORDER BY hop, grade";
+        self.rows(sql, [], |row| {
+            Ok(HopTotals {
+                hop: row.get("hop")?,
+                grade: row.get("grade")?,
+                items: count(row, "items")?,
+                bytes: count(row, "bytes")?,
+                held: count(row, "held")?,
+                ready: row.get::<_, Option<_>>("ready")?.unwrap_or(Timestamp::from_micros(i64::MAX)),
+                oldest: row.get("oldest")?,
+            })
+        })
     }
 }
 
+/// An item that is gone already is left alone by all of these: an operator may have been quicker than a call.
 impl Change<'_> {
-    pub fn enqueue(&mut self, _item: NewItem) -> Result<ItemId, StoreError> {
-        unimplemented!()
+    pub fn enqueue(&mut self, item: NewItem) -> Result<ItemId, StoreError> {
+        let (cargo, body) = CargoRow::split(&item.cargo);
+        let size = body.map_or(Ok(0), |id| self.count_body(id))?;
+        let sql = "INSERT INTO item (hop, grade, cargo, body, size, queued, not_before) VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let row = params![item.hop, item.grade, json(&cargo), body, integer(size), item.queued, item.queued];
+        self.insert(sql, row).map(ItemId)
     }
+
     /// Done: gone from the queue, its body released. The caller records why in the ledger in the same change.
-    pub fn finish_item(&mut self, _id: ItemId) -> Result<(), StoreError> {
-        unimplemented!()
+    pub fn finish_item(&mut self, id: ItemId) -> Result<(), StoreError> {
+        match self.take_item(id)?.flatten() {
+            Some(body) => self.release_body(body),
+            None => Ok(()),
+        }
     }
+
     /// Not now: counts an attempt, notes why, and sleeps until `until`.
-    pub fn defer_item(&mut self, _id: ItemId, _until: Timestamp, _why: &str) -> Result<(), StoreError> {
-        unimplemented!()
+    pub fn defer_item(&mut self, id: ItemId, until: Timestamp, why: &str) -> Result<(), StoreError> {
+        let sql = "UPDATE item SET attempts = attempts + 1, not_before = ?, last_error = ? WHERE id = ?";
+        self.execute(sql, params![until, why, id]).map(drop)
     }
-    pub fn hold_item(&mut self, _id: ItemId, _why: &str) -> Result<(), StoreError> {
-        unimplemented!()
+
+    /// Takes it out of a job that no peer has seen. In one that a peer has seen it goes on, and is held if that job
+    /// is dissolved.
+    pub fn hold_item(&mut self, id: ItemId, why: &str) -> Result<(), StoreError> {
+        self.unpack_unoffered(id)?;
+        self.execute("UPDATE item SET held = ? WHERE id = ?", params![why, id]).map(drop)
     }
+
     /// Not held any more, and ready at once.
-    pub fn release_item(&mut self, _id: ItemId) -> Result<(), StoreError> {
-        unimplemented!()
+    pub fn release_item(&mut self, id: ItemId) -> Result<(), StoreError> {
+        let sql = "UPDATE item SET held = NULL, not_before = min(not_before, queued) WHERE id = ?";
+        self.execute(sql, [id]).map(drop)
     }
-    /// An operator's wish. Refused while in doubt, unless `force`.
-    pub fn drop_item(&mut self, _id: ItemId, _force: bool) -> Result<Result<(), QueueRefusal>, StoreError> {
-        unimplemented!()
+
+    /// An operator's wish. Refused while in doubt, unless `force`; then a job with no other item goes with it.
+    pub fn drop_item(&mut self, id: ItemId, force: bool) -> Result<Result<(), QueueRefusal>, StoreError> {
+        let sql = "SELECT job.offered IS NOT NULL FROM item LEFT JOIN job ON job.id = item.job WHERE item.id = ?";
+        match self.row(sql, [id], |row| row.get::<_, bool>(0))? {
+            None => Ok(Err(QueueRefusal::Unknown(id.0))),
+            Some(true) if !force => Ok(Err(QueueRefusal::InDoubt(id.0))),
+            Some(_) => self.finish_item(id).map(Ok),
+        }
     }
+
     /// Replaces the envelope of a mail item: those recipients that are still to be served.
-    pub fn narrow_item(&mut self, _id: ItemId, _envelope: &super::Envelope) -> Result<(), StoreError> {
-        unimplemented!()
+    pub fn narrow_item(&mut self, id: ItemId, envelope: &Envelope) -> Result<(), StoreError> {
+        self.execute("UPDATE item SET cargo = ? WHERE id = ?", params![json(&CargoRow::mail(envelope)), id]).map(drop)
     }
+
     /// Out of the queue, into the dead letters, with its body.
-    pub fn bury_item(&mut self, _id: ItemId, _why: &str, _now: Timestamp) -> Result<(), StoreError> {
-        unimplemented!()
+    pub fn bury_item(&mut self, id: ItemId, why: &str, now: Timestamp) -> Result<(), StoreError> {
+        let sql = "INSERT INTO dead (at, why, size, body, hop, grade, cargo)
+                   SELECT ?, ?, size, body, hop, grade, cargo FROM item WHERE id = ?";
+        self.execute(sql, params![now, why, id])?;
+        // The dead letter takes over the item's share in the body.
+        self.take_item(id).map(drop)
+    }
+
+    /// Removes the row and gives its body, if there was one, to the caller to release.
+    fn take_item(&mut self, id: ItemId) -> Result<Option<Option<BodyId>>, StoreError> {
+        self.unpack_unoffered(id)?;
+        let gone = self.row("DELETE FROM item WHERE id = ? RETURNING body, job", [id], |row| {
+            Ok((row.get::<_, Option<BodyId>>("body")?, row.get::<_, Option<JobId>>("job")?))
+        })?;
+        if let Some((_, Some(job))) = gone {
+            self.remove_job_without_items(job)?;
+        }
+        Ok(gone.map(|(body, _)| body))
+    }
+
+    /// Dissolves the job of an item if no peer has seen it: its bytes would not match its items any more.
+    fn unpack_unoffered(&mut self, id: ItemId) -> Result<(), StoreError> {
+        let sql = "SELECT job.id FROM item JOIN job ON job.id = item.job WHERE item.id = ? AND job.offered IS NULL";
+        match self.row(sql, [id], |row| row.get(0))? {
+            Some(job) => self.dissolve_job(job),
+            None => Ok(()),
+        }
     }
 }

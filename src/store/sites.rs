@@ -1,5 +1,7 @@
 //! What is remembered of each site between calls.
 
+use rusqlite::params;
+
 use super::{Change, StoreError, View};
 use crate::base::names::SiteName;
 use crate::base::time::Timestamp;
@@ -22,13 +24,39 @@ pub struct SiteState {
 }
 
 impl View<'_> {
-    pub fn site_state(&self, _site: &SiteName) -> Result<SiteState, StoreError> {
-        unimplemented!()
+    pub fn site_state(&self, site: &SiteName) -> Result<SiteState, StoreError> {
+        let sql = "SELECT last_call, last_result, last_success, failures, not_before, held, call_wanted
+                   FROM site WHERE name = ?";
+        let state = self.row(sql, [site], |row| {
+            Ok(SiteState {
+                last_call: row.get("last_call")?,
+                last_result: row.get("last_result")?,
+                last_success: row.get("last_success")?,
+                failures: row.get("failures")?,
+                not_before: row.get("not_before")?,
+                held: row.get("held")?,
+                call_wanted: row.get("call_wanted")?,
+            })
+        })?;
+        Ok(state.unwrap_or_default())
     }
 }
 
 impl Change<'_> {
-    pub fn set_site_state(&mut self, _site: &SiteName, _state: &SiteState) -> Result<(), StoreError> {
-        unimplemented!()
+    pub fn set_site_state(&mut self, site: &SiteName, state: &SiteState) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO site
+                   (name, last_call, last_result, last_success, failures, not_before, held, call_wanted)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        let row = params![
+            site,
+            state.last_call,
+            state.last_result,
+            state.last_success,
+            state.failures,
+            state.not_before,
+            state.held,
+            state.call_wanted
+        ];
+        self.execute(sql, row).map(drop)
     }
 }
