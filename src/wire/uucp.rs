@@ -48,11 +48,6 @@ impl HandshakeReader {
         }
         None
     }
-
-    /// The text of a message whose end has not come: some programs drop the line without one.
-    pub fn partial(&self) -> Option<&[u8]> {
-        self.text.as_deref()
-    }
 }
 
 /// What both ends of a call can do beyond the oldest form: the bits of `-N` and `ROKN`.
