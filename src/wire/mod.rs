@@ -1,2 +1,4 @@
 //! Bytes and values, both ways: total, bounded, no state beyond a buffer.
+pub mod batch;
+pub mod compress;
 pub mod uucp;
