@@ -46,3 +46,7 @@ pub const UNPACK_MAX: u64 = 1024 * 1024 * 1024;
 pub const CHANNELS_MAX: u8 = 7;
 /// Clients of one service at the same time.
 pub const CLIENTS_MAX: usize = 200;
+/// Turns in following an address from form to form (`a%b%c@us`): real ones take three.
+pub const ROUTE_STEPS_MAX: usize = 32;
+/// An `rmail` command line: with the rest of an E command around it (names, size, requestor) it stays under `UUCP_COMMAND_SENT_MAX`.
+pub const RMAIL_COMMAND_MAX: usize = UUCP_COMMAND_SENT_MAX - 250;
