@@ -46,8 +46,7 @@ pub const RECEIVED_MAX: usize = 100;
 pub const NEWSGROUPS_MAX: usize = 100;
 /// Length of an address: RFC 5321 section 4.5.3.1 says 64 + 255; bang paths are longer.
 pub const ADDRESS_MAX: usize = 1024;
-/// What unpacking a compressed batch may yield, as a multiple of its size and in all.
-pub const UNPACK_RATIO_MAX: u64 = 2000;
+/// What unpacking a compressed batch may yield: a batch is unpacked in a stream, so this bounds time, not memory.
 pub const UNPACK_MAX: u64 = 1024 * 1024 * 1024;
 /// Files one call may have open at once in each direction: the channels of protocol i.
 pub const CHANNELS_MAX: u8 = 7;

@@ -1,5 +1,8 @@
 //! Bytes and values, both ways: total, bounded, no state beyond a buffer.
 
+pub mod batch;
+pub mod compress;
 pub mod header;
 pub mod smtp;
 pub mod text;
+pub mod uucp;
