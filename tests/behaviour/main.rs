@@ -1,1 +1,3 @@
-fn main() {}
+//! What the program does as a whole, by its library's outside.
+
+mod store;
