@@ -249,3 +249,137 @@ impl Change<'_> {
         self.execute("INSERT OR IGNORE INTO gone (message_id, noted) VALUES (?, ?)", params![message_id, now]).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Store;
+    use super::super::testing::*;
+    use super::*;
+
+    fn name(text: &str) -> GroupName {
+        GroupName::parse(text).expect("a group name")
+    }
+
+    fn carry(store: &Store, groups: &[&str]) {
+        for group in groups {
+            assert!(write(store, |c| c.add_group(&name(group), "About it", 'y', NOW)));
+        }
+    }
+
+    fn new(id: &str, groups: &[&str], body: BodyId, arrived: Timestamp) -> NewArticle {
+        let overview = Overview {
+            subject: format!("About {id}"),
+            from: "ann@x".to_owned(),
+            date: "Thu, 01 Jan 1970 00:00:00 +0000".to_owned(),
+            message_id: id.to_owned(),
+            references: "<0@x>".to_owned(),
+            bytes: 100,
+            lines: 5,
+        };
+        NewArticle { overview, groups: groups.iter().map(|g| name(g)).collect(), body, arrived }
+    }
+
+    fn file(store: &Store, id: &str, groups: &[&str]) -> Result<Vec<(GroupName, u64)>, StoreError> {
+        store.write(|c| {
+            let body = c.keep_bytes(b"article")?;
+            c.add_article(new(id, groups, body, NOW))
+        })
+    }
+
+    fn water_marks(store: &Store, group: &str) -> (u64, u64, u64) {
+        let group = read(store, |v| v.group(&name(group))).expect("a group");
+        (group.low, group.high, group.count)
+    }
+
+    #[test]
+    fn an_article_gets_a_number_in_each_of_its_groups_and_comes_back() {
+        let (_folder, store) = open();
+        carry(&store, &["a.b", "a.c"]);
+        assert_eq!(water_marks(&store, "a.b"), (1, 0, 0));
+        assert_eq!(file(&store, "<1@x>", &["a.b"]).expect("filed"), [(name("a.b"), 1)]);
+        let placed = file(&store, "<2@x>", &["a.c", "a.b", "a.c"]).expect("filed");
+        assert_eq!(placed, [(name("a.c"), 1), (name("a.b"), 2)]);
+        assert_eq!(water_marks(&store, "a.b"), (1, 2, 2));
+        let article = read(&store, |v| v.article("<2@x>")).expect("an article");
+        assert_eq!(article.placed, [(name("a.b"), 2), (name("a.c"), 1)]);
+        assert_eq!(article.overview, new("<2@x>", &[], article.body, NOW).overview);
+        assert_eq!(read(&store, |v| v.article_at(&name("a.c"), 1)), Some(article.clone()));
+        assert_eq!(read(&store, |v| v.article_at(&name("a.c"), 2)), None);
+        assert_eq!(read(&store, |v| v.body(article.body)).bytes(99).expect("readable"), b"article");
+        assert!(!write(&store, |c| c.add_group(&name("a.b"), "Anew", 'm', NOW)));
+        assert_eq!(read(&store, |v| v.groups()).len(), 2);
+    }
+
+    #[test]
+    fn what_the_history_knows_is_not_filed_again() {
+        let (_folder, store) = open();
+        carry(&store, &["a.b"]);
+        file(&store, "<1@x>", &["a.b"]).expect("filed");
+        write(&store, |c| c.remember("<2@x>", NOW));
+        for (id, expected) in [("<1@x>", Some(Known::Here)), ("<2@x>", Some(Known::Gone)), ("<3@x>", None)] {
+            assert_eq!(read(&store, |v| v.history(id)), expected);
+            assert_eq!(file(&store, id, &["a.b"]).is_ok(), expected.is_none());
+        }
+        assert_eq!(water_marks(&store, "a.b"), (1, 2, 2));
+        assert!(file(&store, "<4@x>", &["a.b", "not.carried"]).is_err());
+        assert_eq!(read(&store, |v| v.history("<4@x>")), None);
+    }
+
+    #[test]
+    fn a_removed_article_leaves_a_gap_and_is_not_taken_again() {
+        let (_folder, store) = open();
+        carry(&store, &["a.b", "a.c"]);
+        for n in 1..=4 {
+            file(&store, &format!("<{n}@x>"), &["a.b"]).expect("filed");
+        }
+        for gone in ["<1@x>", "<3@x>"] {
+            assert!(write(&store, |c| c.remove_article(gone, NOW)));
+            assert!(!write(&store, |c| c.remove_article(gone, NOW)));
+        }
+        assert_eq!(water_marks(&store, "a.b"), (2, 4, 2));
+        assert_eq!(read(&store, |v| v.history("<3@x>")), Some(Known::Gone));
+        assert!(file(&store, "<3@x>", &["a.b"]).is_err());
+        assert_eq!(read(&store, |v| v.numbers(&name("a.b"), 1..=u64::MAX)), [2, 4]);
+        for (number, forward, expected) in
+            [(2, true, Some(4)), (4, true, None), (4, false, Some(2)), (2, false, None), (0, true, Some(2))]
+        {
+            assert_eq!(read(&store, |v| v.neighbour(&name("a.b"), number, forward)), expected, "{number} {forward}");
+        }
+        for rest in ["<2@x>", "<4@x>"] {
+            write(&store, |c| c.remove_article(rest, NOW));
+        }
+        assert_eq!(water_marks(&store, "a.b"), (5, 4, 0));
+        assert_eq!(remains(&store), (0, 0, 0));
+    }
+
+    #[test]
+    fn the_overview_comes_in_order_and_within_the_range() {
+        let (_folder, store) = open();
+        carry(&store, &["a.b"]);
+        for n in 1..=20 {
+            file(&store, &format!("<{n}@x>"), &["a.b"]).expect("filed");
+        }
+        let numbers = |range, limit| {
+            let found = read(&store, |v| v.overview(&name("a.b"), range, limit));
+            found.iter().for_each(|(n, overview)| assert_eq!(overview.message_id, format!("<{n}@x>")));
+            found.iter().map(|(n, _)| *n).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(9..=11, 99), [9, 10, 11]);
+        assert_eq!(numbers(18..=u64::MAX, 2), [18, 19]);
+        assert_eq!(numbers(21..=5, 9), [0; 0]);
+    }
+
+    #[test]
+    fn new_articles_are_those_that_arrived_since() {
+        let (_folder, store) = open();
+        carry(&store, &["a.b"]);
+        for (id, arrived) in [("<1@x>", 30), ("<2@x>", 10), ("<3@x>", 20)] {
+            write(&store, |c| {
+                let body = c.keep_bytes(b"x")?;
+                c.add_article(new(id, &["a.b"], body, later(arrived)))
+            });
+        }
+        assert_eq!(read(&store, |v| v.arrived_since(later(20), 9)), ["<3@x>", "<1@x>"]);
+        assert_eq!(read(&store, |v| v.arrived_since(NOW, 1)), ["<2@x>"]);
+    }
+}

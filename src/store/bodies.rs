@@ -215,3 +215,111 @@ impl Change<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::super::testing::*;
+    use super::*;
+
+    fn check_body(body: &Body, expected: &[u8]) {
+        assert_eq!(body.len(), expected.len() as u64);
+        assert!(body.bytes(expected.len() as u64).expect("readable") == expected);
+        let mut middle = [0; 7];
+        let offset = expected.len() / 2;
+        let n = body.read_at(offset as u64, &mut middle).expect("readable");
+        assert_eq!(middle[..n], expected[offset..expected.len().min(offset + 7)]);
+        assert_eq!(body.read_at(expected.len() as u64 + 5, &mut middle).expect("the end"), 0);
+    }
+
+    #[test]
+    fn bodies_of_all_sizes_come_back_and_go_with_the_last_who_counts_them() {
+        for size in [0, 1, BODY_INLINE_MAX, BODY_INLINE_MAX + 1, 1_000_000] {
+            let bytes = pattern(size);
+            let (folder, store) = open();
+            let mut draft = store.draft();
+            bytes.chunks(4096).for_each(|piece| draft.write_all(piece).expect("room"));
+            draft.seal().expect("synced");
+            let numbers = write(&store, |change| {
+                let id = change.keep(draft)?;
+                Ok([change.deliver(&user("ann"), id, "", NOW)?, change.deliver(&user("bob"), id, "", NOW)?])
+            });
+            drop(store);
+            let store = super::super::Store::open(folder.path()).expect("the same store");
+            let large = usize::from(size > BODY_INLINE_MAX);
+            assert_eq!(remains(&store), (2 - large as i64, large, 0), "{size}");
+            let entry = read(&store, |v| v.mail_entry(&user("ann"), numbers[0])).expect("a message");
+            assert_eq!(entry.size, size as u64);
+            let body = read(&store, |v| v.body(entry.body));
+            check_body(&body, &bytes);
+            assert!(write(&store, |c| c.remove_mail(&user("ann"), numbers[0])));
+            check_body(&read(&store, |v| v.body(entry.body)), &bytes);
+            assert!(write(&store, |c| c.remove_mail(&user("bob"), numbers[1])));
+            assert_eq!(remains(&store), (0, 0, 0), "{size}");
+            // Who has it open goes on reading.
+            check_body(&body, &bytes);
+        }
+    }
+
+    #[test]
+    fn a_draft_leaves_nothing_unless_somebody_counts_it() {
+        let (_folder, store) = open();
+        for counted in [false, true] {
+            let mut draft = store.draft();
+            draft.write_all(&pattern(200_000)).expect("room");
+            assert_eq!(remains(&store).2, 1);
+            let result = store.write(|change| {
+                let id = change.keep(draft)?;
+                change.keep_bytes(b"small")?;
+                if counted {
+                    change.deliver(&user("ann"), id, "", NOW)?;
+                    return Err(StoreError::Damaged("as wished".to_owned()));
+                }
+                Ok(())
+            });
+            assert_eq!(result.is_ok(), !counted);
+            assert_eq!(remains(&store), (0, 0, 0));
+        }
+        drop(store.draft().write_all(&pattern(200_000)));
+        assert_eq!(remains(&store), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_body_that_is_missing_or_too_large_is_an_error() {
+        let (_folder, store) = open();
+        let number = write(&store, |c| {
+            let id = c.keep_bytes(&pattern(100_000))?;
+            c.deliver(&user("ann"), id, "", NOW)
+        });
+        let id = read(&store, |v| v.mail_entry(&user("ann"), number)).expect("a message").body;
+        assert!(read(&store, |v| v.body(id)).bytes(99_999).is_err());
+        assert!(matches!(store.read(|v| v.body(BodyId(id.0 + 1))), Err(StoreError::Damaged(_))));
+        let file = std::fs::read_dir(store.spool().join("bodies")).expect("a folder").next().expect("a file");
+        std::fs::write(file.expect("a file").path(), b"short").expect("writable");
+        assert!(matches!(store.read(|v| v.body(id)), Err(StoreError::Damaged(_))));
+        assert!(store.write(|c| c.deliver(&user("ann"), BodyId(99), "", NOW)).is_err());
+    }
+
+    #[test]
+    fn the_next_start_removes_what_a_killed_process_left() {
+        let (folder, store) = open();
+        write(&store, |c| {
+            let id = c.keep_bytes(&pattern(100_000))?;
+            c.deliver(&user("ann"), id, "", NOW)
+        });
+        let mut in_work = store.draft();
+        in_work.write_all(&pattern(100_000)).expect("room");
+        for left in ["bodies/0123", "partial/4567"] {
+            std::fs::write(folder.path().join(left), b"x").expect("writable");
+        }
+        // Another process starts while this one has a draft in work.
+        let other = super::super::Store::open(folder.path()).expect("the same store");
+        assert_eq!(remains(&other), (1, 1, 1));
+        write(&store, |c| {
+            let id = c.keep(in_work)?;
+            c.deliver(&user("ann"), id, "", NOW)
+        });
+        assert_eq!(remains(&other), (2, 2, 0));
+    }
+}

@@ -276,7 +276,7 @@ impl Spill {
             }
             self.memory[start..end].copy_from_slice(bytes);
         } else {
-            self.to_file()?.file.write_all_at(bytes, offset)?;
+            self.in_file()?.file.write_all_at(bytes, offset)?;
         }
         self.len = self.len.max(end);
         Ok(())
@@ -294,7 +294,7 @@ impl Spill {
     }
 
     /// Moves what is in memory to a file, which is not synced yet.
-    pub fn to_file(&mut self) -> io::Result<&mut SpoolFile> {
+    pub fn in_file(&mut self) -> io::Result<&mut SpoolFile> {
         if self.file.is_none() {
             let file = SpoolFile::create(&self.disk)?;
             file.file.write_all_at(&self.memory, 0)?;
@@ -320,7 +320,7 @@ impl Spill {
             };
         }
         let len = self.len;
-        let file = self.to_file()?;
+        let file = self.in_file()?;
         // Bytes of a write that failed half-way are not part of it.
         if file.file.metadata()?.len() != len {
             file.file.set_len(len)?;
@@ -432,7 +432,7 @@ mod tests {
     #[test]
     fn the_sweep_leaves_what_is_locked_or_named() {
         let (folder, mut written) = spill();
-        written.to_file().expect("a file");
+        written.in_file().expect("a file");
         let partial = folder.path().join("partial");
         fs::write(partial.join("named"), b"").expect("writable");
         fs::write(partial.join("orphan"), b"").expect("writable");

@@ -219,7 +219,7 @@ impl Receiving {
     fn note_partial(&mut self) -> io::Result<()> {
         let Some((temp, size)) = self.file.identity() else { return Ok(()) };
         let len = self.spill.len();
-        let file = self.spill.to_file().map_err(full_is_full)?;
+        let file = self.spill.in_file().map_err(full_is_full)?;
         file.sync().map_err(full_is_full)?;
         let name = file.name().to_owned();
         if self.synced == 0 {
@@ -231,7 +231,7 @@ impl Receiving {
             let sql = "INSERT INTO partial (site, temp, size, wanted, file, len, touched) VALUES (?, ?, ?, ?, ?, ?, ?)";
             change.execute(sql, params![site, temp, size, wanted, name, integer(len), begun]).map(drop)
         })?;
-        self.spill.to_file()?.retain();
+        self.spill.in_file()?.retain();
         self.synced = len;
         Ok(())
     }
@@ -382,5 +382,249 @@ impl Change<'_> {
             self.effects.doomed.push((Place::Partial, name));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    const WEEK: i64 = 7 * 24 * 3600;
+
+    fn announced(temp: &str, size: u64) -> Announced {
+        let temp = Some(temp.to_owned());
+        Announced { site: site("hub"), temp, size: Some(size), to: "D.hubN0001".to_owned() }
+    }
+
+    fn begin(store: &Store, file: &Announced, now: Timestamp) -> Receiving {
+        store.receive(file, true, now).expect("room")
+    }
+
+    fn feed(receiving: &mut Receiving, bytes: &[u8], to: usize) {
+        let from = receiving.len() as usize;
+        for (n, piece) in bytes[from..to].chunks(1000).enumerate() {
+            receiving.write((from + n * 1000) as u64, piece).expect("room");
+        }
+    }
+
+    fn spool() -> Purpose {
+        Purpose::Spool { name: "D.hubN0001".to_owned() }
+    }
+
+    fn check_received(store: &Store, bytes: &[u8]) {
+        let files = read(store, |v| v.received(NOW, 9));
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].size, bytes.len() as u64);
+        assert!(read(store, |v| v.body(files[0].body)).bytes(1 << 20).expect("readable") == bytes);
+        let large = usize::from(bytes.len() > BODY_INLINE_MAX);
+        assert_eq!(remains(store), (2 - large as i64, large, 0));
+    }
+
+    #[test]
+    fn a_file_comes_whole_in_one_call() {
+        for size in [0, 1, BODY_INLINE_MAX, BODY_INLINE_MAX + 1, 300_000] {
+            let (_folder, store) = open();
+            let bytes = pattern(size);
+            let mut receiving = begin(&store, &announced("D.1", size as u64), NOW);
+            assert_eq!(receiving.kept(), 0);
+            feed(&mut receiving, &bytes, size);
+            receiving.commit(spool(), NOW).expect("committed");
+            check_received(&store, &bytes);
+        }
+    }
+
+    #[test]
+    fn a_second_call_goes_on_where_the_first_broke_off_even_after_a_restart() {
+        for (size, cut) in [(1000, 500), (100_000, 10), (100_000, 65_000), (100_000, 99_999), (600_000, 450_000)] {
+            let (folder, store) = open();
+            let bytes = pattern(size);
+            let file = announced("D.1", size as u64);
+            let mut receiving = begin(&store, &file, NOW);
+            feed(&mut receiving, &bytes, cut / 2);
+            drop(receiving);
+            let mut receiving = begin(&store, &file, NOW);
+            assert_eq!(receiving.kept(), cut as u64 / 2);
+            feed(&mut receiving, &bytes, cut);
+            drop(receiving);
+            drop(store);
+            let store = Store::open(folder.path()).expect("the same store");
+            let mut receiving = begin(&store, &file, NOW);
+            assert_eq!(receiving.kept(), cut as u64, "{size}");
+            feed(&mut receiving, &bytes, size);
+            receiving.commit(spool(), NOW).expect("committed");
+            check_received(&store, &bytes);
+            assert_eq!(begin(&store, &file, NOW).kept(), 0);
+        }
+    }
+
+    #[test]
+    fn only_the_same_file_is_gone_on_with() {
+        let bytes = pattern(100_000);
+        let first = announced("D.1", 200_000);
+        for (file, restart, now, expected) in [
+            (first.clone(), true, NOW, 100_000),
+            (first.clone(), true, later(WEEK), 100_000),
+            (first.clone(), true, later(WEEK + 1), 0),
+            (first.clone(), false, NOW, 0),
+            (announced("D.2", 200_000), true, NOW, 0),
+            (announced("D.1", 200_001), true, NOW, 0),
+            (Announced { size: None, ..first.clone() }, true, NOW, 0),
+            (Announced { temp: None, ..first.clone() }, true, NOW, 0),
+            (Announced { site: site("leaf"), ..first.clone() }, true, NOW, 0),
+            (Announced { to: "D.other".to_owned(), ..first.clone() }, true, NOW, 0),
+        ] {
+            let (_folder, store) = open();
+            feed(&mut begin(&store, &first, NOW), &bytes, 100_000);
+            let receiving = store.receive(&file, restart, now).expect("room");
+            assert_eq!(receiving.kept(), expected, "{file:?} {restart} {now}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_from_other_files_is_not_kept() {
+        let (_folder, store) = open();
+        for file in
+            [Announced { temp: None, ..announced("", 200_000) }, Announced { size: None, ..announced("D.1", 0) }]
+        {
+            feed(&mut begin(&store, &file, NOW), &pattern(100_000), 100_000);
+            assert_eq!(remains(&store), (0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn a_peer_that_does_not_restart_begins_anew_and_the_old_part_goes() {
+        let (_folder, store) = open();
+        let file = announced("D.1", 150_000);
+        feed(&mut begin(&store, &file, NOW), &pattern(100_000), 100_000);
+        let mut receiving = begin(&store, &file, NOW);
+        receiving.truncate().expect("forgotten");
+        assert_eq!((receiving.kept(), receiving.is_empty()), (0, true));
+        let bytes: Vec<u8> = pattern(150_000).into_iter().rev().collect();
+        feed(&mut receiving, &bytes, 120_000);
+        drop(receiving);
+        assert_eq!(remains(&store).2, 1);
+        let mut receiving = begin(&store, &file, NOW);
+        feed(&mut receiving, &bytes, 150_000);
+        receiving.commit(spool(), NOW).expect("committed");
+        check_received(&store, &bytes);
+    }
+
+    #[test]
+    fn a_killed_process_loses_little_of_a_long_file() {
+        let (folder, store) = open();
+        let bytes = pattern(1_000_000);
+        let file = announced("D.1", 1_000_000);
+        let mut receiving = begin(&store, &file, NOW);
+        feed(&mut receiving, &bytes, 900_000);
+        // Neither dropped nor committed, as if the power had gone: only its lock is let go.
+        let copy = tempfile::tempdir().expect("a temporary folder");
+        for name in ["bangpath.db", "bangpath.db-wal"] {
+            fs::copy(folder.path().join(name), copy.path().join(name)).expect("copied");
+        }
+        fs::create_dir(copy.path().join("partial")).expect("a folder");
+        for entry in fs::read_dir(folder.path().join("partial")).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            fs::copy(&path, copy.path().join("partial").join(path.file_name().expect("a name"))).expect("copied");
+        }
+        let revived = Store::open(copy.path()).expect("the store after the power cut");
+        let mut again = begin(&revived, &file, NOW);
+        assert!((700_000..=900_000).contains(&again.kept()), "{}", again.kept());
+        feed(&mut again, &bytes, 1_000_000);
+        again.commit(spool(), NOW).expect("committed");
+        check_received(&revived, &bytes);
+        // While the first is at it, nobody else gets its partial file.
+        assert_eq!(begin(&store, &file, NOW).kept(), 0);
+    }
+
+    #[test]
+    fn a_receipt_is_for_the_same_name_and_size_until_it_is_settled_or_a_week_old() {
+        let (_folder, store) = open();
+        let file = announced("D.1", 3);
+        let mut receiving = begin(&store, &file, NOW);
+        feed(&mut receiving, b"abc", 3);
+        receiving.commit(spool(), NOW).expect("committed");
+        let in_doubt = |file: &Announced, now| read(&store, |v| v.is_received_in_doubt(file, now));
+        assert!(in_doubt(&file, NOW));
+        assert!(in_doubt(&file, later(WEEK)));
+        assert!(!in_doubt(&file, later(WEEK + 1)));
+        assert!(!in_doubt(&announced("D.2", 3), NOW));
+        assert!(!in_doubt(&announced("D.1", 4), NOW));
+        assert!(!in_doubt(&Announced { site: site("leaf"), ..file.clone() }, NOW));
+        assert!(!in_doubt(&Announced { size: None, ..file.clone() }, NOW));
+        write(&store, |c| c.settle_receipts(&site("leaf")));
+        assert!(in_doubt(&file, NOW));
+        write(&store, |c| c.settle_receipts(&site("hub")));
+        assert!(!in_doubt(&file, NOW));
+    }
+
+    #[test]
+    fn after_a_week_partial_files_and_receipts_are_gone() {
+        let (_folder, store) = open();
+        feed(&mut begin(&store, &announced("D.1", 9999), NOW), &pattern(1000), 1000);
+        begin(&store, &announced("D.2", 0), NOW).commit(spool(), NOW).expect("committed");
+        assert_eq!(remains(&store).2, 1);
+        begin(&store, &announced("D.3", 0), later(WEEK + 1)).commit(spool(), later(WEEK + 1)).expect("committed");
+        assert_eq!(remains(&store).2, 0);
+        let rows = read(&store, |v| v.rows("SELECT temp FROM receipt", [], |row| row.get::<_, String>(0)));
+        assert_eq!(rows, ["D.3"]);
+    }
+
+    #[test]
+    fn a_file_for_the_public_directory_gets_there_whole_with_its_receipt() {
+        for size in [0, 10, 200_000] {
+            let (_folder, store) = open();
+            let public = tempfile::tempdir().expect("a temporary folder");
+            let (file, bytes) = (announced("D.1", size as u64), pattern(size));
+            let mut receiving = begin(&store, &file, NOW);
+            feed(&mut receiving, &bytes, size / 2);
+            drop(receiving);
+            let mut receiving = begin(&store, &file, NOW);
+            feed(&mut receiving, &bytes, size);
+            let target = public.path().join("file");
+            fs::write(&target, "an older one").expect("writable");
+            receiving.commit_to_file(&target, 0o100_640, NOW).expect("committed");
+            assert!(fs::read(&target).expect("a file") == bytes);
+            assert_eq!(fs::metadata(&target).expect("a file").permissions().mode() & 0o7777, 0o640);
+            assert_eq!(fs::read_dir(public.path()).expect("a folder").count(), 1);
+            assert!(read(&store, |v| v.is_received_in_doubt(&file, NOW)));
+            assert_eq!(remains(&store), (0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_put_in_its_place_is_kept_for_the_next_try() {
+        let (_folder, store) = open();
+        let file = announced("D.1", 200_000);
+        let mut receiving = begin(&store, &file, NOW);
+        feed(&mut receiving, &pattern(200_000), 200_000);
+        let refused = receiving.commit_to_file(Path::new("/nowhere/at/all"), 0o644, NOW);
+        assert!(matches!(refused, Err(StoreError::Io { .. })));
+        assert!(!read(&store, |v| v.is_received_in_doubt(&file, NOW)));
+        assert_eq!(begin(&store, &file, NOW).kept(), 200_000);
+    }
+
+    #[test]
+    fn received_files_wait_for_the_unpacker_in_the_order_of_their_coming() {
+        let (_folder, store) = open();
+        let receive =
+            |temp: &str, purpose| begin(&store, &announced(temp, 0), NOW).commit(purpose, NOW).expect("committed");
+        let execute =
+            Purpose::Execute { command: "rnews".to_owned(), user: "news".to_owned(), requestor: Some("a".to_owned()) };
+        let (first, second) = (receive("D.1", spool()), receive("D.2", execute.clone()));
+        let again = receive("D.3", spool());
+        let ids = |now| read(&store, |v| v.received(now, 9)).iter().map(|r| r.id).collect::<Vec<_>>();
+        assert_eq!(ids(NOW), [first, second, again]);
+        assert_eq!(ids(later(-1)), []);
+        write(&store, |c| c.defer_received(first, later(60), "no X. file yet"));
+        write(&store, |c| c.note_progress(second, 17));
+        assert_eq!(ids(NOW), [second, again]);
+        assert_eq!(ids(later(60)), [first, second, again]);
+        let files = read(&store, |v| v.received(later(60), 9));
+        assert_eq!((files[0].attempts, &files[1].purpose, files[1].progress), (1, &execute, 17));
+        let spooled = |name| read(&store, |v| v.received_spool(&site("hub"), name)).map(|r| r.id);
+        assert_eq!((spooled("D.hubN0001"), spooled("D.other")), (Some(first), None));
+        write(&store, |c| c.finish_received(first));
+        assert_eq!(spooled("D.hubN0001"), Some(again));
     }
 }

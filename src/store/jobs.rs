@@ -202,3 +202,120 @@ fn sequence_name(mut number: i64) -> String {
     }
     name.iter().map(|b| char::from(*b)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::super::{Hop, Store};
+    use super::*;
+
+    fn deed() -> Deed {
+        Deed::Execute { command: "rmail bob".to_owned(), user: "uucp".to_owned(), requestor: Some("ann".to_owned()) }
+    }
+
+    fn pack(store: &Store, to: &str, items: &[ItemId]) -> Job {
+        write(store, |c| {
+            let data = c.keep_bytes(b"job data")?;
+            c.new_job(NewJob { site: site(to), grade: grade('C'), items: items.to_vec(), deed: deed(), data })
+        })
+    }
+
+    fn set_next(store: &Store, next: i64) {
+        write(store, |c| c.execute("UPDATE job_sequence SET next = ?", [next]).map(drop));
+    }
+
+    #[test]
+    fn a_job_is_the_same_at_every_offer_until_it_is_confirmed() {
+        let (folder, store) = open();
+        let [a, b, c] = [1, 2, 3].map(|n| queue_mail(&store, "hub", 'C', &pattern(n)));
+        let (first, second) = (pack(&store, "hub", &[a, b]), pack(&store, "hub", &[c]));
+        assert_eq!((first.size, first.offered), (8, false));
+        assert_eq!(read(&store, |v| v.offered_jobs(&site("hub"))), []);
+        for id in [second.id, first.id, second.id] {
+            write(&store, |c| c.offer_job(id));
+        }
+        drop(store);
+        let store = Store::open(folder.path()).expect("the same store");
+        assert_eq!(write(&store, |c| c.dissolve_unoffered(&site("hub"))), 0);
+        let offered = |job: &Job| Job { offered: true, ..job.clone() };
+        assert_eq!(read(&store, |v| v.offered_jobs(&site("hub"))), [offered(&second), offered(&first)]);
+        let ids = |job: &Job| read(&store, |v| v.job_items(job.id)).iter().map(|item| item.id).collect::<Vec<_>>();
+        assert_eq!((ids(&first), ids(&second)), (vec![a, b], vec![c]));
+        assert_eq!(read(&store, |v| v.ready_items(&Hop::Site(site("hub")), NOW, Grade::LEAST, 9)), []);
+        for job in [&first, &second] {
+            write(&store, |c| c.finish_job(job.id));
+            assert_eq!(read(&store, |v| v.job(job.id)), None);
+        }
+        assert_eq!(read(&store, |v| v.item(a)), None);
+        assert_eq!(remains(&store), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_job_that_no_peer_has_seen_dissolves_into_its_items() {
+        let (_folder, store) = open();
+        let [a, b] = ["a", "b"].map(|text| queue_mail(&store, "hub", 'C', text.as_bytes()));
+        let other = queue_mail(&store, "leaf", 'C', b"x");
+        let (seen, unseen) = (pack(&store, "hub", &[a]), pack(&store, "hub", &[b]));
+        let elsewhere = pack(&store, "leaf", &[other]);
+        write(&store, |c| c.offer_job(seen.id));
+        assert_eq!(write(&store, |c| c.dissolve_unoffered(&site("hub"))), 1);
+        assert_eq!(read(&store, |v| v.job(unseen.id)), None);
+        assert!(read(&store, |v| v.job(seen.id)).is_some());
+        assert!(read(&store, |v| v.job(elsewhere.id)).is_some());
+        let ready = read(&store, |v| v.ready_items(&Hop::Site(site("hub")), NOW, Grade::LEAST, 9));
+        assert_eq!(ready.iter().map(|item| item.id).collect::<Vec<_>>(), [b]);
+    }
+
+    #[test]
+    fn an_item_is_in_one_job_only() {
+        let (_folder, store) = open();
+        let item = queue_mail(&store, "hub", 'C', b"x");
+        let job = pack(&store, "hub", &[item]);
+        let again = |items: Vec<ItemId>| {
+            store.write(|c| {
+                let data = c.keep_bytes(b"job data")?;
+                c.new_job(NewJob { site: site("hub"), grade: grade('C'), items, deed: deed(), data })
+            })
+        };
+        assert!(again(vec![item]).is_err());
+        assert!(again(vec![ItemId(99)]).is_err());
+        assert_eq!(read(&store, |v| v.item(item)).expect("an item").job, Some(job.id));
+        assert_eq!(remains(&store), (4, 0, 0));
+    }
+
+    #[test]
+    fn names_go_on_after_a_restart_and_pass_over_what_a_job_still_holds() {
+        let (folder, store) = open();
+        let items: Vec<ItemId> = (0..4).map(|_| queue_mail(&store, "hub", 'C', b"x")).collect();
+        let names = |job: &Job| (job.sequence.clone(), job.sequence_x.clone());
+        let name = |text: &str| text.to_owned();
+        pack(&store, "hub", &items[..1]);
+        set_next(&store, SEQUENCES - 1);
+        assert_eq!(names(&pack(&store, "hub", &items[1..2])), (name("ZZZZ"), name("0000")));
+        drop(store);
+        let store = Store::open(folder.path()).expect("the same store");
+        assert_eq!(names(&pack(&store, "hub", &items[2..3])), (name("0001"), name("0002")));
+        // Once round: three names are still held.
+        set_next(&store, SEQUENCES - 1);
+        assert_eq!(names(&pack(&store, "hub", &items[3..])), (name("0003"), name("0004")));
+    }
+
+    #[test]
+    fn a_spool_made_anew_does_not_begin_with_the_names_of_the_old_one() {
+        let first = |queued: i64| {
+            let (_folder, store) = open();
+            let item = queue_mail(&store, "hub", 'C', b"x");
+            write(&store, |c| c.execute("UPDATE item SET queued = ?", [later(queued)]).map(drop));
+            pack(&store, "hub", &[item]).sequence
+        };
+        assert_eq!(first(0), first(0));
+        assert_ne!(first(0), first(24 * 3600));
+    }
+
+    #[test]
+    fn sequence_names_have_four_characters() {
+        for (number, expected) in [(0, "0000"), (35, "000Z"), (36, "0010"), (SEQUENCES - 1, "ZZZZ")] {
+            assert_eq!(sequence_name(number), expected);
+        }
+    }
+}

@@ -181,3 +181,97 @@ impl Change<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::inbound::{Announced, Purpose};
+    use super::super::testing::*;
+    use super::super::{ItemFilter, Store};
+    use super::*;
+
+    fn fact(id: &str) -> Fact {
+        Fact {
+            at: NOW,
+            verb: "delivered",
+            what: "mail",
+            place: "ann".to_owned(),
+            id: id.to_owned(),
+            bytes: 7,
+            detail: "to the mailbox".to_owned(),
+        }
+    }
+
+    #[test]
+    fn facts_stand_in_the_order_of_their_deeds_and_fall_with_them() {
+        let (_folder, store) = open();
+        for id in ["a", "b", "c"] {
+            write(&store, |c| c.record(fact(id)));
+        }
+        let undone: Result<(), StoreError> = store.write(|c| {
+            c.record(fact("lie"))?;
+            Err(StoreError::Damaged("as wished".to_owned()))
+        });
+        assert!(undone.is_err());
+        let ids = |entries: Vec<Entry>| entries.into_iter().map(|e| e.id).collect::<Vec<_>>();
+        let all = read(&store, |v| v.ledger(0, 99));
+        assert_eq!((all[0].verb.as_str(), all[0].bytes, all[0].at), ("delivered", 7, NOW));
+        assert_eq!(ids(read(&store, |v| v.ledger(all[0].number, 1))), ["b"]);
+        assert_eq!(ids(read(&store, |v| v.ledger_tail(2))), ["b", "c"]);
+        assert_eq!(ids(all), ["a", "b", "c"]);
+    }
+
+    fn buried(store: &Store) -> DeadLetter {
+        let letters = read(store, |v| v.dead_letters());
+        assert_eq!(letters.len(), 1);
+        letters.into_iter().next().expect("one letter")
+    }
+
+    #[test]
+    fn a_buried_item_can_be_tried_again_or_dropped() {
+        let (_folder, store) = open();
+        let bytes = pattern(100_000);
+        let id = queue_mail(&store, "hub", 'C', &bytes);
+        let before = read(&store, |v| v.item(id)).expect("an item");
+        write(&store, |c| c.defer_item(id, later(60), "busy"));
+        write(&store, |c| c.bury_item(id, "no way", later(99)));
+        assert_eq!(read(&store, |v| v.items(&ItemFilter::default())), []);
+        let letter = buried(&store);
+        assert_eq!((letter.why.as_str(), letter.at, letter.size), ("no way", later(99), 100_000));
+        assert_eq!(letter.what, "mail from <ann@village.example> to <bob@hub.example>, for site hub");
+        let (_, body) = read(&store, |v| v.dead_letter(letter.number)).expect("one letter");
+        assert!(body.bytes(100_000).expect("readable") == bytes);
+
+        assert!(write(&store, |c| c.retry_dead_letter(letter.number, later(100))));
+        assert!(!write(&store, |c| c.retry_dead_letter(letter.number, later(100))));
+        let items = read(&store, |v| v.items(&ItemFilter::default()));
+        let again = super::super::Item { id: items[0].id, queued: later(100), not_before: later(100), ..before };
+        assert_eq!(items, [again]);
+
+        write(&store, |c| c.bury_item(items[0].id, "no way", NOW));
+        let number = buried(&store).number;
+        assert_ne!(number, letter.number);
+        assert!(write(&store, |c| c.drop_dead_letter(number)));
+        assert!(!write(&store, |c| c.drop_dead_letter(number)));
+        assert!(read(&store, |v| v.dead_letter(number)).is_none());
+        assert_eq!(remains(&store), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_buried_file_goes_back_to_be_unpacked() {
+        let (_folder, store) = open();
+        let file = Announced { site: site("hub"), temp: None, size: None, to: "D.x".to_owned() };
+        let mut receiving = store.receive(&file, false, NOW).expect("room");
+        receiving.write(0, b"batch").expect("room");
+        let id = receiving.commit(Purpose::Spool { name: "D.x".to_owned() }, NOW).expect("committed");
+        write(&store, |c| c.note_progress(id, 3));
+        write(&store, |c| c.bury_received(id, "no batch", later(5)));
+        assert_eq!(read(&store, |v| v.received(later(99), 9)), []);
+        let letter = buried(&store);
+        assert_eq!((letter.what.as_str(), letter.from_site.clone()), ("spool file D.x", Some(site("hub"))));
+        assert!(write(&store, |c| c.retry_dead_letter(letter.number, later(9))));
+        let back = read(&store, |v| v.received_spool(&site("hub"), "D.x")).expect("a file");
+        assert_eq!((back.progress, back.size, back.received), (0, 5, later(9)));
+        write(&store, |c| c.finish_received(back.id));
+        assert_eq!(remains(&store), (0, 0, 0));
+    }
+}

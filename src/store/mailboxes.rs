@@ -28,7 +28,7 @@ pub struct User {
     pub added: Timestamp,
 }
 
-fn mail_entry(row: &Row<'_>) -> rusqlite::Result<MailEntry> {
+fn mail_row(row: &Row<'_>) -> rusqlite::Result<MailEntry> {
     Ok(MailEntry {
         number: count(row, "number")?,
         received: row.get("received")?,
@@ -38,7 +38,7 @@ fn mail_entry(row: &Row<'_>) -> rusqlite::Result<MailEntry> {
     })
 }
 
-fn user(row: &Row<'_>) -> rusqlite::Result<User> {
+fn user_row(row: &Row<'_>) -> rusqlite::Result<User> {
     Ok(User { name: row.get("name")?, password: row.get("password")?, added: row.get("added")? })
 }
 
@@ -52,20 +52,20 @@ impl View<'_> {
 
     pub fn mailbox(&self, user: &UserName) -> Result<Vec<MailEntry>, StoreError> {
         let sql = "SELECT number, received, sender, size, body FROM mail WHERE user = ? ORDER BY number";
-        self.rows(sql, [user], mail_entry)
+        self.rows(sql, [user], mail_row)
     }
 
     pub fn mail_entry(&self, user: &UserName, number: u64) -> Result<Option<MailEntry>, StoreError> {
         let sql = "SELECT number, received, sender, size, body FROM mail WHERE user = ? AND number = ?";
-        self.row(sql, params![user, integer(number)], mail_entry)
+        self.row(sql, params![user, integer(number)], mail_row)
     }
 
     pub fn users(&self) -> Result<Vec<User>, StoreError> {
-        self.rows("SELECT name, password, added FROM user ORDER BY name", [], user)
+        self.rows("SELECT name, password, added FROM user ORDER BY name", [], user_row)
     }
 
     pub fn user(&self, name: &UserName) -> Result<Option<User>, StoreError> {
-        self.row("SELECT name, password, added FROM user WHERE name = ?", [name], user)
+        self.row("SELECT name, password, added FROM user WHERE name = ?", [name], user_row)
     }
 }
 
@@ -100,5 +100,57 @@ impl Change<'_> {
     /// Whether there was one. The mailbox stays.
     pub fn remove_user(&mut self, name: &UserName) -> Result<bool, StoreError> {
         self.execute("DELETE FROM user WHERE name = ?", [name]).map(|n| n > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Store;
+    use super::super::testing::*;
+    use super::*;
+
+    fn deliver(store: &Store, name: &str, bytes: &[u8]) -> u64 {
+        write(store, |c| {
+            let body = c.keep_bytes(bytes)?;
+            c.deliver(&user(name), body, "bob@hub.example", NOW)
+        })
+    }
+
+    #[test]
+    fn numbers_count_in_each_mailbox_and_never_come_again() {
+        let (_folder, store) = open();
+        assert_eq!(
+            [deliver(&store, "ann", b"1"), deliver(&store, "bob", b"1"), deliver(&store, "ann", b"22")],
+            [1, 1, 2]
+        );
+        assert!(write(&store, |c| c.remove_mail(&user("ann"), 2)));
+        assert!(!write(&store, |c| c.remove_mail(&user("ann"), 2)));
+        assert_eq!(deliver(&store, "ann", b"333"), 3);
+        let listed: Vec<(u64, u64)> =
+            read(&store, |v| v.mailbox(&user("ann"))).iter().map(|entry| (entry.number, entry.size)).collect();
+        assert_eq!(listed, [(1, 1), (3, 3)]);
+        write(&store, |c| c.remove_mail(&user("bob"), 1));
+        assert_eq!(read(&store, |v| v.mailboxes()), [(user("ann"), 2, 4), (user("bob"), 0, 0)]);
+        let entry = read(&store, |v| v.mail_entry(&user("ann"), 3)).expect("a message");
+        assert_eq!((entry.sender.as_str(), entry.received), ("bob@hub.example", NOW));
+        assert_eq!(read(&store, |v| v.body(entry.body)).bytes(10).expect("readable"), b"333");
+        assert_eq!(read(&store, |v| v.mail_entry(&user("ann"), 2)), None);
+    }
+
+    #[test]
+    fn a_user_goes_and_the_mailbox_stays() {
+        let (_folder, store) = open();
+        let ann = User { name: user("ann"), password: Some("{SCRAM-SHA-256}x".to_owned()), added: NOW };
+        write(&store, |c| c.set_user(&ann));
+        write(&store, |c| c.set_user(&User { name: user("bob"), password: None, added: NOW }));
+        let changed = User { password: Some("{SCRAM-SHA-256}y".to_owned()), added: later(9), ..ann.clone() };
+        write(&store, |c| c.set_user(&changed));
+        assert_eq!(read(&store, |v| v.user(&user("ann"))), Some(User { added: NOW, ..changed }));
+        assert_eq!(read(&store, |v| v.users()).len(), 2);
+        deliver(&store, "ann", b"x");
+        assert!(write(&store, |c| c.remove_user(&user("ann"))));
+        assert!(!write(&store, |c| c.remove_user(&user("ann"))));
+        assert_eq!(read(&store, |v| v.user(&user("ann"))), None);
+        assert_eq!(read(&store, |v| v.mailbox(&user("ann"))).len(), 1);
     }
 }

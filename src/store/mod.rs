@@ -186,7 +186,7 @@ impl Store {
     pub fn free_space(&self) -> Result<u64, StoreError> {
         let spool = self.spool();
         let found = nix::sys::statvfs::statvfs(spool).map_err(|e| StoreError::io(spool, e.into()))?;
-        Ok(u64::from(found.blocks_available()).saturating_mul(u64::from(found.fragment_size())))
+        Ok((found.blocks_available() as u64).saturating_mul(found.fragment_size() as u64))
     }
 
     /// Takes a lock that dies with the process: one session a site, one user a port. `None`: another holds it, in this

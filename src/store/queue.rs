@@ -215,3 +215,209 @@ impl Change<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Store;
+    use super::super::jobs::{Deed, NewJob};
+    use super::super::testing::*;
+    use super::*;
+
+    fn ready(store: &Store, now: Timestamp, worst: char) -> Vec<i64> {
+        let hop = Hop::Site(site("hub"));
+        read(store, |v| v.ready_items(&hop, now, grade(worst), 10)).into_iter().map(|item| item.id.0).collect()
+    }
+
+    fn pack(store: &Store, items: &[ItemId]) -> JobId {
+        let deed = Deed::Execute { command: "rmail bob".to_owned(), user: "uucp".to_owned(), requestor: None };
+        write(store, |c| {
+            let data = c.keep_bytes(b"job")?;
+            c.new_job(NewJob { site: site("hub"), grade: grade('C'), items: items.to_vec(), deed, data })
+        })
+        .id
+    }
+
+    #[test]
+    fn every_cargo_comes_back_as_it_was_and_takes_its_body_along() {
+        let (_folder, store) = open();
+        let text = |s: &str| s.to_owned();
+        type Make = fn(BodyId) -> Cargo;
+        let cargoes: [Make; 5] = [
+            |body| Cargo::Mail { envelope: envelope(&["\"a b\"@x.example", "a!b!c", "postmaster"]), body },
+            |body| Cargo::Article { message_id: "<1@x>".to_owned(), body },
+            |body| Cargo::File {
+                from: "/home/ann/\u{e4} b".to_owned(),
+                to: "~/b".to_owned(),
+                user: "ann".to_owned(),
+                mode: 0o644,
+                notify: Some("ann".to_owned()),
+                body,
+            },
+            |_| Cargo::Fetch { from: "~/x".to_owned(), to: "y".to_owned(), user: "ann".to_owned() },
+            |input| Cargo::Command { line: "rmail bob".to_owned(), user: "ann".to_owned(), requestor: None, input },
+        ];
+        let hops = [
+            Hop::Site(site("hub")),
+            Hop::Smtp { host: text("mail.example"), port: 25 },
+            Hop::Nntp(crate::base::names::PeerName::parse("up").expect("a name")),
+            Hop::Maildir(user("ann")),
+        ];
+        for make in cargoes {
+            for hop in &hops {
+                let (id, cargo) = write(&store, |c| {
+                    let cargo = make(c.keep_bytes(b"1234567")?);
+                    let item = NewItem { hop: hop.clone(), cargo: cargo.clone(), grade: grade('N'), queued: NOW };
+                    Ok((c.enqueue(item)?, cargo))
+                });
+                let size = if matches!(cargo, Cargo::Fetch { .. }) { 0 } else { 7 };
+                let expected = Item {
+                    id,
+                    hop: hop.clone(),
+                    cargo,
+                    grade: grade('N'),
+                    size,
+                    queued: NOW,
+                    not_before: NOW,
+                    attempts: 0,
+                    held: None,
+                    last_error: None,
+                    job: None,
+                    in_doubt: false,
+                };
+                assert_eq!(read(&store, |v| v.item(id)), Some(expected));
+                write(&store, |c| c.finish_item(id));
+                write(&store, |c| c.finish_item(id));
+                assert_eq!(read(&store, |v| v.item(id)), None);
+            }
+        }
+        assert_eq!(remains(&store), (0, 0, 0));
+    }
+
+    #[test]
+    fn urgent_items_go_first_then_the_older_and_what_may_not_go_does_not() {
+        let (_folder, store) = open();
+        let [news, mail, late, held, packed, urgent] =
+            ['d', 'C', 'C', 'C', 'C', '0'].map(|c| queue_mail(&store, "hub", c, b"x"));
+        queue_mail(&store, "other", '0', b"x");
+        write(&store, |c| c.defer_item(late, later(60), "busy"));
+        write(&store, |c| c.hold_item(held, "wait"));
+        let job = pack(&store, &[packed]);
+        assert_eq!(ready(&store, NOW, 'z'), [urgent.0, mail.0, news.0]);
+        assert_eq!(ready(&store, NOW, 'C'), [urgent.0, mail.0]);
+        assert_eq!(ready(&store, later(-1), 'z'), [0; 0]);
+        assert_eq!(ready(&store, later(60), 'C'), [urgent.0, mail.0, late.0]);
+        write(&store, |c| c.release_item(held));
+        write(&store, |c| c.dissolve_job(job));
+        assert_eq!(ready(&store, NOW, 'C'), [urgent.0, mail.0, held.0, packed.0]);
+        let item = read(&store, |v| v.item(late)).expect("an item");
+        assert_eq!((item.attempts, item.last_error.as_deref(), item.not_before), (1, Some("busy"), later(60)));
+        write(&store, |c| c.release_item(late));
+        assert!(ready(&store, NOW, 'C').contains(&late.0));
+    }
+
+    #[test]
+    fn listings_choose_by_hop_and_hold() {
+        let (_folder, store) = open();
+        let [a, b, c] = ["hub", "hub", "leaf"].map(|hop| queue_mail(&store, hop, 'C', b"x").0);
+        write(&store, |change| change.hold_item(ItemId(b), "wait"));
+        let hub = Some(Hop::Site(site("hub")));
+        for (filter, expected) in [
+            (ItemFilter::default(), vec![a, b, c]),
+            (ItemFilter { hop: hub.clone(), ..ItemFilter::default() }, vec![a, b]),
+            (ItemFilter { held: Some(true), ..ItemFilter::default() }, vec![b]),
+            (ItemFilter { hop: hub, held: Some(false), limit: None }, vec![a]),
+            (ItemFilter { limit: Some(2), ..ItemFilter::default() }, vec![a, b]),
+        ] {
+            let found: Vec<i64> = read(&store, |v| v.items(&filter)).iter().map(|item| item.id.0).collect();
+            assert_eq!(found, expected, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn totals_are_those_of_the_items() {
+        let (_folder, store) = open();
+        let [first, _, held] = [3, 5, 11].map(|n| queue_mail(&store, "hub", 'C', &pattern(n)));
+        queue_mail(&store, "hub", 'd', b"12");
+        write(&store, |c| c.defer_item(first, later(60), "busy"));
+        write(&store, |c| c.hold_item(held, "wait"));
+        let total = |c, items, bytes, held, ready| HopTotals {
+            hop: Hop::Site(site("hub")),
+            grade: grade(c),
+            items,
+            bytes,
+            held,
+            ready,
+            oldest: NOW,
+        };
+        assert_eq!(read(&store, |v| v.totals()), [total('C', 2, 8, 1, NOW), total('d', 1, 2, 0, NOW)]);
+        write(&store, |c| c.hold_item(ItemId(first.0 + 1), "wait"));
+        assert_eq!(read(&store, |v| v.totals())[0], total('C', 1, 3, 2, later(60)));
+        write(&store, |c| c.hold_item(first, "wait"));
+        assert_eq!(read(&store, |v| v.totals())[0], total('C', 0, 0, 3, Timestamp::from_micros(i64::MAX)));
+    }
+
+    #[test]
+    fn what_a_peer_may_have_is_dropped_by_force_only() {
+        let (_folder, store) = open();
+        let [a, b] = ["a", "b"].map(|text| queue_mail(&store, "hub", 'C', text.as_bytes()));
+        let job = pack(&store, &[a, b]);
+        write(&store, |c| c.offer_job(job));
+        assert!(read(&store, |v| v.item(a)).expect("an item").in_doubt);
+        assert_eq!(write(&store, |c| c.drop_item(a, false)), Err(QueueRefusal::InDoubt(a.0)));
+        assert_eq!(write(&store, |c| c.drop_item(a, true)), Ok(()));
+        assert_eq!(write(&store, |c| c.drop_item(a, true)), Err(QueueRefusal::Unknown(a.0)));
+        assert!(read(&store, |v| v.job(job)).is_some());
+        assert_eq!(write(&store, |c| c.drop_item(b, true)), Ok(()));
+        assert_eq!(read(&store, |v| v.job(job)), None);
+        assert_eq!(remains(&store), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_job_that_no_peer_has_seen_dissolves_when_one_of_its_items_leaves() {
+        type Leave = fn(&mut Change<'_>, ItemId) -> Result<(), StoreError>;
+        let ways: [Leave; 3] = [
+            |c, id| c.drop_item(id, false).map(|dropped| dropped.expect("not in doubt")),
+            |c, id| c.hold_item(id, "wait"),
+            |c, id| c.bury_item(id, "hopeless", NOW),
+        ];
+        for leave in ways {
+            let (_folder, store) = open();
+            let [a, b] = ["a", "b"].map(|text| queue_mail(&store, "hub", 'C', text.as_bytes()));
+            let job = pack(&store, &[a, b]);
+            write(&store, |c| leave(c, a));
+            assert_eq!(read(&store, |v| v.job(job)), None);
+            assert_eq!(ready(&store, NOW, 'z'), [b.0]);
+            assert!(store.write(|c| c.offer_job(job)).is_err());
+        }
+    }
+
+    #[test]
+    fn a_narrowed_item_keeps_its_sender_and_body() {
+        let (_folder, store) = open();
+        let id = queue_mail(&store, "hub", 'C', b"x");
+        write(&store, |c| c.narrow_item(id, &envelope(&["carol@x.example"])));
+        match read(&store, |v| v.item(id)).expect("an item").cargo {
+            Cargo::Mail { envelope: left, body } => {
+                assert_eq!(left, envelope(&["carol@x.example"]));
+                assert_eq!(read(&store, |v| v.body(body)).len(), 1);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_long_queue_is_answered_from_the_index() {
+        let (_folder, store) = open();
+        queue_mail(&store, "hub", 'C', b"x");
+        let plan = |sql: &str| {
+            let sql = format!("EXPLAIN QUERY PLAN {sql}");
+            read(&store, |v| v.rows(&sql, [], |row| row.get::<_, String>("detail"))).join("; ")
+        };
+        let ready = "SELECT id FROM item WHERE hop = 'x' AND grade <= 'C' AND held IS NULL AND job IS NULL
+                     AND not_before <= 5 ORDER BY grade, id LIMIT 5";
+        assert_eq!(plan(ready), "SEARCH item USING COVERING INDEX item_hop (hop=? AND grade<?)");
+        let totals = "SELECT hop, grade, sum(held IS NULL), sum(size), min(not_before), min(queued)
+                      FROM item GROUP BY hop, grade ORDER BY hop, grade";
+        assert_eq!(plan(totals), "SCAN item USING COVERING INDEX item_hop");
+    }
+}

@@ -60,3 +60,29 @@ impl Change<'_> {
         self.execute(sql, row).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn a_site_is_remembered_as_it_was_set() {
+        let (_folder, store) = open();
+        assert_eq!(read(&store, |v| v.site_state(&site("hub"))), SiteState::default());
+        let state = SiteState {
+            last_call: Some(NOW),
+            last_result: Some("no carrier".to_owned()),
+            last_success: Some(later(-60)),
+            failures: 3,
+            not_before: Some(later(600)),
+            held: Some("holidays".to_owned()),
+            call_wanted: true,
+        };
+        for state in [state, SiteState { failures: 1, ..SiteState::default() }] {
+            write(&store, |c| c.set_site_state(&site("hub"), &state));
+            assert_eq!(read(&store, |v| v.site_state(&site("hub"))), state);
+            assert_eq!(read(&store, |v| v.site_state(&site("Hub"))), SiteState::default());
+        }
+    }
+}
