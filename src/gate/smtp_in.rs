@@ -295,7 +295,13 @@ impl SmtpIn {
             return;
         };
         let Data { origin, envelope, intake, .. } = *data;
-        let message = match intake.and_then(|intake| intake.finish().map_err(|why| not_taken(&why))) {
+        // Synced here, so that no other client waits for it in the store.
+        let sealed = intake.and_then(|intake| {
+            let mut message = intake.finish().map_err(|why| not_taken(&why))?;
+            message.out.seal().map_err(|why| not_taken(&why.into()))?;
+            Ok(message)
+        });
+        let message = match sealed {
             Ok(message) => message,
             Err(reply) => {
                 info!(peer = %self.peer, %reply, "message refused");
@@ -407,4 +413,347 @@ fn store_trouble(why: &StoreError) -> Reply {
 
 fn full() -> Reply {
     Reply::new(452, Status(4, 3, 1), "no space left here; try later")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::script::{Player, SPLITS, Split, start};
+    use crate::mail::policy::tests::village;
+    use crate::mail::tests::{contents, open};
+
+    const STRANGER: &str = "203.0.113.9";
+    const NEIGHBOUR: &str = "192.168.7.7";
+
+    /// Plays a conversation in every split, each with a store of its own; what is in the store afterwards, and the outcome.
+    fn check(peer: &str, script: &str, expected: &str) -> Option<Outcome> {
+        let mut last = None;
+        for split in SPLITS {
+            let (_dir, store) = open();
+            let server = SmtpIn::new(store.clone(), Arc::new(village()), peer.parse().expect("an address"), start());
+            let mut player = Player::new(server, split);
+            player.play(script);
+            assert_eq!(contents(&store), expected, "{split:?}");
+            last = player.outcome;
+        }
+        last
+    }
+
+    /// `body` as the text of DATA, and what is said at its end.
+    fn data(body: &str, answer: &str, expected: &str) {
+        let script = format!(
+            "> 220 mx.village.example ESMTP bangpath
+             < HELO client.example
+             > 250 mx.village.example
+             < MAIL FROM:<eve@far.example>
+             > 250 2.1.0 sender ok
+             < RCPT TO:<ann@village.example>
+             > 250 2.1.5 recipient ok
+             < DATA
+             > 354 end with a dot alone on a line
+             << {body}
+             > {answer}
+             < NOOP
+             > 250 2.0.0 nothing done"
+        );
+        check(STRANGER, &script, expected);
+    }
+
+    const DATE: &str = "Thu, 28 May 2026 20:26:40 +0000";
+
+    #[test]
+    fn a_letter_is_taken_and_filed() {
+        let received = format!(
+            "Received: from client.example ([203.0.113.9]) by mx.village.example (bangpath)\\n\\twith ESMTP for <ann@village.example>; {DATE}\\n"
+        );
+        let script = "
+            > 220 mx.village.example ESMTP bangpath
+            < EHLO client.example
+            > 250-mx.village.example greets client.example
+            > 250-PIPELINING
+            > 250-8BITMIME
+            > 250-SIZE 100000
+            > 250-SMTPUTF8
+            > 250-ENHANCEDSTATUSCODES
+            > 250 HELP
+            < MAIL FROM:<eve@far.example> SIZE=1000 BODY=8BITMIME
+            > 250 2.1.0 sender ok
+            < RCPT TO:<ann@village.example>
+            > 250 2.1.5 recipient ok
+            < DATA
+            > 354 end with a dot alone on a line
+            < Subject: hi
+            <
+            < ..dot
+            < .
+            > 250 2.0.0 accepted
+            < QUIT
+            > 221 2.0.0 goodbye";
+        let expected = format!("mailbox ann: <eve@far.example> {received}Subject: hi\\n\\n.dot\\n\n");
+        let outcome = check(STRANGER, script, &expected);
+        assert_eq!(outcome, Some(Outcome { accepted: 1, ended: Ended::Quit }));
+    }
+
+    #[test]
+    fn pipelined_letters_are_taken_in_one_go() {
+        let script = "
+            > 220 …
+            < EHLO lan
+            > 250-…
+            > 250-…
+            > 250-…
+            > 250-…
+            > 250-…
+            > 250-…
+            > 250 …
+            < MAIL FROM:<ann@village.example>
+            < RCPT TO:<bob@far.example>
+            < RCPT TO:<nobody@village.example>
+            < RCPT TO:<carl@lan.example>
+            < DATA
+            < A: 1
+            <
+            < .
+            < MAIL FROM:<>
+            < RCPT TO:<postmaster>
+            < DATA
+            < B: 2
+            < .
+            < RSET
+            < QUIT
+            > 250 2.1.0 sender ok
+            > 250 2.1.5 recipient ok
+            > 550 5.1.1 there is no user nobody here
+            > 250 2.1.5 recipient ok
+            > 354 …
+            > 250 2.0.0 accepted
+            > 250 2.1.0 sender ok
+            > 250 2.1.5 recipient ok
+            > 354 …
+            > 250 2.0.0 accepted
+            > 250 2.0.0 forgotten
+            > 221 2.0.0 goodbye";
+        for split in SPLITS {
+            let (_dir, store) = open();
+            let server =
+                SmtpIn::new(store.clone(), Arc::new(village()), NEIGHBOUR.parse().expect("an address"), start());
+            Player::new(server, split).play(script);
+            let shown = contents(&store);
+            let lines: Vec<&str> = shown.lines().map(|line| line.split(" Received").next().unwrap_or(line)).collect();
+            assert_eq!(
+                lines,
+                [
+                    "mailbox alice: <>",
+                    "item hub C: <ann@village.example> to <bob@far.example>",
+                    "item mail.lan.example:2525 C: <ann@village.example> to <carl@lan.example>",
+                ]
+            );
+            assert_eq!(shown.matches("Date: ").count(), 3, "what a client of ours leaves out is added: {shown}");
+        }
+    }
+
+    #[test]
+    fn strangers_may_send_to_our_users_and_nowhere_else() {
+        let script = "
+            > 220 …
+            < HELO x
+            > 250 …
+            < MAIL FROM:<eve@far.example>
+            > 250 …
+            < RCPT TO:<bob@far.example>
+            > 550 5.7.1 we do not relay for you
+            < RCPT TO:<hub!bob>
+            > 550 5.7.1 we do not relay for you
+            < RCPT TO:<bob%far.example@village.example>
+            > 550 5.7.1 we do not relay for you
+            < RCPT TO:<far.example!bob@village.example>
+            > 550 5.7.1 we do not relay for you
+            < RCPT TO:<@village.example:bob@far.example>
+            > 550 5.7.1 we do not relay for you
+            < RCPT TO:<bob@closed.example>
+            > 550 5.7.1 moved away
+            < RCPT TO:<nobody@village.example>
+            > 550 5.1.1 there is no user nobody here
+            < DATA
+            > 554 5.5.1 no valid recipients
+            < RCPT TO:<Ann+lists@also.example>
+            > 250 2.1.5 recipient ok
+            < RCPT TO:<PostMaster>
+            > 250 2.1.5 recipient ok";
+        check(STRANGER, script, "");
+    }
+
+    #[test]
+    fn no_text_can_smuggle_a_second_message() {
+        let evil = "MAIL FROM:<root@far.example>\\r\\nRCPT TO:<ann@village.example>\\r\\nDATA\\r\\nB: 2\\r\\n";
+        for fake_end in [
+            "\\n.\\n",
+            "\\n.\\r\\n",
+            "\\r\\n.\\n",
+            "\\r.\\r",
+            "\\r\\n.\\r",
+            "\\r.\\r\\n",
+            "\\r\\n.\\r\\r\\n",
+            "\\n\\r.\\r\\n",
+            "\\r\\r\\n.\\n",
+        ] {
+            let body = format!("A: 1\\r\\n\\r\\nx{fake_end}{evil}\\r\\n.\\r\\n");
+            data(&body, "554 5.6.11 a CR or LF stands alone in the message", "");
+        }
+        // A NUL between is text like any other.
+        let body = format!("A: 1\\r\\n\\r\\nx\\r\\n\\0.\\r\\n{evil}\\r\\n.\\r\\n");
+        for split in SPLITS {
+            let (_dir, store) = open();
+            let server =
+                SmtpIn::new(store.clone(), Arc::new(village()), STRANGER.parse().expect("an address"), start());
+            let script = format!(
+                "> 220 …\n< HELO x\n> 250 …\n< MAIL FROM:<a@b>\n> 250 …\n< RCPT TO:<ann>\n> 250 …\n< DATA\n> 354 …\n<< {body}\n> 250 …"
+            );
+            Player::new(server, split).play(&script);
+            assert_eq!(contents(&store).lines().count(), 1);
+        }
+    }
+
+    #[test]
+    fn bare_line_ends_in_commands_are_refused_with_the_whole_line() {
+        let script = "
+            > 220 …
+            << HELO x\\nMAIL FROM:<a@b>\\r\\n
+            > 500 5.5.2 lines end in CR LF
+            < MAIL FROM:<a@b>
+            > 503 5.5.1 say EHLO first
+            << HELO x\\ry\\r\\n
+            > 500 5.5.2 lines end in CR LF";
+        check(STRANGER, script, "");
+    }
+
+    #[test]
+    fn commands_out_of_order_and_nonsense_are_answered_and_counted() {
+        let script = format!(
+            "> 220 …
+            < RCPT TO:<ann>
+            > 503 5.5.1 say MAIL first
+            < DATA
+            > 503 5.5.1 say MAIL and RCPT first
+            < VRFY ann
+            > 252 2.5.0 send mail and see
+            < HELP
+            > 214 2.0.0 …
+            < EHLO
+            > 501 5.5.4 …
+            < HELO x
+            > 250 …
+            < MAIL FROM:<a@b> SIZE=100001
+            > 552 5.3.4 we take messages up to 100000 bytes
+            < MAIL FROM:<ü@b>
+            > 553 5.6.7 …
+            < MAIL FROM:<a@b>
+            > 250 …
+            < MAIL FROM:<a@b>
+            > 503 5.5.1 there is a sender already
+            < RCPT TO:<ü@b>
+            > 553 5.6.7 …
+            {}
+            < x
+            > 500 5.5.1 unknown command
+            > 421 4.7.0 too many errors",
+            "< x\n> 500 5.5.1 unknown command\n".repeat(BAD_COMMANDS_MAX as usize - 5)
+        );
+        let outcome = check(STRANGER, &script, "");
+        assert_eq!(outcome, Some(Outcome { accepted: 0, ended: Ended::TooManyErrors }));
+    }
+
+    #[test]
+    fn who_says_nothing_is_sent_away_and_a_lost_line_leaves_nothing() {
+        let outcome =
+            check(STRANGER, "> 220 …\n@ 299\n< NOOP\n> 250 …\n@ 299\n@ 2\n> 421 4.4.2 nothing heard for too long", "");
+        assert_eq!(outcome.map(|outcome| outcome.ended), Some(Ended::TimedOut));
+        let begun = "> 220 …\n< HELO x\n> 250 …\n< MAIL FROM:<a@b>\n> 250 …\n< RCPT TO:<ann>\n> 250 …\n< DATA\n> 354 …\n< A: 1\n";
+        let outcome = check(STRANGER, &format!("{begun}!hangup"), "");
+        assert_eq!(outcome.map(|outcome| outcome.ended), Some(Ended::Lost));
+    }
+
+    #[test]
+    fn winding_down_waits_for_the_transaction() {
+        let outcome = check(STRANGER, "> 220 …\n< HELO x\n> 250 …\n!winddown\n> 421 4.3.2 shutting down", "");
+        assert_eq!(outcome.map(|outcome| outcome.ended), Some(Ended::WindDown));
+        let script = "> 220 …\n< HELO x\n> 250 …\n< MAIL FROM:<a@b>\n> 250 …\n!winddown\n< RSET\n> 250 …\n> 421 4.3.2 shutting down";
+        check(STRANGER, script, "");
+    }
+
+    #[test]
+    fn a_message_that_has_gone_round_is_refused() {
+        let body = "Received: x\\r\\n".repeat(101) + "\\r\\n.\\r\\n";
+        data(&body, "554 5.4.6 the message has gone round: it has more than 100 Received lines", "");
+    }
+
+    /// A server at DATA, and all it says from here on.
+    fn at_data(policy: Policy) -> (tempfile::TempDir, Store, Player<SmtpIn>) {
+        let (dir, store) = open();
+        let server = SmtpIn::new(store.clone(), Arc::new(policy), STRANGER.parse().expect("an address"), start());
+        let mut player = Player::new(server, Split::Whole);
+        player
+            .play("> 220 …\n< HELO x\n> 250 …\n< MAIL FROM:<a@b>\n> 250 …\n< RCPT TO:<ann>\n> 250 …\n< DATA\n> 354 …");
+        (dir, store, player)
+    }
+
+    fn refused_at_the_end(policy: Policy, piece: &[u8], count: usize, expected: &str) {
+        let (_dir, store, mut player) = at_data(policy);
+        for _ in 0..count {
+            player.feed(piece);
+            assert!(player.dialogue.input.pending().len() <= INPUT_MAX);
+        }
+        player.play(&format!("<< \\r\\n.\\r\\n\n> {expected}\n< QUIT\n> 221 …"));
+        assert_eq!(contents(&store), "");
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_at_its_end_without_filling_the_memory() {
+        let large = Policy { message_max: u64::MAX, ..village() };
+        let piece = [b'x'; 64 * 1024];
+        // A line of a gigabyte, a header of ten megabytes, a long message.
+        refused_at_the_end(large.clone(), &piece, 16 * 1024, "552 5.3.4 the header is larger than 262144 bytes");
+        let (_dir, _store, mut player) = at_data(large.clone());
+        player.feed(b"A: 1\r\n\r\n");
+        (0..100).for_each(|_| player.feed(&piece));
+        player.play("<< \\r\\n.\\r\\n\n> 554 5.6.0 a line of the message is longer than 1048576 bytes");
+        let field = [b"X: ".as_slice(), &[b'y'; 1000], b"\r\n"].concat();
+        refused_at_the_end(large, &field, 10_000, "552 5.3.4 the header is larger than 262144 bytes");
+        refused_at_the_end(
+            village(),
+            &[b"\r\n".as_slice(); 100].concat(),
+            1001,
+            "552 5.3.4 the message is larger than 100000 bytes",
+        );
+    }
+
+    #[test]
+    fn a_command_line_of_a_gigabyte_is_refused_at_once_and_only_once() {
+        let (_dir, store) = open();
+        let server = SmtpIn::new(store, Arc::new(village()), STRANGER.parse().expect("an address"), start());
+        let mut player = Player::new(server, Split::Whole);
+        player.heard();
+        let piece = [b'x'; 64 * 1024];
+        player.feed(&piece);
+        assert_eq!(player.heard(), b"500 5.5.2 line too long\r\n");
+        for _ in 0..16 * 1024 {
+            player.feed(&piece);
+        }
+        player.play("<< \\r\\n\n< NOOP\n> 250 …");
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_not_read_from() {
+        let (_dir, store) = open();
+        let mut server = SmtpIn::new(store, Arc::new(village()), STRANGER.parse().expect("an address"), start());
+        let commands = b"NOOP\r\n".repeat(INPUT_MAX / 6);
+        let mut taken = 0;
+        while server.room() > 0 && taken < 10_000_000 {
+            let len = server.room().min(commands.len());
+            server.handle_input(start(), &commands[..len]);
+            taken += len;
+        }
+        assert!(taken < 3 * INPUT_MAX, "{taken}");
+        assert!(server.output.len() < 2 * OUTPUT_MAX);
+    }
 }

@@ -486,3 +486,291 @@ impl Dialogue for SmtpOut {
         Some(Request::Finish { outcome: Outcome { items, ended }, unread: self.lines.pending().to_vec() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::script::{Player, SPLITS, Split, start};
+    use crate::mail::Origin;
+    use crate::mail::policy::tests::village;
+    use crate::mail::tests::{TEXT, contents, facts, open, placed, submit};
+
+    const HELLO: &str = "
+        < 220 mail.lan.example ready
+        > EHLO mx.village.example
+        < 250-mail.lan.example
+        < 250-PIPELINING
+        < 250-8BITMIME
+        < 250 SIZE 100000\n";
+    const OLD: &str = "
+        < 220-mail.lan.example ready
+        < 220 since 1985
+        > EHLO mx.village.example
+        < 502 what?
+        > HELO mx.village.example
+        < 250 hello\n";
+    const BYE: &str = "
+        > QUIT
+        < 221 bye\n";
+    const BODY: &str = "
+        > Message-ID: <1@x>
+        > From: ann
+        > Date: today
+        >
+        > hello
+        > .\n";
+
+    fn client(store: &Store) -> SmtpOut {
+        SmtpOut::new(store.clone(), Arc::new(village()), "mail.lan.example", 2525, start())
+    }
+
+    /// Sends one letter of ann's to these people at lan.example, in every split; what is left in the store.
+    fn check(to: &[&str], script: &str, expected: &[&str]) -> Vec<String> {
+        let mut ledger = Vec::new();
+        for split in SPLITS {
+            let (_dir, store) = open();
+            submit(&store, Origin::Report, "ann@village.example", to, TEXT).expect("it is accepted");
+            let mut player = Player::new(client(&store), split);
+            player.play(script);
+            assert!(player.outcome.is_some(), "it comes to an end");
+            assert_eq!(placed(&store), expected, "{split:?}");
+            ledger = facts(&store).into_iter().filter(|fact| fact.starts_with("sent")).collect();
+        }
+        ledger
+    }
+
+    #[test]
+    fn a_letter_is_sent_and_leaves_the_queue() {
+        let script = [
+            HELLO,
+            "> MAIL FROM:<ann@village.example> SIZE=… BODY=8BITMIME
+             > RCPT TO:<q@lan.example>
+             > RCPT TO:<r@lan.example>
+             < 250 2.1.0 ok
+             < 250 2.1.5 ok
+             < 250 2.1.5 ok
+             > DATA
+             < 354 go on\n",
+            BODY,
+            "< 250 2.0.0 queued as 1\n",
+            BYE,
+        ]
+        .concat()
+        .replace("SIZE=… BODY=8BITMIME", "…");
+        let sent = check(&["q@lan.example", "r@lan.example"], &script, &[]);
+        assert_eq!(
+            sent,
+            [
+                "sent mail mail.lan.example:2525 <1@x>: from <ann@village.example> to 2 recipients: 250 2.0.0 queued as 1"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_old_server_is_asked_one_thing_at_a_time() {
+        let script = [
+            OLD,
+            "> MAIL FROM:<ann@village.example>
+             < 250 ok
+             > RCPT TO:<q@lan.example>
+             < 250 ok
+             > RCPT TO:<r@lan.example>
+             < 251 will forward
+             > DATA
+             < 354 go on\n",
+            BODY,
+            "< 250 ok\n",
+            BYE,
+        ]
+        .concat();
+        check(&["q@lan.example", "r@lan.example"], &script, &[]);
+    }
+
+    #[test]
+    fn each_recipient_has_its_own_fate() {
+        let script = [
+            HELLO,
+            "> MAIL FROM:…
+             > RCPT TO:<q@lan.example>
+             > RCPT TO:<r@lan.example>
+             > RCPT TO:<s@lan.example>
+             < 250 ok
+             < 550-5.1.1 no such
+             < 550 5.1.1 user
+             < 450 4.2.1 busy
+             < 250 ok
+             > DATA
+             < 354 go on\n",
+            BODY,
+            "< 250 ok\n",
+            BYE,
+        ]
+        .concat();
+        let to = ["q@lan.example", "r@lan.example", "s@lan.example"];
+        let waiting = "item mail.lan.example:2525 C: <ann@village.example> to <r@lan.example> (mail.lan.example says 450 4.2.1 busy)";
+        check(&to, &script, &["mailbox ann: <>", waiting]);
+    }
+
+    #[test]
+    fn a_refused_message_is_returned_and_the_host_quoted() {
+        for (answers, code) in [
+            ("< 550 5.7.1 not you\n< 503 x\n> RSET\n< 250 ok\n", "550 5.7.1 not you"),
+            ("< 250 ok\n< 553 no\n> RSET\n< 250 ok\n", "553 no"),
+            ("< 250 ok\n< 250 ok\n> DATA\n< 554 no\n> RSET\n< 250 ok\n", "554 no"),
+            (&format!("< 250 ok\n< 250 ok\n> DATA\n< 354 ok\n{BODY}< 552 too big\n"), "552 too big"),
+        ] {
+            let script = [HELLO, "> MAIL …\n> RCPT …\n", answers, BYE].concat();
+            check(&["q@lan.example"], &script, &["mailbox ann: <>"]);
+            let (_dir, store) = open();
+            submit(&store, Origin::Report, "ann@village.example", &["q@lan.example"], TEXT).expect("it is accepted");
+            Player::new(client(&store), Split::Whole).play(&script);
+            let shown = contents(&store);
+            assert!(
+                shown.contains(&format!("Remote-MTA: dns; mail.lan.example\\nDiagnostic-Code: smtp; {code}\\n")),
+                "{shown}"
+            );
+            assert!(shown.contains("Final-Recipient: rfc822; q@lan.example\\n"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_may_work_later_waits() {
+        let item = "item mail.lan.example:2525 C: <ann@village.example> to <q@lan.example>";
+        let begun = [HELLO, "> MAIL …\n> RCPT …\n"].concat();
+        for (script, why) in [
+            (format!("{begun}< 451 no\n< 503 x\n> RSET\n< 250 ok\n{BYE}"), "mail.lan.example says 451 no"),
+            (format!("{begun}< 250 ok\n< 451 no\n> RSET\n< 250 ok\n{BYE}"), "mail.lan.example says 451 no"),
+            (
+                format!("{begun}< 250 ok\n< 250 ok\n> DATA\n< 354 ok\n{BODY}< 452 4.3.1 full\n{BYE}"),
+                "mail.lan.example says 452 4.3.1 full",
+            ),
+            (format!("{begun}< 421 4.3.2 going\n"), "mail.lan.example says 421 4.3.2 going"),
+            (format!("{begun}!hangup\n"), "mail.lan.example closed the connection"),
+            (
+                format!("{begun}< 250 ok\n< 250 ok\n> DATA\n< 354 ok\n{BODY}!hangup\n"),
+                "mail.lan.example closed the connection",
+            ),
+            (
+                format!("{begun}< 250 ok\n< 250 ok\n> DATA\n< 354 ok\n{BODY}@ 601\n"),
+                "mail.lan.example did not answer in time",
+            ),
+            (format!("{begun}@ 301\n"), "mail.lan.example did not answer in time"),
+            (format!("{begun}< hello\n"), "a line of the server does not begin with a code"),
+            (format!("{begun}< {}\n", "x".repeat(3000)), "the server's reply: line too long"),
+            ("< 554 no service\n".to_owned(), "mail.lan.example says 554 no service"),
+            ("< 220 x\n> EHLO …\n< 421 busy\n".to_owned(), "mail.lan.example says 421 busy"),
+            ("!hangup\n".to_owned(), "mail.lan.example closed the connection"),
+            ("@ 301\n".to_owned(), "mail.lan.example did not answer in time"),
+        ] {
+            let sent = check(&["q@lan.example"], &script, &[&format!("{item} ({why})")]);
+            assert_eq!(sent, [""; 0]);
+        }
+    }
+
+    #[test]
+    fn what_has_waited_too_long_is_returned() {
+        let (_dir, store) = open();
+        submit(&store, Origin::Report, "ann@village.example", &["q@lan.example"], TEXT).expect("it is accepted");
+        let mut player = Player::new(client(&store), Split::Whole);
+        player.now.wall = player.now.wall + village().queue_lifetime + Duration::from_secs(60);
+        player.play("< 554 no\n");
+        assert_eq!(placed(&store), ["mailbox ann: <>"]);
+        let shown = contents(&store);
+        assert!(shown.contains("Status: 5.4.7"), "{shown}");
+    }
+
+    #[test]
+    fn recipients_beyond_the_host_s_limit_go_in_a_second_transaction() {
+        let script = [
+            HELLO,
+            "> MAIL …
+             > RCPT TO:<q@lan.example>
+             > RCPT TO:<r@lan.example>
+             < 250 ok
+             < 250 ok
+             < 452 4.5.3 too many
+             > DATA
+             < 354 go on\n",
+            BODY,
+            "< 250 ok
+             > MAIL …
+             > RCPT TO:<r@lan.example>
+             < 250 ok
+             < 250 ok
+             > DATA
+             < 354 go on\n",
+            BODY,
+            "< 250 ok\n",
+            BYE,
+        ]
+        .concat();
+        check(&["q@lan.example", "r@lan.example"], &script, &[]);
+    }
+
+    #[test]
+    fn a_message_too_large_for_the_host_is_returned_untried() {
+        let hello = HELLO.replace("SIZE 100000", "SIZE 10");
+        check(&["q@lan.example"], &[&hello, BYE].concat(), &["mailbox ann: <>"]);
+    }
+
+    #[test]
+    fn addresses_beyond_ascii_go_only_where_they_are_known() {
+        check(&["ü@lan.example"], &[HELLO, BYE].concat(), &["mailbox ann: <>"]);
+        let hello = HELLO.replace("SIZE 100000", "SMTPUTF8");
+        let script = [
+            &hello,
+            "> MAIL FROM:<ann@village.example> BODY=8BITMIME SMTPUTF8
+             > RCPT TO:<ü@lan.example>
+             < 250 ok
+             < 250 ok
+             > DATA
+             < 354 go on\n",
+            BODY,
+            "< 250 ok\n",
+            BYE,
+        ]
+        .concat();
+        check(&["ü@lan.example"], &script, &[]);
+    }
+
+    #[test]
+    fn a_report_goes_out_with_the_null_sender_and_dies_where_it_is_refused() {
+        let script = [HELLO, "> MAIL FROM:<> …\n> RCPT …\n< 250 ok\n< 550 no\n> RSET\n< 250 ok\n", BYE].concat();
+        for split in SPLITS {
+            let (_dir, store) = open();
+            submit(&store, Origin::Report, "", &["q@lan.example"], TEXT).expect("it is accepted");
+            Player::new(client(&store), split).play(&script);
+            assert_eq!(
+                placed(&store),
+                ["dead: mail from <> to <q@lan.example>, for site village: <q@lan.example>: 550 no"]
+            );
+        }
+    }
+
+    #[test]
+    fn a_large_body_streams_and_arrives_with_its_dots() {
+        let (_dir, store) = open();
+        let body: String = (0..40_000).map(|n| format!(".{n}\n")).collect();
+        submit(&store, Origin::Report, "", &["q@lan.example"], &format!("A: 1\n\n{body}")).expect("it is accepted");
+        let mut player = Player::new(client(&store), Split::Whole);
+        player.play(&[OLD, "> MAIL …\n< 250 ok\n> RCPT …\n< 250 ok\n> DATA\n"].concat());
+        player.feed(b"354 ok\r\n");
+        let heard = String::from_utf8(player.heard()).expect("text");
+        let expected: String = (0..40_000).map(|n| format!("..{n}\r\n")).collect();
+        assert_eq!(heard, format!("A: 1\r\n\r\n{expected}.\r\n"));
+        player.play(&format!("< 250 ok\n{BYE}"));
+        assert_eq!(player.outcome.map(|outcome| outcome.ended), Some(Ended::Done));
+    }
+
+    #[test]
+    fn winding_down_ends_after_the_item_under_way() {
+        let (_dir, store) = open();
+        for _ in 0..2 {
+            submit(&store, Origin::Report, "", &["q@lan.example"], TEXT).expect("it is accepted");
+        }
+        let script =
+            [HELLO, "> MAIL …\n> RCPT …\n!winddown\n< 250 ok\n< 250 ok\n> DATA\n< 354 ok\n", BODY, "< 250 ok\n", BYE];
+        Player::new(client(&store), Split::Whole).play(&script.concat());
+        assert_eq!(placed(&store).len(), 1);
+    }
+}

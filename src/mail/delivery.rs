@@ -180,7 +180,7 @@ fn letter_of(view: &View<'_>, item: &Item) -> Result<Option<Letter>, StoreError>
     Ok(Some(Letter { sender, body: *body, size: item.size, message_id, grade: item.grade }))
 }
 
-fn place(hop: &Hop) -> String {
+pub(super) fn place(hop: &Hop) -> String {
     match hop {
         Hop::Site(site) => site.to_string(),
         Hop::Smtp { host, port } => format!("{host}:{port}"),
@@ -192,10 +192,88 @@ fn place(hop: &Hop) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::policy::tests::village;
+    use crate::mail::tests::{TEXT, contents, now, open, placed, submit};
+    use crate::store::Store;
 
     #[test]
     fn pauses_grow_and_stop_growing() {
         let minutes = |attempts| retry_at(Timestamp::default(), attempts).as_seconds() / 60;
         assert_eq!([0, 1, 2, 5, 6, 60].map(minutes), [5, 10, 20, 160, 240, 240]);
+    }
+
+    fn queued(to: &[&str]) -> (tempfile::TempDir, Store, Item) {
+        let (dir, store) = open();
+        submit(&store, Origin::Local("ann".to_owned()), "ann", to, TEXT).expect("it is accepted");
+        let item = store.read(|view| view.items(&ItemFilter::default())).expect("the store works").remove(0);
+        (dir, store, item)
+    }
+
+    fn later(time: Duration) -> Now {
+        Now { wall: now().wall + time, ..now() }
+    }
+
+    fn expired_after(time: Duration) -> (tempfile::TempDir, Store, usize) {
+        let (dir, store, _) = queued(&["x@far.example"]);
+        let returned = store.write(|change| expire(change, &village(), later(time))).expect("the store works");
+        (dir, store, returned)
+    }
+
+    #[test]
+    fn what_nobody_fetches_is_returned_after_its_lifetime() {
+        let week = village().queue_lifetime;
+        let (_dir, store, returned) = expired_after(week);
+        assert_eq!(
+            (returned, placed(&store)),
+            (0, vec!["item hub C: <ann@village.example> to <x@far.example>".to_owned()])
+        );
+        let (_dir, store, returned) = expired_after(week + Duration::from_secs(1));
+        assert_eq!((returned, placed(&store)), (1, vec!["mailbox ann: <>".to_owned()]));
+        assert!(contents(&store).contains("Status: 5.4.7"));
+    }
+
+    #[test]
+    fn a_clock_that_was_wrong_when_an_item_was_queued_does_not_expire_it() {
+        let (_dir, _store, item) = queued(&["x@far.example"]);
+        let queued_in_1970 = Item { queued: Timestamp::from_seconds(60), ..item };
+        assert!(!is_expired(&village(), now().wall, &queued_in_1970));
+        let tried = Item { attempts: ATTEMPTS_WITHOUT_AGE, ..queued_in_1970 };
+        assert!(is_expired(&village(), now().wall, &tried));
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_reached_keeps_all_its_mail_waiting() {
+        let (_dir, store, item) = queued(&["x@lan.example"]);
+        submit(&store, Origin::Local("ann".to_owned()), "ann", &["y@lan.example"], TEXT).expect("it is accepted");
+        store.write(|change| defer_hop(change, &village(), now(), &item.hop, "no answer")).expect("the store works");
+        let ready =
+            |at: Now| store.read(|view| view.ready_items(&item.hop, at.wall, Grade::LEAST, 9)).expect("works").len();
+        assert_eq!((ready(now()), ready(later(RETRY_FIRST))), (0, 2));
+        assert_eq!(contents(&store).matches("(no answer)").count(), 2);
+    }
+
+    #[test]
+    fn changed_routes_take_effect_on_what_waits() {
+        let (_dir, store, item) = queued(&["x@far.example", "y@lan.example"]);
+        let mut policy = village();
+        policy.routes.clear();
+        policy.local_domains.insert(crate::base::address::Domain::parse("far.example").expect("a domain"));
+        let accepted = store.write(|change| reroute(change, &policy, now(), item.id)).expect("the store works");
+        assert_eq!(accepted.map(|accepted| accepted.returned), Some(1));
+        assert_eq!(placed(&store).len(), 2, "{:?}", placed(&store));
+        assert_eq!(store.write(|change| reroute(change, &policy, now(), item.id)).expect("the store works"), None);
+    }
+
+    #[test]
+    fn an_item_dropped_meanwhile_is_left_alone() {
+        let (_dir, store, item) = queued(&["x@far.example"]);
+        let settled = store.write(|change| {
+            change.finish_item(item.id)?;
+            settle_whole(change, &village(), now(), &item, |to| {
+                Verdict::Failed(Failure::new(to, Status(5, 1, 1), "no"))
+            })
+        });
+        assert_eq!(settled.expect("the store works"), Settled::default());
+        assert_eq!(placed(&store), [""; 0]);
     }
 }

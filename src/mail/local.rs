@@ -166,7 +166,8 @@ pub fn submission(
         more = next_piece(&mut input, &mut until, &mut piece, &mut text)?;
         intake.write(&text)?;
     }
-    let message = intake.finish()?;
+    let mut message = intake.finish()?;
+    message.out.seal().map_err(IntakeError::from)?;
     Ok(Submission { origin, envelope, message, failures: Vec::new() })
 }
 
@@ -262,7 +263,9 @@ impl UntilDot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::accept;
     use crate::mail::policy::tests::village;
+    use crate::mail::tests::{contents, now, open, placed};
 
     fn arguments(line: &str) -> Result<Arguments, BadArguments> {
         Arguments::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
@@ -335,5 +338,23 @@ mod tests {
         assert!(matches!(nobody, Err(LocalError::NoRecipients)));
         let null = envelope(&village(), "ann", &arguments("-f <> bob").expect("arguments"), &mut Header::default());
         assert_eq!(null.expect("an envelope").sender, None);
+    }
+
+    #[test]
+    fn a_user_s_letter_is_completed_and_filed() {
+        let (_dir, store) = open();
+        let input = "To: bob\nBcc: hub!x\nSubject: hi\n\nhello\n.\nnot this\n";
+        let called = arguments("-t -F Ann").expect("arguments");
+        let submission = submission(&store, &village(), now(), "ann", &called, input.as_bytes()).expect("a letter");
+        store.write(|change| accept(change, &village(), now(), submission)).expect("it is accepted");
+        assert_eq!(placed(&store), ["mailbox bob: <ann@village.example>", "item hub C: <ann@village.example> to <x>"]);
+        let shown = contents(&store);
+        let end = shown.lines().next().and_then(|line| line.split("To: ").nth(1)).expect("a header");
+        let id = end.split("Message-ID: ").nth(1).and_then(|rest| rest.split("\\n").next()).expect("a Message-ID");
+        assert_eq!(
+            end.replace(id, "<ID>"),
+            "bob\\nSubject: hi\\nFrom: \"Ann\" <ann@village.example>\\nDate: Thu, 28 May 2026 20:26:40 +0000\\n\
+             Message-ID: <ID>\\n\\nhello\\n"
+        );
     }
 }

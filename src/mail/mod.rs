@@ -371,3 +371,261 @@ fn listed(recipients: &[Address]) -> String {
     }
     words.join(" ")
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use tempfile::TempDir;
+
+    use super::policy::tests::{site, village};
+    use super::*;
+    use crate::store::Store;
+    use crate::store::mailboxes::User;
+    use crate::store::queue::ItemFilter;
+
+    /// A store with the users ann, bob and mark.
+    pub(crate) fn open() -> (TempDir, Store) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::open(dir.path()).expect("a new store");
+        let added = Timestamp::default();
+        let users = ["ann", "bob", "mark"].map(|name| UserName::parse(name).expect("a user name"));
+        let write = store.write(|change| {
+            users.iter().try_for_each(|name| change.set_user(&User { name: name.clone(), password: None, added }))
+        });
+        write.expect("an empty store takes users");
+        (dir, store)
+    }
+
+    /// Mailboxes, queue and dead letters in lines of text.
+    pub(crate) fn contents(store: &Store) -> String {
+        let shown: Result<String, StoreError> = store.read(|view| {
+            let text = |body| -> Result<String, StoreError> {
+                let bytes = view.body(body)?.bytes(1_000_000).expect("a short body");
+                Ok(String::from_utf8_lossy(&bytes).replace('\n', "\\n").replace('\t', "\\t"))
+            };
+            let mut lines = String::new();
+            for (user, _, _) in view.mailboxes()? {
+                for entry in view.mailbox(&user)? {
+                    lines += &format!("mailbox {user}: <{}> {}\n", entry.sender, text(entry.body)?);
+                }
+            }
+            for item in view.items(&ItemFilter::default())? {
+                let Cargo::Mail { envelope, body } = &item.cargo else { panic!("only mail is here") };
+                let sender = envelope.sender.as_ref().map(Address::to_string).unwrap_or_default();
+                let to: Vec<String> = envelope.recipients.iter().map(|to| format!("<{to}>")).collect();
+                let place = delivery::place(&item.hop);
+                let error = item.last_error.map(|why| format!(" ({why})")).unwrap_or_default();
+                lines +=
+                    &format!("item {place} {}: <{sender}> to {}{error} {}\n", item.grade, to.join(" "), text(*body)?);
+            }
+            for dead in view.dead_letters()? {
+                lines += &format!("dead: {}: {}\n", dead.what, dead.why);
+            }
+            Ok(lines)
+        });
+        shown.expect("the store can be read")
+    }
+
+    pub(crate) fn facts(store: &Store) -> Vec<String> {
+        let entries = store.read(|view| view.ledger(0, 1000)).expect("the store can be read");
+        let line =
+            |e: &crate::store::ledger::Entry| format!("{} {} {} {}: {}", e.verb, e.what, e.place, e.id, e.detail);
+        entries.iter().map(line).collect()
+    }
+
+    pub(crate) fn now() -> Now {
+        Now { wall: Timestamp::from_seconds(1_780_000_000), ..Now::default() }
+    }
+
+    fn address(text: &str) -> Address {
+        Address::parse_uucp(text).expect(text)
+    }
+
+    pub(crate) fn submit(
+        store: &Store,
+        origin: Origin,
+        sender: &str,
+        recipients: &[&str],
+        text: &str,
+    ) -> Result<Accepted, Refused> {
+        let recipients: Vec<Address> = recipients.iter().map(|to| address(to)).collect();
+        let policy = village();
+        let received = origin.received(&policy, &recipients, now().wall);
+        let mut intake = Intake::new(store.draft(), received, origin.completion(&policy, now().wall), u64::MAX);
+        intake.write(text.as_bytes()).expect("a small message");
+        let message = intake.finish().expect("a small message");
+        let envelope = Envelope { sender: (!sender.is_empty()).then(|| address(sender)), recipients };
+        let submission = Submission { origin, envelope, message, failures: Vec::new() };
+        store.write(|change| accept(change, &policy, now(), submission))
+    }
+
+    /// Without the text of messages.
+    pub(crate) fn placed(store: &Store) -> Vec<String> {
+        let first_words = |line: &str| {
+            let beginnings = [" Received", " From: Mail", " Message-ID: <1@x>"];
+            let end = beginnings.iter().filter_map(|text| line.find(text)).min().unwrap_or(line.len());
+            line[..end].to_owned()
+        };
+        contents(store).lines().map(first_words).collect()
+    }
+
+    pub(crate) const TEXT: &str = "Message-ID: <1@x>\nFrom: ann\nDate: today\n\nhello\n";
+
+    #[test]
+    fn one_body_goes_to_mailboxes_and_to_one_item_for_each_hop() {
+        let (_dir, store) = open();
+        let to = [
+            "bob",
+            "BOB@village.example",
+            "mark",
+            "x@far.example",
+            "hub!y",
+            "x@far.example",
+            "oldvax!z",
+            "q@lan.example",
+            "r@lan.example",
+        ];
+        let accepted = submit(&store, Origin::Local("ann".to_owned()), "ann", &to, TEXT).expect("it is accepted");
+        assert_eq!((accepted.queued.len(), accepted.delivered, accepted.returned), (4, 1, 0));
+        assert_eq!(
+            placed(&store),
+            [
+                "mailbox bob: <ann@village.example>",
+                "item hub C: <ann@village.example> to <x@far.example> <y>",
+                "item oldvax C: <ann@village.example> to <z>",
+                "item mail.lan.example:2525 C: <ann@village.example> to <q@lan.example> <r@lan.example>",
+                "item mark C: <ann@village.example> to <mark>",
+            ]
+        );
+        assert_eq!(
+            facts(&store),
+            [
+                "accepted mail ann <1@x>: from <ann@village.example> for <bob> <BOB@village.example> <mark> and 6 more",
+                "delivered mail bob <1@x>: from <ann@village.example>",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_delivered_after_acceptance_is_returned_once_to_the_sender() {
+        let (_dir, store) = open();
+        let origin = Origin::Site(site("oldvax"));
+        let to = ["bob", "nobody", "x@far.example"];
+        let accepted = submit(&store, origin, "oldvax!eve", &to, TEXT).expect("it is accepted");
+        assert_eq!((accepted.delivered, accepted.returned), (1, 2));
+        assert_eq!(placed(&store), ["mailbox bob: <oldvax!eve>", "item oldvax C: <> to <eve>"]);
+        let report = contents(&store);
+        assert!(report.contains("Final-Recipient: rfc822; nobody\\nAction: failed\\nStatus: 5.1.1"), "{report}");
+        assert!(report.contains("Final-Recipient: rfc822; x@far.example\\nAction: failed\\nStatus: 5.7.1"), "{report}");
+        assert!(report.contains("Message-ID: <1@x>"), "{report}");
+        assert_eq!(
+            facts(&store).last().map(|fact| fact.split(':').next().unwrap_or("").to_owned()).as_deref(),
+            Some("returned mail oldvax!eve <1@x>")
+        );
+    }
+
+    #[test]
+    fn a_report_is_never_reported_on() {
+        let (_dir, store) = open();
+        submit(&store, Origin::Site(site("hub")), "", &["nobody"], TEXT).expect("it is accepted");
+        submit(&store, Origin::Site(site("hub")), "nobody@village.example", &["no-one"], TEXT).expect("it is accepted");
+        assert_eq!(
+            placed(&store),
+            [
+                "dead: mail from <> to <nobody>, for site village: <nobody>: there is no user nobody here",
+                "dead: mail from <nobody@village.example> to <no-one>, for site village: <no-one>: there is no user no-one here; \
+                 and the sender <nobody@village.example> cannot be told: there is no user nobody here",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_dead_letter_tried_again_is_routed_anew() {
+        let (_dir, store) = open();
+        submit(&store, Origin::Site(site("hub")), "", &["late"], TEXT).expect("it is accepted");
+        let policy = village();
+        let done: Result<(), StoreError> = store.write(|change| {
+            change.set_user(&User {
+                name: UserName::parse("late").expect("a name"),
+                password: None,
+                added: now().wall,
+            })?;
+            let number = change.dead_letters()?[0].number;
+            assert!(change.retry_dead_letter(number, now().wall)?);
+            let item = change.items(&ItemFilter::default())?.pop().expect("the item is back");
+            assert_eq!(item.hop, Hop::Site(site("village")));
+            let accepted = delivery::reroute(change, &policy, now(), item.id)?.expect("it is there");
+            assert_eq!(accepted.delivered, 1);
+            Ok(())
+        });
+        done.expect("the store works");
+        assert_eq!(placed(&store), ["mailbox late: <>"]);
+    }
+
+    #[test]
+    fn a_message_that_has_gone_round_is_refused_or_returned() {
+        let (_dir, store) = open();
+        let text = "Received: x\n".repeat(101) + TEXT;
+        let local = submit(&store, Origin::Local("ann".to_owned()), "ann", &["bob"], &text);
+        assert!(matches!(local, Err(Refused::Loop)));
+        submit(&store, Origin::Site(site("hub")), "ann@village.example", &["bob"], &text).expect("it is accepted");
+        assert_eq!(placed(&store), ["mailbox ann: <>"]);
+        assert!(contents(&store).contains("Status: 5.4.6"));
+    }
+
+    #[test]
+    fn mail_does_not_go_back_by_the_default_route_to_where_it_came_from() {
+        let (_dir, store) = open();
+        submit(&store, Origin::Site(site("hub")), "ann@village.example", &["x@far.example", "hub!y"], TEXT)
+            .expect("it is accepted");
+        assert_eq!(placed(&store), ["mailbox ann: <>", "item hub C: <ann@village.example> to <y>"]);
+        assert!(contents(&store).contains("our route leads back to hub"));
+    }
+
+    #[test]
+    fn what_cannot_be_said_over_uucp_is_returned_at_once() {
+        let (_dir, store) = open();
+        let quoted = Address::parse_smtp("\"a b\"@far.example").expect("an address");
+        let answer =
+            store.read(|view| destination(view, &village(), &Origin::Report, &quoted)).expect("the store works");
+        assert_eq!(answer.map_err(|why| why.status), Err(Status(5, 1, 3)));
+    }
+
+    #[test]
+    fn more_recipients_than_a_command_holds_make_more_items() {
+        let (_dir, store) = open();
+        let to: Vec<String> = (0..100).map(|n| format!("recipient-{n}@far.example")).collect();
+        let to: Vec<&str> = to.iter().map(String::as_str).collect();
+        let accepted = submit(&store, Origin::Local("ann".to_owned()), "ann", &to, TEXT).expect("it is accepted");
+        assert!(accepted.queued.len() > 1);
+        let policy = village();
+        let items = store.read(|view| view.items(&ItemFilter::default())).expect("the store works");
+        let jobs: Vec<_> = items
+            .iter()
+            .map(|item| {
+                let Cargo::Mail { envelope, .. } = &item.cargo else { panic!("only mail is here") };
+                rewrite::outgoing_rmail(&policy, &site("hub"), envelope, item.queued).expect("plain addresses")
+            })
+            .collect();
+        assert!(jobs.iter().all(|commands| commands.len() == 1));
+        assert_eq!(jobs.iter().flatten().map(|command| command.recipients.len()).sum::<usize>(), 100);
+    }
+
+    #[test]
+    fn a_route_is_explained_to_its_end() {
+        let (_dir, store) = open();
+        let explained = |text: &str| {
+            let steps = store.read(|view| explain(view, &village(), &address(text))).expect("the store works");
+            steps.last().cloned().unwrap_or_default()
+        };
+        for (text, expected) in [
+            ("ann", "into the mailbox of ann"),
+            ("mark", "into the Maildir of mark"),
+            ("x@far.example", "over UUCP to hub: rmail x@far.example"),
+            ("oldvax!a!b@c", "over UUCP to oldvax: rmail a!c!b"),
+            ("x@lan.example", "over SMTP to mail.lan.example port 2525: <x@lan.example>"),
+            ("nobody", "returned: 5.1.1 there is no user nobody here"),
+        ] {
+            assert_eq!(explained(text), expected);
+        }
+    }
+}
