@@ -47,3 +47,9 @@ pub const UNPACK_MAX: u64 = 1024 * 1024 * 1024;
 pub const CHANNELS_MAX: u8 = 7;
 /// Clients of one service at the same time.
 pub const CLIENTS_MAX: usize = 200;
+/// File bytes that a protocol takes ahead of the line: enough for its largest packet and the next.
+pub const SEND_AHEAD_MAX: usize = 8 * 1024;
+/// What a protocol gives to the driver at once.
+pub const TRANSMIT_MAX: usize = 4 * 1024;
+/// Count of one data block of protocol t. Programs send 1,024; a larger count than this means that bytes were lost.
+pub const T_BLOCK_MAX: u32 = 64 * 1024;

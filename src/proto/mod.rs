@@ -1,5 +1,9 @@
 //! UUCP transfer protocols, sans-I/O: what carries commands and files within a session.
 
+mod t;
+#[cfg(test)]
+mod testing;
+
 use std::time::Duration;
 
 use crate::base::time::{Instant, Now};
@@ -37,6 +41,10 @@ pub trait Protocol: Send {
     fn channels(&self) -> u8 {
         1
     }
+
+    /// What came after the peer's end of the protocol: part of the session's own good-bye. Ask once, after the
+    /// last event; input that comes later is the session's alone.
+    fn unread(&mut self) -> Vec<u8>;
 
     /// What has been counted so far, for logs and `call`'s report.
     fn counters(&self) -> Counters;
@@ -76,7 +84,7 @@ pub enum Event {
     EndOfFile {
         channel: Channel,
     },
-    /// The good-bye is on its way (all of it was given to `poll_transmit`).
+    /// The good-bye is on its way: look for it after `poll_transmit`, which has given all of it.
     Closed,
     /// The end: the peer broke the rules or went silent, or too many errors. The last event.
     Failed(Violation),
@@ -166,7 +174,8 @@ pub struct Entry {
 }
 
 /// Every protocol we speak, best first on a link that has all it needs.
-pub static PROTOCOLS: &[Entry] = &[];
+pub static PROTOCOLS: &[Entry] =
+    &[Entry { letter: 't', needs_reliable: true, needs_end_to_end: true, make: |start| Box::new(t::T::new(start)) }];
 
 /// The protocol of this letter, if we speak it.
 pub fn entry(letter: char) -> Option<&'static Entry> {

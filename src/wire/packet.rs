@@ -318,11 +318,11 @@ pub fn parse_i(bytes: &[u8], data_max: usize) -> Front<IPacket> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// `10 02 00*62`: bytes in hex, `*n` repeats.
-    fn hex(text: &str) -> Vec<u8> {
+    pub(crate) fn hex(text: &str) -> Vec<u8> {
         let mut bytes = Vec::new();
         for word in text.split_whitespace() {
             let (digits, times) = word.split_once('*').unwrap_or((word, "1"));
