@@ -1,1 +1,3 @@
-fn main() {}
+//! Behaviour of the whole and of its parts, without network, real clock or root.
+
+mod sim;

@@ -1,0 +1,1 @@
+//! The golden table of throughput: what share of the line rate each protocol turns into file bytes.
