@@ -1,8 +1,11 @@
 //! UUCP transfer protocols, sans-I/O: what carries commands and files within a session.
 
+mod g;
+mod scan;
 mod t;
 #[cfg(test)]
 mod testing;
+mod window;
 
 use std::time::Duration;
 
@@ -142,6 +145,9 @@ pub struct Parameters {
     pub retries: u32,
     /// Errors, less one for every ten good packets, that end the call.
     pub errors: u32,
+    /// In g, to a peer that announced packets above 64 bytes: also send smaller ones, as Taylor, UUPC and XP do. HDB,
+    /// SVR4 and BSD take only the size that they announced.
+    pub short_packets: bool,
 }
 
 impl Parameters {
@@ -152,7 +158,14 @@ impl Parameters {
             'i' => (16, 1024, 10),
             _ => (1, 1024, 120),
         };
-        Self { window, packet_size, timeout: Duration::from_secs(timeout), retries: 6, errors: 100 }
+        Self {
+            window,
+            packet_size,
+            timeout: Duration::from_secs(timeout),
+            retries: 6,
+            errors: 100,
+            short_packets: true,
+        }
     }
 }
 
@@ -174,8 +187,10 @@ pub struct Entry {
 }
 
 /// Every protocol we speak, best first on a link that has all it needs.
-pub static PROTOCOLS: &[Entry] =
-    &[Entry { letter: 't', needs_reliable: true, needs_end_to_end: true, make: |start| Box::new(t::T::new(start)) }];
+pub static PROTOCOLS: &[Entry] = &[
+    Entry { letter: 'g', needs_reliable: false, needs_end_to_end: false, make: |start| Box::new(g::G::new(start)) },
+    Entry { letter: 't', needs_reliable: true, needs_end_to_end: true, make: |start| Box::new(t::T::new(start)) },
+];
 
 /// The protocol of this letter, if we speak it.
 pub fn entry(letter: char) -> Option<&'static Entry> {

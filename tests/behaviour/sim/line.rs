@@ -17,7 +17,7 @@ pub struct Quality {
     pub errors: f64,
     /// Probability that a byte does not arrive.
     pub losses: f64,
-    /// Probability, at each byte, that from here on `burst_length` bytes at most are noise.
+    /// Probability, at each byte, that noise sets in for the time of `burst_length` bytes at most.
     pub bursts: f64,
     pub burst_length: u64,
     /// The carrier drops when this many bytes have gone.
@@ -66,7 +66,8 @@ pub struct Line {
     under_way: VecDeque<(Instant, u8)>,
     /// How many bytes come out at once next time.
     portion: usize,
-    burst_left: u64,
+    /// Nanoseconds, too.
+    burst_until: u64,
     pub carried: u64,
     pub damaged: u64,
 }
@@ -79,7 +80,7 @@ impl Line {
             free_at: 0,
             under_way: VecDeque::new(),
             portion: 1,
-            burst_left: 0,
+            burst_until: 0,
             carried: 0,
             damaged: 0,
         }
@@ -99,19 +100,19 @@ impl Line {
                 return Some(arrival);
             }
             self.carried += 1;
-            if let Some(byte) = self.noise(byte) {
+            if let Some(byte) = self.noise(byte, byte_time) {
                 self.under_way.push_back((arrival, byte));
             }
         }
         None
     }
 
-    fn noise(&mut self, byte: u8) -> Option<u8> {
-        if self.burst_left == 0 && self.quality.bursts > 0.0 && self.chance.happens(self.quality.bursts) {
-            self.burst_left = 1 + self.chance.below(self.quality.burst_length);
+    fn noise(&mut self, byte: u8, byte_time: u64) -> Option<u8> {
+        let quiet = self.free_at >= self.burst_until;
+        if quiet && self.quality.bursts > 0.0 && self.chance.happens(self.quality.bursts) {
+            self.burst_until = self.free_at + byte_time * (1 + self.chance.below(self.quality.burst_length));
         }
-        if self.burst_left > 0 {
-            self.burst_left -= 1;
+        if self.free_at < self.burst_until {
             self.damaged += 1;
             return Some(self.chance.next() as u8);
         }

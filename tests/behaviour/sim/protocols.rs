@@ -60,8 +60,14 @@ fn check_lines(letter: char, lines: [Quality; 2], seed: u64) {
     let report = exchange(letter, lines, seed, [forth.clone(), back.clone()]);
     let Report { caller, answerer, .. } = &report;
     assert!(caller.end.is_ok() && answerer.end.is_ok(), "{letter}, seed {seed}: {:?} {:?}", caller.end, answerer.end);
-    assert!(sorted(&answerer.files) == sorted(&forth), "{letter}, seed {seed}: what came to the answerer is not what was sent");
-    assert!(sorted(&caller.files) == sorted(&back), "{letter}, seed {seed}: what came to the caller is not what was sent");
+    assert!(
+        sorted(&answerer.files) == sorted(&forth),
+        "{letter}, seed {seed}: what came to the answerer is not what was sent"
+    );
+    assert!(
+        sorted(&caller.files) == sorted(&back),
+        "{letter}, seed {seed}: what came to the caller is not what was sent"
+    );
     assert_eq!((caller.confirmed, answerer.confirmed), (forth.len(), back.len()), "{letter}, seed {seed}");
 }
 
@@ -71,5 +77,22 @@ fn t_is_exact_on_clean_lines() {
         check('t', Quality::clean(9600), seed);
         check('t', Quality::clean(115_200).latency(300), seed);
         check('t', Quality::clean(0), seed);
+    }
+}
+
+#[test]
+fn g_is_exact_on_clean_lines() {
+    for seed in seeds(3) {
+        check('g', Quality::clean(9600), seed);
+        check('g', Quality::clean(115_200).latency(300), seed);
+        check('g', Quality::clean(0), seed);
+    }
+}
+
+#[test]
+fn g_survives_lost_bytes_bursts_and_noise() {
+    for seed in seeds(5) {
+        check('g', Quality::clean(9600).losses(3e-4), seed);
+        check('g', Quality::clean(57_600).bursts(3e-5, 200), seed);
     }
 }
