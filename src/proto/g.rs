@@ -459,7 +459,7 @@ impl Protocol for G {
             self.heard = self.heard.max(now.instant);
             match scanned {
                 Scanned::Packet { packet, .. } => self.handle_packet(now, packet),
-                Scanned::Damaged { header } => self.handle_damaged(&header),
+                Scanned::Damaged { header, .. } => self.handle_damaged(&header),
                 Scanned::Noise => {
                     self.tally.counters.bad_header += 1;
                     self.doubtful = true;

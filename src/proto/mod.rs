@@ -1,6 +1,7 @@
 //! UUCP transfer protocols, sans-I/O: what carries commands and files within a session.
 
 mod g;
+mod i;
 mod scan;
 mod t;
 #[cfg(test)]
@@ -188,6 +189,7 @@ pub struct Entry {
 
 /// Every protocol we speak, best first on a link that has all it needs.
 pub static PROTOCOLS: &[Entry] = &[
+    Entry { letter: 'i', needs_reliable: false, needs_end_to_end: false, make: |start| Box::new(i::I::new(start)) },
     Entry { letter: 'g', needs_reliable: false, needs_end_to_end: false, make: |start| Box::new(g::G::new(start)) },
     Entry { letter: 't', needs_reliable: true, needs_end_to_end: true, make: |start| Box::new(t::T::new(start)) },
 ];

@@ -28,7 +28,7 @@ pub enum Scanned<P> {
         in_step: bool,
     },
     /// A good header over damaged data.
-    Damaged { header: P },
+    Damaged { header: P, in_step: bool },
     /// No packet begins where one should.
     Noise,
 }
@@ -68,7 +68,7 @@ impl<P> Scanner<P> {
                 }
                 Front::Damaged(header, length) => {
                     self.damaged = Some(length);
-                    return Some(Scanned::Damaged { header });
+                    return Some(Scanned::Damaged { header, in_step: self.in_step });
                 }
                 Front::Nothing => {
                     self.skip();
@@ -138,7 +138,7 @@ mod tests {
                     Scanned::Packet { packet: GPacket::Data { sequence, .. }, in_step } => {
                         format!("{sequence}{}", if in_step { "" } else { "?" })
                     }
-                    Scanned::Damaged { header: GPacket::Data { sequence, .. } } => format!("{sequence}!"),
+                    Scanned::Damaged { header: GPacket::Data { sequence, .. }, .. } => format!("{sequence}!"),
                     Scanned::Packet { .. } | Scanned::Damaged { .. } => "control".to_owned(),
                     Scanned::Noise => "~".to_owned(),
                 });

@@ -96,3 +96,23 @@ fn g_survives_lost_bytes_bursts_and_noise() {
         check('g', Quality::clean(57_600).bursts(3e-5, 200), seed);
     }
 }
+
+#[test]
+fn i_is_exact_on_clean_lines() {
+    for seed in seeds(3) {
+        check('i', Quality::clean(9600), seed);
+        check('i', Quality::clean(115_200).latency(300), seed);
+        check('i', Quality::clean(0), seed);
+    }
+}
+
+#[test]
+fn i_is_exact_whatever_the_line_does() {
+    for seed in seeds(5) {
+        check('i', Quality::clean(9600).losses(3e-4), seed);
+        check('i', Quality::clean(57_600).bursts(3e-5, 200), seed);
+        check('i', Quality::clean(9600).errors(3e-4), seed);
+        check('i', Quality::clean(115_200).errors(1e-3), seed);
+        check('i', Quality::clean(57_600).latency(300).errors(1e-3), seed);
+    }
+}
