@@ -191,7 +191,7 @@ impl G {
 
     fn handle_init(&mut self, now: Now, control: Control) {
         if self.stage == Stage::Opening {
-            match self.opening.handle(control, &mut self.control) {
+            match self.opening.handle(now.instant, control, &mut self.control) {
                 Heard::Nothing => {}
                 Heard::All { asked } => {
                     if let Some(left) = asked {
@@ -474,7 +474,7 @@ impl Protocol for G {
         }
         match self.stage {
             Stage::Opening => {
-                if self.opening.start_again(&mut self.control).is_err() {
+                if self.opening.start_again(now.instant, &mut self.control).is_err() {
                     self.fail(Violation::NoStart('g'));
                 }
             }

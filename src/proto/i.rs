@@ -15,7 +15,7 @@ use super::window::{Pace, Tally};
 use super::{Channel, Counters, Event, Protocol, Start, Violation, Way};
 use crate::base::limits::{CHANNELS_MAX, TRANSMIT_MAX};
 use crate::base::time::{Instant, Now};
-use crate::wire::packet::{HEADER, I_DATA_MAX, I_MARK, I_OVERHEAD, IKind, IPacket, parse_i, write_i};
+use crate::wire::packet::{I_DATA_MAX, I_MARK, I_OVERHEAD, IKind, IPacket, parse_i, write_i};
 
 /// SYNC packets that we send before giving up.
 const SYNCS_MAX: u32 = 12;
@@ -55,8 +55,8 @@ pub struct I {
     owed: Owed,
     noise_in: Noise,
     peer_closed: bool,
-    /// Ask for the next packet though none is known to be missing: silence has lasted.
-    ask_next: bool,
+    /// Packets to ask for, as soon as the line has room.
+    naks: Vec<u8>,
 
     /// When something last went well in either direction, or began to be waited for.
     progress: Instant,
@@ -153,7 +153,7 @@ impl I {
             owed: Owed::default(),
             noise_in: Noise::default(),
             peer_closed: false,
-            ask_next: false,
+            naks: Vec::new(),
             progress: Instant::default(),
             asked: Instant::default(),
             heard: Instant::default(),
@@ -374,18 +374,23 @@ impl I {
         self.sync.packets = 0;
     }
 
-    fn transmit_naks(&mut self, now: Now, out: &mut Vec<u8>) {
-        let mut numbers = self.intake.to_ask(now.instant, self.repair_patience());
-        if std::mem::take(&mut self.ask_next) && !numbers.contains(&self.intake.expected()) {
-            let nak = self.packet(IKind::Nak, self.intake.expected(), Vec::new());
-            self.write(now, &nak, out);
-        }
-        for number in numbers.drain(..) {
-            let nak = self.packet(IKind::Nak, number, Vec::new());
-            let left = self.write(now, &nak, out);
-            if self.intake.has_asked(number, left) {
+    /// Notes which packets to ask for now.
+    fn ask_for_missing(&mut self, now: Now) {
+        for number in self.intake.to_ask(now.instant, self.repair_patience()) {
+            self.naks.push(number);
+            let will_have_left = self.pace.clear_at().max(now.instant);
+            if self.intake.has_asked(number, will_have_left) {
                 self.noise_in.lost();
                 self.count_error();
+            }
+        }
+    }
+
+    fn transmit_naks(&mut self, now: Now, out: &mut Vec<u8>) {
+        for number in std::mem::take(&mut self.naks) {
+            if self.intake.lacks(number) {
+                let nak = self.packet(IKind::Nak, number, Vec::new());
+                self.write(now, &nak, out);
             }
         }
     }
@@ -474,7 +479,9 @@ impl I {
     fn nudge(&mut self, now: Now) {
         self.asked = now.instant;
         self.scanner.give_up_partial();
-        self.ask_next = self.outstanding.is_empty() || now.instant.since(self.heard) >= self.timeout();
+        if self.outstanding.is_empty() || now.instant.since(self.heard) >= self.timeout() {
+            self.naks.push(self.intake.expected());
+        }
         // If the last packet was lost, to repeat it is all that is needed; if an earlier one, it makes the peer ask for
         // that. If neither helps, the peer may count on the oldest.
         let last_first = self.fruitless.is_multiple_of(2);
@@ -493,6 +500,7 @@ impl I {
         } else if self.sync.sent >= SYNCS_MAX {
             self.fail(Violation::NoStart('i'));
         } else {
+            self.sync.left = now.instant;
             self.sync.due = Some(SyncKind::Whole);
         }
     }
@@ -506,7 +514,7 @@ impl Protocol for I {
     fn handle_input(&mut self, now: Now, bytes: &[u8]) {
         self.scanner.feed(bytes);
         while !self.is_over() && !self.peer_closed {
-            let Some(scanned) = self.scanner.next() else { return };
+            let Some(scanned) = self.scanner.next() else { break };
             match scanned {
                 Scanned::Packet { packet, in_step } => {
                     self.heard = self.heard.max(now.instant);
@@ -516,6 +524,7 @@ impl Protocol for I {
                 Scanned::Noise => self.tally.counters.bad_header += 1,
             }
         }
+        self.ask_for_missing(now);
     }
 
     fn handle_timeout(&mut self, now: Now) {
@@ -531,6 +540,7 @@ impl Protocol for I {
                     self.owed.at_once = true;
                     self.owed.at = None;
                 }
+                self.ask_for_missing(now);
             }
             Stage::New | Stage::Opening | Stage::Closed | Stage::Failed(_) | Stage::Ended => {}
         }

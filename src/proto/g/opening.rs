@@ -97,8 +97,9 @@ impl Opening {
     }
 
     /// From INITA again, because nothing came or the peer fell back.
-    pub fn start_again(&mut self, out: &mut VecDeque<Control>) -> Result<(), TooOften> {
+    pub fn start_again(&mut self, now: Instant, out: &mut VecDeque<Control>) -> Result<(), TooOften> {
         self.starts += 1;
+        self.timeout = Some(now + self.wait);
         if self.starts > STARTS_MAX {
             return Err(TooOften);
         }
@@ -130,7 +131,7 @@ impl Opening {
     }
 
     /// What to do about an INIT packet while we have not started.
-    pub fn handle(&mut self, control: Control, out: &mut VecDeque<Control>) -> Heard {
+    pub fn handle(&mut self, now: Instant, control: Control, out: &mut VecDeque<Control>) -> Heard {
         match (self.step, control) {
             (Step::A, Control::InitA(window)) => {
                 self.note_window(window);
@@ -147,17 +148,17 @@ impl Opening {
             // Its answer to ours comes after it has fallen back; a packet of ours was lost.
             (Step::C, Control::InitA(window)) => {
                 self.note_window(window);
-                return self.fall_back(out);
+                return self.fall_back(now, out);
             }
-            (Step::B, Control::InitC(_)) => return self.fall_back(out),
+            (Step::B, Control::InitC(_)) => return self.fall_back(now, out),
             (Step::C, Control::InitB(size)) => self.peer_size = Some(size),
             (Step::A | Step::B, _) | (Step::C, _) => {}
         }
         Heard::Nothing
     }
 
-    fn fall_back(&mut self, out: &mut VecDeque<Control>) -> Heard {
-        match self.start_again(out) {
+    fn fall_back(&mut self, now: Instant, out: &mut VecDeque<Control>) -> Heard {
+        match self.start_again(now, out) {
             Ok(()) => Heard::Nothing,
             Err(TooOften) => Heard::TooOften,
         }

@@ -107,10 +107,9 @@ impl Intake {
 
     /// A packet of this number came damaged: it and those before it have been sent.
     pub fn heard_of(&mut self, number: u8) {
-        let distance = self.distance(number);
-        if distance < WINDOW_MAX && self.stored[usize::from(number)].is_none() {
+        if self.lacks(number) {
             // One beyond, for it is missing itself.
-            self.reach = self.reach.max(distance + 1);
+            self.reach = self.reach.max(self.distance(number) + 1);
         }
     }
 
@@ -120,8 +119,9 @@ impl Intake {
         numbers.filter(|&number| self.stored[usize::from(number)].is_none())
     }
 
-    pub fn is_missing_any(&self) -> bool {
-        self.missing().next().is_some()
+    /// Whether this packet has not come, of those that may come.
+    pub fn lacks(&self, number: u8) -> bool {
+        self.distance(number) < WINDOW_MAX && self.stored[usize::from(number)].is_none()
     }
 
     /// Those missing that have not been asked for, or so long ago that the request or the answer was lost.
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(intake.to_ask(now + Duration::from_secs(1), Duration::from_secs(1)), [1]);
         assert_eq!(intake.place(data(1, "a")), Placed::InOrder { count: 1, asked: Some(now) });
         assert_eq!(intake.place(data(2, "b\0")), Placed::InOrder { count: 2, asked: None }, "asked for twice");
-        assert_eq!((intake.place(data(1, "a")), intake.is_missing_any()), (Placed::Again, false));
+        assert_eq!((intake.place(data(1, "a")), intake.lacks(3), intake.lacks(4)), (Placed::Again, false, true));
         intake.heard_of(5);
         assert_eq!(intake.to_ask(now, Duration::ZERO), [4, 5]);
     }

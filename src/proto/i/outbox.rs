@@ -89,10 +89,6 @@ impl Outbox {
         })
     }
 
-    pub fn is_ready(&self, size: usize) -> bool {
-        self.ready(size).is_some()
-    }
-
     /// The next packet's content, `size` bytes at most.
     pub fn next(&mut self, size: usize) -> Option<Piece> {
         let at = self.ready(size)?;
