@@ -447,9 +447,9 @@ impl I {
         self.start.facts.speed.map_or(TRANSMIT_MAX, |bps| (bps as usize / 40).clamp(1, TRANSMIT_MAX))
     }
 
-    /// How long a packet may take that was asked for.
+    /// How long a packet may take that was asked for: behind what the peer has given to its line already.
     fn repair_patience(&self) -> Duration {
-        self.repair.patience() + self.pace.line_time(self.sync.size)
+        self.repair.patience().min(self.pace.patience() * 2) + self.pace.line_time(self.sync.size * 2)
     }
 
     /// The callee waits a little longer, so that both do not speak at once.
@@ -488,7 +488,6 @@ impl I {
         let probe = if last_first { self.outstanding.back_mut() } else { self.outstanding.front_mut() };
         if let Some(sent) = probe {
             sent.due = true;
-            self.noise_out.lost();
         }
         self.fruitless += 1;
     }

@@ -105,9 +105,11 @@ impl Intake {
         Placed::InOrder { count, asked }
     }
 
-    /// A packet of this number came damaged: it and those before it have been sent.
+    /// A packet of this number came damaged: it and those before it have been sent. If we had asked for it, the answer
+    /// has been, and we ask anew.
     pub fn heard_of(&mut self, number: u8) {
         if self.lacks(number) {
+            self.asked[usize::from(number)] = None;
             // One beyond, for it is missing itself.
             self.reach = self.reach.max(self.distance(number) + 1);
         }
@@ -207,7 +209,7 @@ pub enum End {
 
 impl Asked {
     fn again_at(&self, patience: Duration) -> Instant {
-        self.left + patience * (1 << (self.times - 1).min(5))
+        self.left + patience * (1 << (self.times - 1).min(2))
     }
 }
 

@@ -25,6 +25,9 @@ pub struct World<A: Dialogue, B: Dialogue> {
 }
 
 struct Side<D: Dialogue> {
+    direction: char,
+    /// `BANGPATH_SIM_TRACE` is set: all that is sent goes to standard error, as `time direction bytes`.
+    traced: bool,
     dialogue: D,
     outcome: Option<D::Outcome>,
     /// Arrived, but the dialogue had no room for it.
@@ -74,8 +77,8 @@ impl<A: Dialogue, B: Dialogue> World<A, B> {
         let start = Now { instant: Instant::from_micros(0), wall: Timestamp::from_seconds(1_800_000_000) };
         Self {
             now: start,
-            caller: Side::new(caller),
-            answerer: Side::new(answerer),
+            caller: Side::new('>', caller),
+            answerer: Side::new('<', answerer),
             forth: Line::new(forth, Chance::new(seed, 1)),
             back: Line::new(back, Chance::new(seed, 2)),
             hang_up_at: None,
@@ -177,8 +180,9 @@ impl<A: Dialogue, B: Dialogue> World<A, B> {
 }
 
 impl<D: Dialogue> Side<D> {
-    fn new(dialogue: D) -> Self {
-        Self { dialogue, outcome: None, unread: Vec::new(), more: true }
+    fn new(direction: char, dialogue: D) -> Self {
+        let traced = std::env::var_os("BANGPATH_SIM_TRACE").is_some();
+        Self { direction, traced, dialogue, outcome: None, unread: Vec::new(), more: true }
     }
 
     /// When this side will hear or do something by itself.
@@ -226,6 +230,7 @@ impl<D: Dialogue> Side<D> {
             self.dialogue.poll_transmit(now, &mut out);
             self.more = !out.is_empty();
             let cut = line.send(now.instant, &out);
+            self.trace(now, &out);
             self.requests();
             if cut.is_some() {
                 return cut;
@@ -236,6 +241,13 @@ impl<D: Dialogue> Side<D> {
             }
         }
         None
+    }
+
+    fn trace(&self, now: Now, bytes: &[u8]) {
+        if self.traced && !bytes.is_empty() {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            eprintln!("{} {} {hex}", now.instant.as_micros(), self.direction);
+        }
     }
 
     fn requests(&mut self) {
