@@ -6,6 +6,7 @@ pub mod line;
 pub mod world;
 
 mod protocols;
+mod splits;
 mod throughput;
 
 /// The seeds to run a test with: a handful, or as many as `BANGPATH_SIM_SEEDS` says.
