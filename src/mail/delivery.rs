@@ -80,7 +80,7 @@ pub fn settle(
     if settled.sent > 0 {
         change.record(Fact {
             at: now.wall,
-            verb: "sent",
+            verb: if matches!(item.hop, Hop::Maildir(_)) { "delivered" } else { "sent" },
             what: "mail",
             place: place(&item.hop),
             id: letter.message_id.clone(),
