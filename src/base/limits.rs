@@ -58,3 +58,9 @@ pub const ROUTE_STEPS_MAX: usize = 32;
 pub const RMAIL_COMMAND_MAX: usize = UUCP_COMMAND_SENT_MAX - 250;
 /// Messages sent over one SMTP connection before a new one is made, as servers like it.
 pub const SMTP_ITEMS_MAX: usize = 1000;
+/// File bytes that a protocol takes ahead of the line: enough for its largest packet and the next.
+pub const SEND_AHEAD_MAX: usize = 8 * 1024;
+/// What a protocol gives to the driver at once.
+pub const TRANSMIT_MAX: usize = 4 * 1024;
+/// Count of one data block of protocol t. Programs send 1,024; a larger count than this means that bytes were lost.
+pub const T_BLOCK_MAX: u32 = 64 * 1024;

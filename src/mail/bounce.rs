@@ -7,10 +7,9 @@ use crate::base::names::Grade;
 use crate::base::time::{Now, Timestamp};
 use crate::store::ledger::Fact;
 use crate::store::{BodyId, Cargo, Change, Envelope, Hop, NewItem, StoreError, View};
-use crate::wire::header::{Header, HeaderReader, folded};
+use crate::wire::header::{Header, HeaderReader, folded, message_id};
 use crate::wire::smtp::Status;
 
-use super::intake::message_id;
 use super::{Letter, Origin, Policy, destination, dispatch};
 
 /// A recipient who will not get the message, and why.

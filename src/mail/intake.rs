@@ -7,11 +7,9 @@
 
 use std::io;
 
-use sha2::{Digest, Sha256};
-
 use crate::base::time::Timestamp;
 use crate::store::Draft;
-use crate::wire::header::{Header, HeaderReader, HeaderTooLong, folded};
+use crate::wire::header::{Header, HeaderReader, HeaderTooLong, folded, message_id};
 
 /// Why a message cannot be taken.
 #[derive(Debug, thiserror::Error)]
@@ -174,12 +172,6 @@ fn complete(header: &mut Header, completion: &Completion) {
         added.push_str(&folded("Message-ID", &message_id(completion.now, header.as_bytes(), &completion.domain)));
     }
     header.append(added.as_bytes());
-}
-
-/// A Message-ID that no other message has: from the time and a digest of `what` (header or report) that is to have it.
-pub fn message_id(now: Timestamp, what: &[u8], domain: &str) -> String {
-    let digest: String = Sha256::digest(what).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("<{}.{digest}@{domain}>", now.as_micros())
 }
 
 #[cfg(test)]

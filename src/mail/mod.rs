@@ -18,6 +18,7 @@ pub mod bounce;
 pub mod delivery;
 pub mod intake;
 pub mod local;
+mod notice;
 pub mod policy;
 pub mod rewrite;
 pub mod rmail;
@@ -25,6 +26,7 @@ pub mod route;
 
 pub use bounce::Failure;
 pub use intake::{Completion, Intake, IntakeError, Message};
+pub use notice::notify;
 pub use policy::{Addressing, Pattern, Policy, SiteMail, Via};
 pub use route::{Refusal, Target};
 

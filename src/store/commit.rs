@@ -377,6 +377,29 @@ mod tests {
     }
 
     #[test]
+    fn a_full_database_is_told_to_all_and_there_is_nothing_to_clear_away() {
+        let (_folder, store) = open();
+        let pages_max = |n: i64| write(&store, |c| c.row(&format!("PRAGMA max_page_count = {n}"), [], |_| Ok(())));
+        queue_mail(&store, "hub", 'C', b"x");
+        let before = remains(&store);
+        pages_max(1);
+        let results = together(&store, 6, |n| {
+            store.write(|change| {
+                let body = change.keep_bytes(&pattern(if n % 2 == 0 { 60_000 } else { 100_000 }))?;
+                change.keep_bytes(&pattern(60_000)).and_then(|id| change.deliver(&user("ann"), id, "", NOW))?;
+                change.deliver(&user("ann"), body, "", NOW)
+            })
+        });
+        for result in results {
+            assert!(matches!(result, Err(StoreError::Full(_))), "{result:?}");
+        }
+        assert_eq!(remains(&store), before);
+        pages_max(1 << 30);
+        queue_mail(&store, "hub", 'C', &pattern(60_000));
+        assert_eq!(items(&store), 2);
+    }
+
+    #[test]
     fn threads_and_handles_do_not_lose_each_others_changes() {
         let (folder, store) = open();
         let other = Store::open(folder.path()).expect("the same store");

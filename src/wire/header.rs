@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use memchr::memchr;
 
+use sha2::{Digest, Sha256};
+
 use crate::base::limits::HEADER_MAX;
+use crate::base::time::Timestamp;
 
 /// The header block: whole lines with LF, without the blank line behind it. Printing it gives the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -227,6 +230,12 @@ fn field_colon(line: &[u8]) -> Option<usize> {
     let colon = memchr(b':', line)?;
     let name = line[..colon].trim_ascii_end();
     (!name.is_empty() && name.iter().all(u8::is_ascii_graphic)).then_some(colon)
+}
+
+/// A Message-ID that no other message has: from the time and a digest of `what` (header or report) that is to have it.
+pub fn message_id(now: Timestamp, what: &[u8], domain: &str) -> String {
+    let digest: String = Sha256::digest(what).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("<{}.{digest}@{domain}>", now.as_micros())
 }
 
 /// A field as one or more lines with LF, folded at blanks where a line would pass 78 characters.
