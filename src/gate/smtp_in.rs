@@ -95,7 +95,8 @@ impl SmtpIn {
             ended: None,
             store,
             policy,
-            peer,
+            // A socket for both families shows IPv4 clients as `::ffff:192.0.2.1`.
+            peer: peer.to_canonical(),
         };
         server.say(&Reply::plain(220, [format!("{} ESMTP bangpath", server.policy.hostname)]));
         server
@@ -755,5 +756,59 @@ mod tests {
         }
         assert!(taken < 3 * INPUT_MAX, "{taken}");
         assert!(server.output.len() < 2 * OUTPUT_MAX);
+    }
+
+    #[test]
+    fn a_full_disk_means_later_and_so_does_every_other_trouble_of_ours() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let broken = || io::Error::from(io::ErrorKind::Other);
+        let path = std::path::PathBuf::from("/spool");
+        for (reply, expected) in [
+            (not_taken(&IntakeError::Io(full)), "452 4.3.1 no space left here; try later"),
+            (not_taken(&IntakeError::Io(broken())), "451 4.3.0 cannot keep it now"),
+            (store_trouble(&StoreError::Full(path.clone())), "452 4.3.1 no space left here; try later"),
+            (store_trouble(&StoreError::Io { path, source: broken() }), "451 4.3.0 cannot keep it now"),
+            (store_trouble(&StoreError::Damaged(String::new())), "451 4.3.0 cannot keep it now"),
+        ] {
+            assert_eq!(reply.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn whatever_a_client_says_the_split_means_nothing() {
+        const WORDS: [&[u8]; 16] = [
+            b"EHLO x\r\n",
+            b"HELO x\r\n",
+            b"MAIL FROM:<a@b>\r\n",
+            b"RCPT TO:<ann>\r\n",
+            b"RCPT TO:<x@y>\r\n",
+            b"DATA\r\n",
+            b".\r\n",
+            b"A: 1\r\n",
+            b"\r\n",
+            b"..\r\n",
+            b"\n",
+            b"\r",
+            b"\0\xff",
+            b"RSET\r\n",
+            b"QUIT\r\n",
+            b"From x\r\n",
+        ];
+        let (_dir, store) = open();
+        let mut seed = 1_u64;
+        for _ in 0..150 {
+            let mut input = b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<ann>\r\n".to_vec();
+            for _ in 0..12 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                input.extend_from_slice(WORDS[(seed >> 40) as usize % WORDS.len()]);
+            }
+            let answers = SPLITS.map(|split| {
+                let peer = STRANGER.parse().expect("an address");
+                let mut player = Player::new(SmtpIn::new(store.clone(), Arc::new(village()), peer, start()), split);
+                player.feed(&input);
+                (String::from_utf8(player.heard()).expect("replies are text"), player.outcome)
+            });
+            assert!(answers.iter().all(|answer| *answer == answers[0]), "{}: {answers:?}", input.escape_ascii());
+        }
     }
 }

@@ -6,7 +6,6 @@ use crate::base::address::Address;
 use crate::base::names::Grade;
 use crate::base::time::{Now, Timestamp};
 use crate::store::ledger::Fact;
-use crate::store::queue::ItemFilter;
 use crate::store::{Cargo, Change, Envelope, Hop, Item, ItemId, StoreError, View};
 use crate::wire::smtp::Status;
 
@@ -80,7 +79,7 @@ pub fn settle(
     if settled.sent > 0 {
         change.record(Fact {
             at: now.wall,
-            verb: "sent",
+            verb: if matches!(item.hop, Hop::Maildir(_)) { "delivered" } else { "sent" },
             what: "mail",
             place: place(&item.hop),
             id: letter.message_id.clone(),
@@ -130,15 +129,9 @@ pub fn defer_hop(change: &mut Change<'_>, policy: &Policy, now: Now, hop: &Hop, 
 }
 
 /// Returns mail that has waited longer than its lifetime for a hop that nobody could even try. Held items and
-/// those in a job stay. Gives how many were looked at and returned.
+/// those in a job stay. Gives how many there were; [`RUN`] at most, so call it again while there are some.
 pub fn expire(change: &mut Change<'_>, policy: &Policy, now: Now) -> Result<usize, StoreError> {
-    let filter = ItemFilter { held: Some(false), limit: Some(RUN), ..ItemFilter::default() };
-    let old: Vec<Item> = change
-        .items(&filter)?
-        .into_iter()
-        .filter(|item| matches!(item.cargo, Cargo::Mail { .. }) && item.job.is_none() && !item.in_doubt)
-        .filter(|item| is_expired(policy, now.wall, item))
-        .collect();
+    let old = change.mail_queued(CLOCK_KNOWN..now.wall - policy.queue_lifetime, RUN)?;
     for item in &old {
         let last = item.last_error.clone().unwrap_or_else(|| "there was none".to_owned());
         settle_whole(change, policy, now, item, |_| Verdict::Retry(last.clone()))?;
@@ -194,7 +187,8 @@ mod tests {
     use super::*;
     use crate::mail::policy::tests::village;
     use crate::mail::tests::{TEXT, contents, now, open, placed, submit};
-    use crate::store::Store;
+    use crate::store::queue::ItemFilter;
+    use crate::store::{NewItem, Store};
 
     #[test]
     fn pauses_grow_and_stop_growing() {
@@ -214,7 +208,19 @@ mod tests {
     }
 
     fn expired_after(time: Duration) -> (tempfile::TempDir, Store, usize) {
-        let (dir, store, _) = queued(&["x@far.example"]);
+        let (dir, store) = open();
+        // News that nobody fetches stands before it and waits on.
+        let news: Result<(), StoreError> = store.write(|change| {
+            let body = change.keep_bytes(b"x")?;
+            for n in 0..=RUN {
+                let cargo = Cargo::Article { message_id: format!("<{n}@x>"), body };
+                let hop = Hop::Site(village().sites.into_keys().next().expect("there is a site"));
+                change.enqueue(NewItem { hop, cargo, grade: Grade::NEWS, queued: now().wall })?;
+            }
+            Ok(())
+        });
+        news.expect("the store works");
+        submit(&store, Origin::Local("ann".to_owned()), "ann", &["x@far.example"], TEXT).expect("it is accepted");
         let returned = store.write(|change| expire(change, &village(), later(time))).expect("the store works");
         (dir, store, returned)
     }

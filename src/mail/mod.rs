@@ -395,7 +395,7 @@ pub(crate) mod tests {
         (dir, store)
     }
 
-    /// Mailboxes, queue and dead letters in lines of text.
+    /// Mailboxes, mail in the queue and dead letters in lines of text.
     pub(crate) fn contents(store: &Store) -> String {
         let shown: Result<String, StoreError> = store.read(|view| {
             let text = |body| -> Result<String, StoreError> {
@@ -409,7 +409,7 @@ pub(crate) mod tests {
                 }
             }
             for item in view.items(&ItemFilter::default())? {
-                let Cargo::Mail { envelope, body } = &item.cargo else { panic!("only mail is here") };
+                let Cargo::Mail { envelope, body } = &item.cargo else { continue };
                 let sender = envelope.sender.as_ref().map(Address::to_string).unwrap_or_default();
                 let to: Vec<String> = envelope.recipients.iter().map(|to| format!("<{to}>")).collect();
                 let place = delivery::place(&item.hop);

@@ -164,4 +164,16 @@ mod tests {
         let stored = String::from_utf8_lossy(&bytes[..len]).into_owned();
         assert!(stored.starts_with("Received: from village ") && stored.ends_with(text), "{stored}");
     }
+
+    #[test]
+    fn a_local_user_may_call_rmail_too() {
+        let (_dir, store) = open();
+        for (text, sender) in [("To: bob\n\nhi\n", "ann@village.example"), (LETTER, "oldvax!ann")] {
+            let origin = Origin::Local("ann".to_owned());
+            let taken = incoming_rmail(&store, &village(), now(), (origin, "ann"), &["bob"], text.as_bytes());
+            let submission = taken.expect("a small letter");
+            store.write(|change| accept(change, &village(), now(), submission)).expect("it is accepted");
+            assert_eq!(placed(&store).pop(), Some(format!("mailbox bob: <{sender}>")));
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! The queue: items that wait for a hop.
 
+use std::ops::Range;
+
 use rusqlite::{Row, params};
 
 use super::jobs::JobId;
@@ -109,6 +111,16 @@ impl View<'_> {
              AND item.not_before <= ? ORDER BY item.grade, item.id LIMIT ?"
         );
         let items = self.rows(&sql, params![hop, worst, now, integer(limit as u64)], raw_item)?;
+        items.into_iter().map(whole_item).collect()
+    }
+
+    /// Mail queued in this span of time, neither held nor in a job, oldest first: what may have waited too long.
+    pub fn mail_queued(&self, span: Range<Timestamp>, limit: usize) -> Result<Vec<Item>, StoreError> {
+        let sql = format!(
+            "{ITEM} WHERE item.queued >= ? AND item.queued < ? AND item.held IS NULL AND item.job IS NULL
+             AND item.cargo ->> '$.cargo' = 'mail' ORDER BY item.queued LIMIT ?"
+        );
+        let items = self.rows(&sql, params![span.start, span.end, integer(limit as u64)], raw_item)?;
         items.into_iter().map(whole_item).collect()
     }
 
