@@ -46,10 +46,21 @@ pub const RECEIVED_MAX: usize = 100;
 pub const NEWSGROUPS_MAX: usize = 100;
 /// Length of an address: RFC 5321 section 4.5.3.1 says 64 + 255; bang paths are longer.
 pub const ADDRESS_MAX: usize = 1024;
-/// What unpacking a compressed batch may yield, as a multiple of its size and in all.
-pub const UNPACK_RATIO_MAX: u64 = 2000;
+/// What unpacking a compressed batch may yield: a batch is unpacked in a stream, so this bounds time, not memory.
 pub const UNPACK_MAX: u64 = 1024 * 1024 * 1024;
 /// Files one call may have open at once in each direction: the channels of protocol i.
 pub const CHANNELS_MAX: u8 = 7;
 /// Clients of one service at the same time.
 pub const CLIENTS_MAX: usize = 200;
+/// Turns in following an address from form to form (`a%b%c@us`): real ones take three.
+pub const ROUTE_STEPS_MAX: usize = 32;
+/// An `rmail` command line: with the rest of an E command around it (names, size, requestor) it stays under `UUCP_COMMAND_SENT_MAX`.
+pub const RMAIL_COMMAND_MAX: usize = UUCP_COMMAND_SENT_MAX - 250;
+/// Messages sent over one SMTP connection before a new one is made, as servers like it.
+pub const SMTP_ITEMS_MAX: usize = 1000;
+/// File bytes that a protocol takes ahead of the line: enough for its largest packet and the next.
+pub const SEND_AHEAD_MAX: usize = 8 * 1024;
+/// What a protocol gives to the driver at once.
+pub const TRANSMIT_MAX: usize = 4 * 1024;
+/// Count of one data block of protocol t. Programs send 1,024; a larger count than this means that bytes were lost.
+pub const T_BLOCK_MAX: u32 = 64 * 1024;

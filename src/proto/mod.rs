@@ -1,5 +1,13 @@
 //! UUCP transfer protocols, sans-I/O: what carries commands and files within a session.
 
+mod g;
+mod i;
+mod scan;
+mod t;
+#[cfg(test)]
+mod testing;
+mod window;
+
 use std::time::Duration;
 
 use crate::base::time::{Instant, Now};
@@ -37,6 +45,10 @@ pub trait Protocol: Send {
     fn channels(&self) -> u8 {
         1
     }
+
+    /// What came after the peer's end of the protocol: part of the session's own good-bye. Ask once, after the
+    /// last event; input that comes later is the session's alone.
+    fn unread(&mut self) -> Vec<u8>;
 
     /// What has been counted so far, for logs and `call`'s report.
     fn counters(&self) -> Counters;
@@ -76,7 +88,7 @@ pub enum Event {
     EndOfFile {
         channel: Channel,
     },
-    /// The good-bye is on its way (all of it was given to `poll_transmit`).
+    /// The good-bye is on its way: look for it after `poll_transmit`, which has given all of it.
     Closed,
     /// The end: the peer broke the rules or went silent, or too many errors. The last event.
     Failed(Violation),
@@ -134,6 +146,9 @@ pub struct Parameters {
     pub retries: u32,
     /// Errors, less one for every ten good packets, that end the call.
     pub errors: u32,
+    /// In g, to a peer that announced packets above 64 bytes: also send smaller ones, as Taylor, UUPC and XP do. HDB,
+    /// SVR4 and BSD take only the size that they announced.
+    pub short_packets: bool,
 }
 
 impl Parameters {
@@ -144,7 +159,14 @@ impl Parameters {
             'i' => (16, 1024, 10),
             _ => (1, 1024, 120),
         };
-        Self { window, packet_size, timeout: Duration::from_secs(timeout), retries: 6, errors: 100 }
+        Self {
+            window,
+            packet_size,
+            timeout: Duration::from_secs(timeout),
+            retries: 6,
+            errors: 100,
+            short_packets: true,
+        }
     }
 }
 
@@ -166,7 +188,11 @@ pub struct Entry {
 }
 
 /// Every protocol we speak, best first on a link that has all it needs.
-pub static PROTOCOLS: &[Entry] = &[];
+pub static PROTOCOLS: &[Entry] = &[
+    Entry { letter: 'i', needs_reliable: false, needs_end_to_end: false, make: |start| Box::new(i::I::new(start)) },
+    Entry { letter: 'g', needs_reliable: false, needs_end_to_end: false, make: |start| Box::new(g::G::new(start)) },
+    Entry { letter: 't', needs_reliable: true, needs_end_to_end: true, make: |start| Box::new(t::T::new(start)) },
+];
 
 /// The protocol of this letter, if we speak it.
 pub fn entry(letter: char) -> Option<&'static Entry> {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 
@@ -115,6 +115,8 @@ struct Inner {
     disk: Arc<Disk>,
     committer: Committer,
     readers: Mutex<Vec<Connection>>,
+    /// Called after each change of this process that is on the disk.
+    after_commit: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// A consistent look at what is committed (within a `write`: also at its own changes).
@@ -149,7 +151,8 @@ impl Store {
         let writer = schema::prepare(&disk)?;
         let look = View::new(&writer, &disk);
         disk.sweep(|place, name| look.names_file(place, name))?;
-        let inner = Inner { committer: Committer::new(writer), readers: Mutex::default(), disk };
+        let inner =
+            Inner { committer: Committer::new(writer), readers: Mutex::default(), after_commit: OnceLock::new(), disk };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -175,7 +178,17 @@ impl Store {
     /// No network and no compression inside, no second `write`, and no lock that anybody holds across a `write`: other
     /// threads wait for this closure.
     pub fn write<T, E: From<StoreError>>(&self, change: impl FnOnce(&mut Change<'_>) -> Result<T, E>) -> Result<T, E> {
-        self.inner.committer.write(&self.inner.disk, change)
+        let result = self.inner.committer.write(&self.inner.disk, change);
+        if let (Ok(_), Some(tell)) = (&result, self.inner.after_commit.get()) {
+            tell();
+        }
+        result
+    }
+
+    /// Has `tell` called after each change that this process commits: whoever waits for work looks again then.
+    /// Only the first caller is heard.
+    pub fn after_commit(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.inner.after_commit.set(Box::new(tell));
     }
 
     /// An empty body to be filled; held in memory to `BODY_INLINE_MAX`, then in a file.
@@ -223,6 +236,7 @@ fn lock_name(kind: LockKind, name: &str) -> String {
         LockKind::Site => "site",
         LockKind::Port => "port",
         LockKind::Daemon => "daemon",
+        LockKind::Unpack => "unpack",
     };
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-+".contains(&b);
     let escape = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02x}") };
@@ -338,6 +352,8 @@ pub enum LockKind {
     Port,
     /// The one daemon of a spool.
     Daemon,
+    /// Whoever unpacks received files.
+    Unpack,
 }
 
 /// Held while it lives. The file stays: removing it would let two others each lock one of that name.

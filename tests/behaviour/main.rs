@@ -1,3 +1,4 @@
-//! What the program does as a whole, by its library's outside.
+//! Behaviour of the whole and of its parts, without network, real clock or root.
 
+mod sim;
 mod store;

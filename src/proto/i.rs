@@ -1,0 +1,647 @@
+//! Protocol i: a window of up to 16 packets with a real checksum, both directions at once, only what was lost repeated.
+
+mod intake;
+mod noise;
+mod outbox;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use self::intake::{End, Intake, Placed, WINDOW_MAX};
+use self::noise::{Noise, SIZE_MIN};
+use self::outbox::{Outbox, Piece};
+use super::scan::{Scanned, Scanner};
+use super::window::{Pace, Tally};
+use super::{Channel, Counters, Event, Protocol, Start, Violation, Way};
+use crate::base::limits::{CHANNELS_MAX, TRANSMIT_MAX};
+use crate::base::time::{Instant, Now};
+use crate::wire::packet::{I_DATA_MAX, I_MARK, I_OVERHEAD, IKind, IPacket, parse_i, write_i};
+
+/// SYNC packets that we send before giving up.
+const SYNCS_MAX: u32 = 12;
+/// SYNC packets that we answer while running: a peer that repeats its own has missed ours.
+const SYNC_ANSWERS_MAX: u32 = 8;
+/// What a peer will take that runs, but whose SYNC was lost: Taylor does not repeat it.
+const SIZE_UNKNOWN: usize = 256;
+const WINDOW_UNKNOWN: u8 = 4;
+/// Where acknowledgements cost nothing, they go after this time at latest.
+const ACK_DELAY: Duration = Duration::from_millis(100);
+/// Packets larger than we asked for that may be under way when we ask for smaller ones.
+const UNDER_WAY_MAX: u32 = 32;
+
+pub struct I {
+    start: Start,
+    stage: Stage,
+    scanner: Scanner<IPacket>,
+    pace: Pace,
+    /// How long a packet takes to come that we asked for.
+    repair: Pace,
+    tally: Tally,
+    sync: Sync,
+
+    outbox: Outbox,
+    /// Sent and not yet acknowledged, oldest first.
+    outstanding: VecDeque<Sent>,
+    /// Number of the next new packet.
+    next: u8,
+    peer_size: usize,
+    peer_window: u8,
+    channels: u8,
+    noise_out: Noise,
+    /// Time-outs since the last acknowledgement.
+    fruitless: u32,
+
+    intake: Intake,
+    owed: Owed,
+    noise_in: Noise,
+    peer_closed: bool,
+    /// Packets to ask for, as soon as the line has room.
+    naks: Vec<u8>,
+
+    /// When something last went well in either direction, or began to be waited for.
+    progress: Instant,
+    /// When the last numbered packet left, or an acknowledgement came.
+    asked: Instant,
+    /// When anything last came that was a packet.
+    heard: Instant,
+}
+
+#[derive(PartialEq)]
+enum Stage {
+    /// Nothing has been sent: the clock is not known yet.
+    New,
+    Opening,
+    /// Both sides are ready, and the session has not been told.
+    Ready,
+    Running,
+    Closing,
+    /// Our CLOSE is out, and the session has not been told.
+    Closed,
+    Failed(Violation),
+    Ended,
+}
+
+struct Sent {
+    packet: IPacket,
+    /// To be sent again.
+    due: bool,
+    times: u32,
+    left: Instant,
+}
+
+/// What we tell the peer with SYNC.
+struct Sync {
+    /// The packet size that we ask for now.
+    size: usize,
+    due: Option<SyncKind>,
+    sent: u32,
+    answers: u32,
+    left: Instant,
+    /// Packets since then.
+    packets: u32,
+    /// The peer's has come.
+    heard: bool,
+    /// The peer sends what only a running peer sends.
+    peer_runs: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum SyncKind {
+    /// Size, window and channels.
+    Whole,
+    /// Size and window, while running.
+    Size,
+}
+
+/// Packets taken since we last acknowledged any.
+#[derive(Default)]
+struct Owed {
+    packets: u32,
+    at_once: bool,
+    at: Option<Instant>,
+}
+
+impl I {
+    pub fn new(start: Start) -> Self {
+        let size = usize::from(start.parameters.packet_size).clamp(1, I_DATA_MAX);
+        let channels = if start.facts.full_duplex { CHANNELS_MAX } else { 1 };
+        Self {
+            stage: Stage::New,
+            scanner: Scanner::new(parse_i, I_MARK, size, I_DATA_MAX),
+            pace: Pace::new(start.facts.clone()),
+            repair: Pace::new(start.facts.clone()),
+            tally: Tally::new(start.parameters.errors),
+            sync: Sync {
+                size,
+                due: None,
+                sent: 0,
+                answers: 0,
+                left: Instant::default(),
+                packets: 0,
+                heard: false,
+                peer_runs: false,
+            },
+            outbox: Outbox::default(),
+            outstanding: VecDeque::new(),
+            next: 1,
+            peer_size: SIZE_UNKNOWN,
+            peer_window: WINDOW_UNKNOWN,
+            channels,
+            noise_out: Noise::default(),
+            fruitless: 0,
+            intake: Intake::default(),
+            owed: Owed::default(),
+            noise_in: Noise::default(),
+            peer_closed: false,
+            naks: Vec::new(),
+            progress: Instant::default(),
+            asked: Instant::default(),
+            heard: Instant::default(),
+            start,
+        }
+    }
+
+    fn our_window(&self) -> u8 {
+        self.start.parameters.window.clamp(1, WINDOW_MAX)
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.stage, Stage::Ready | Stage::Running | Stage::Closing)
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Closed | Stage::Failed(_) | Stage::Ended)
+    }
+
+    fn fail(&mut self, why: Violation) {
+        if !self.is_over() {
+            self.stage = Stage::Failed(why);
+        }
+    }
+
+    /// An error on the line. As long as smaller packets may help, it is no reason to give up.
+    fn count_error(&mut self) {
+        if let Err(why) = self.tally.error()
+            && self.packet_size() <= SIZE_MIN.max(self.least_size())
+        {
+            self.fail(why);
+        }
+    }
+
+    fn handle_packet(&mut self, now: Now, packet: IPacket, in_step: bool) {
+        // Our own, from a line that echoes.
+        if packet.caller == self.start.caller {
+            return;
+        }
+        if packet.kind == IKind::Sync {
+            self.handle_sync(now, &packet.data);
+            return;
+        }
+        // Without data a packet has no real check. After damage it may be a chance arrangement of bytes, and to take
+        // one for the end of a file does harm, while a true one will come again.
+        if packet.data.is_empty() && packet.kind.is_numbered() && !in_step {
+            return;
+        }
+        self.sync.peer_runs = true;
+        if self.is_running() {
+            self.acknowledge(now, packet.acknowledged);
+        }
+        match packet.kind {
+            IKind::Data | IKind::Position | IKind::Close => self.handle_numbered(now, packet),
+            IKind::Nak => self.handle_nak(now, packet.number),
+            IKind::Ack | IKind::Sync | IKind::Unknown => {}
+        }
+    }
+
+    fn handle_sync(&mut self, now: Now, data: &[u8]) {
+        let &[high, low, window, ref rest @ ..] = data else { return };
+        let size = usize::from(u16::from_be_bytes([high, low]));
+        if size > 0 {
+            self.peer_size = size.min(I_DATA_MAX);
+        }
+        self.peer_window = if window == 0 { WINDOW_MAX } else { window.min(WINDOW_MAX) };
+        if let Some(&channels @ 1..=CHANNELS_MAX) = rest.first() {
+            self.channels = channels.min(self.channels);
+        }
+        let first = !std::mem::replace(&mut self.sync.heard, true);
+        if self.stage == Stage::Opening {
+            self.begin(now);
+        } else if !first && !rest.is_empty() && self.sync.answers < SYNC_ANSWERS_MAX {
+            let just_sent = now.instant < self.sync.left + Duration::from_secs(1);
+            if !just_sent {
+                self.sync.answers += 1;
+                self.sync.due = Some(SyncKind::Whole);
+            }
+        }
+    }
+
+    fn begin(&mut self, now: Now) {
+        self.stage = Stage::Ready;
+        self.progress = self.progress.max(now.instant);
+    }
+
+    fn handle_numbered(&mut self, now: Now, packet: IPacket) {
+        let (kind, length) = (packet.kind, packet.data.len());
+        self.noise_in.carried(length + I_OVERHEAD);
+        match self.intake.place(packet) {
+            Placed::InOrder { count, asked } => {
+                self.tally.counters.received += u64::from(count);
+                (0..count).for_each(|_| self.tally.good());
+                if let Some(left) = asked {
+                    self.repair.learn(left, now.instant);
+                }
+                self.owe(now, count);
+                self.progress = self.progress.max(now.instant);
+                self.peer_closed |= kind == IKind::Close;
+            }
+            Placed::Early => self.tally.counters.bad_order += 1,
+            Placed::Again => {
+                // It missed our acknowledgement.
+                self.tally.counters.bad_order += 1;
+                self.owed.at_once = true;
+            }
+        }
+        self.ask_for_smaller(length);
+    }
+
+    fn owe(&mut self, now: Now, count: u32) {
+        self.owed.packets += count;
+        if self.owed.packets >= u32::from(self.our_window()).div_ceil(2) {
+            self.owed.at_once = true;
+        }
+        if self.owed.at.is_none() && self.start.facts.full_duplex {
+            self.owed.at = Some(now.instant + ACK_DELAY);
+        }
+    }
+
+    /// Asks the peer for packets that suit the noise, and asks again when the request seems to have been lost.
+    fn ask_for_smaller(&mut self, length: usize) {
+        let most = usize::from(self.start.parameters.packet_size).clamp(1, I_DATA_MAX);
+        let best = self.noise_in.best_size(most);
+        self.sync.packets += 1;
+        let unheard = length > self.sync.size && self.sync.packets > UNDER_WAY_MAX;
+        if best <= self.sync.size / 2 || best >= self.sync.size * 2 {
+            self.sync.size = best;
+            self.sync.due = Some(SyncKind::Size);
+        } else if unheard {
+            self.sync.due = Some(SyncKind::Size);
+        }
+    }
+
+    fn handle_damaged(&mut self, header: &IPacket, in_step: bool) {
+        self.tally.counters.bad_data += 1;
+        if header.caller != self.start.caller && header.kind.is_numbered() && in_step {
+            self.intake.heard_of(header.number);
+        }
+    }
+
+    fn acknowledge(&mut self, now: Now, number: u8) {
+        let Some(oldest) = self.outstanding.front() else { return };
+        // How many this acknowledges; anything but the window in use is stale or false.
+        let count = usize::from(number.wrapping_sub(oldest.packet.number).wrapping_add(1) & 31);
+        if count > self.outstanding.len() {
+            return;
+        }
+        let Some(newest) = self.outstanding.drain(..count).next_back() else { return };
+        if newest.times == 1 {
+            self.pace.learn(newest.left, now.instant);
+        }
+        (0..count).for_each(|_| self.tally.good());
+        self.fruitless = 0;
+        self.progress = self.progress.max(now.instant);
+        self.asked = self.asked.max(now.instant);
+    }
+
+    fn handle_nak(&mut self, now: Now, number: u8) {
+        self.tally.counters.rejects += 1;
+        let Some(sent) = self.outstanding.iter_mut().find(|sent| sent.packet.number == number) else {
+            // The peer has heard nothing for long, and asks for what we have not sent: tell it that we are there.
+            self.owed.at_once |= self.outstanding.is_empty() && number == self.next;
+            return;
+        };
+        // What has not left cannot be what it misses.
+        if sent.due || now.instant < sent.left {
+            return;
+        }
+        sent.due = true;
+        self.noise_out.lost();
+        self.count_error();
+    }
+
+    fn least_size(&self) -> usize {
+        let (Some(speed), Some(quickest)) = (self.start.facts.speed, self.pace.quickest()) else { return 0 };
+        // A full window must last until the first acknowledgement is back, or the line falls idle.
+        let on_the_way = f64::from(speed) / 10.0 * quickest.as_secs_f64();
+        (on_the_way / f64::from(self.peer_window) * 1.5) as usize
+    }
+
+    fn packet_size(&self) -> usize {
+        self.noise_out.best_size(self.peer_size).max(self.least_size()).min(self.peer_size)
+    }
+
+    fn packet(&self, kind: IKind, number: u8, data: Vec<u8>) -> IPacket {
+        IPacket {
+            kind,
+            number,
+            local: 0,
+            acknowledged: self.intake.last_in_order(),
+            remote: 0,
+            caller: self.start.caller,
+            data,
+        }
+    }
+
+    /// Writes a packet; whatever it is, it acknowledges.
+    fn write(&mut self, now: Now, packet: &IPacket, out: &mut Vec<u8>) -> Instant {
+        let before = out.len();
+        write_i(packet, out);
+        if packet.kind != IKind::Sync {
+            self.owed = Owed::default();
+        }
+        self.pace.sent(now.instant, out.len() - before)
+    }
+
+    fn transmit_sync(&mut self, now: Now, out: &mut Vec<u8>) {
+        let Some(kind) = self.sync.due.take() else { return };
+        let [high, low] = (self.sync.size as u16).to_be_bytes();
+        let mut data = vec![high, low, self.our_window()];
+        if kind == SyncKind::Whole {
+            data.push(if self.start.facts.full_duplex { CHANNELS_MAX } else { 1 });
+        }
+        let packet = IPacket { acknowledged: 0, ..self.packet(IKind::Sync, 0, data) };
+        self.sync.left = self.write(now, &packet, out);
+        self.sync.sent += 1;
+        self.sync.packets = 0;
+    }
+
+    /// Notes which packets to ask for now.
+    fn ask_for_missing(&mut self, now: Now) {
+        for number in self.intake.to_ask(now.instant, self.repair_patience()) {
+            self.naks.push(number);
+            let will_have_left = self.pace.clear_at().max(now.instant);
+            if self.intake.has_asked(number, will_have_left) {
+                self.noise_in.lost();
+                self.count_error();
+            }
+        }
+    }
+
+    fn transmit_naks(&mut self, now: Now, out: &mut Vec<u8>) {
+        for number in std::mem::take(&mut self.naks) {
+            if self.intake.lacks(number) {
+                let nak = self.packet(IKind::Nak, number, Vec::new());
+                self.write(now, &nak, out);
+            }
+        }
+    }
+
+    /// Writes numbered packets as far as the window and the budget allow.
+    fn transmit_numbered(&mut self, now: Now, out: &mut Vec<u8>, budget: usize) {
+        let start = out.len();
+        for at in 0..self.outstanding.len() {
+            if out.len() - start >= budget {
+                return;
+            }
+            if !self.outstanding[at].due {
+                continue;
+            }
+            self.outstanding[at].packet.acknowledged = self.intake.last_in_order();
+            let packet = self.outstanding[at].packet.clone();
+            let left = self.write(now, &packet, out);
+            let sent = &mut self.outstanding[at];
+            (sent.due, sent.left, sent.times) = (false, left, sent.times + 1);
+            self.asked = self.asked.max(left);
+            self.tally.counters.resent += 1;
+        }
+        while out.len() - start < budget && self.outstanding.len() < usize::from(self.peer_window) {
+            let size = self.packet_size();
+            let Some(piece) = self.outbox.next(size) else { break };
+            let packet = match piece {
+                Piece::Position(at) => self.packet(IKind::Position, self.next, at.to_be_bytes().to_vec()),
+                Piece::Data(channel, data) => {
+                    let (local, remote) = match channel {
+                        Channel::Ours(n) => (n, 0),
+                        Channel::Theirs(n) => (0, n),
+                    };
+                    IPacket { local, remote, ..self.packet(IKind::Data, self.next, data) }
+                }
+            };
+            self.transmit_new(now, packet, out);
+        }
+    }
+
+    fn transmit_new(&mut self, now: Now, packet: IPacket, out: &mut Vec<u8>) {
+        let left = self.write(now, &packet, out);
+        self.noise_out.carried(packet.data.len() + I_OVERHEAD);
+        if self.outstanding.is_empty() {
+            self.progress = self.progress.max(left);
+        }
+        self.asked = self.asked.max(left);
+        self.outstanding.push_back(Sent { packet, due: false, times: 1, left });
+        self.next = (self.next + 1) & 31;
+        self.tally.counters.sent += 1;
+    }
+
+    /// About a quarter of a second of line time: what is given can't be overtaken by a NAK.
+    fn budget(&self) -> usize {
+        self.start.facts.speed.map_or(TRANSMIT_MAX, |bps| (bps as usize / 40).clamp(1, TRANSMIT_MAX))
+    }
+
+    /// How long a packet may take that was asked for: behind what the peer has given to its line already.
+    fn repair_patience(&self) -> Duration {
+        self.repair.patience().min(self.pace.patience() * 2) + self.pace.line_time(self.sync.size * 2)
+    }
+
+    /// The callee waits a little longer, so that both do not speak at once.
+    fn timeout(&self) -> Duration {
+        self.start.parameters.timeout + Duration::from_secs(u64::from(!self.start.caller))
+    }
+
+    /// When to do something about missing acknowledgements, or about silence.
+    fn wake_at(&self) -> Instant {
+        if self.outstanding.is_empty() {
+            return self.asked.max(self.heard) + self.timeout() + self.pace.line_time(self.sync.size);
+        }
+        let patience = self.pace.patience();
+        let longer = patience * (1 << self.fruitless.min(6));
+        self.asked + longer.min(self.timeout().max(patience))
+    }
+
+    fn gives_up_at(&self) -> Instant {
+        let outstanding: usize = self.outstanding.iter().map(|sent| sent.packet.data.len() + I_OVERHEAD).sum();
+        self.progress + self.total_patience() + self.pace.line_time(outstanding + self.sync.size)
+    }
+
+    fn total_patience(&self) -> Duration {
+        self.start.parameters.timeout * self.start.parameters.retries.max(1)
+    }
+
+    fn nudge(&mut self, now: Now) {
+        self.asked = now.instant;
+        self.scanner.give_up_partial();
+        if self.outstanding.is_empty() || now.instant.since(self.heard) >= self.timeout() {
+            self.naks.push(self.intake.expected());
+        }
+        // If the last packet was lost, to repeat it is all that is needed; if an earlier one, it makes the peer ask for
+        // that. If neither helps, the peer may count on the oldest.
+        let last_first = self.fruitless.is_multiple_of(2);
+        let probe = if last_first { self.outstanding.back_mut() } else { self.outstanding.front_mut() };
+        if let Some(sent) = probe {
+            sent.due = true;
+        }
+        self.fruitless += 1;
+    }
+
+    fn sync_again(&mut self, now: Now) {
+        // Taylor does not repeat its SYNC when it runs.
+        if self.sync.peer_runs && self.sync.sent >= 3 {
+            self.begin(now);
+        } else if self.sync.sent >= SYNCS_MAX {
+            self.fail(Violation::NoStart('i'));
+        } else {
+            self.sync.left = now.instant;
+            self.sync.due = Some(SyncKind::Whole);
+        }
+    }
+
+    fn sync_wait(&self) -> Duration {
+        if self.sync.peer_runs { Duration::from_secs(2) } else { self.timeout() / 2 }
+    }
+}
+
+impl Protocol for I {
+    fn handle_input(&mut self, now: Now, bytes: &[u8]) {
+        self.scanner.feed(bytes);
+        while !self.is_over() && !self.peer_closed {
+            let Some(scanned) = self.scanner.next() else { break };
+            match scanned {
+                Scanned::Packet { packet, in_step } => {
+                    self.heard = self.heard.max(now.instant);
+                    self.handle_packet(now, packet, in_step);
+                }
+                Scanned::Damaged { header, in_step } => self.handle_damaged(&header, in_step),
+                Scanned::Noise => self.tally.counters.bad_header += 1,
+            }
+        }
+        self.ask_for_missing(now);
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        match self.stage {
+            Stage::Opening if self.sync.left + self.sync_wait() <= now.instant => self.sync_again(now),
+            Stage::Ready | Stage::Running | Stage::Closing => {
+                if self.gives_up_at() <= now.instant {
+                    self.fail(Violation::Silence(self.total_patience()));
+                } else if self.wake_at() <= now.instant {
+                    self.nudge(now);
+                }
+                if self.owed.at.is_some_and(|at| at <= now.instant) {
+                    self.owed.at_once = true;
+                    self.owed.at = None;
+                }
+                self.ask_for_missing(now);
+            }
+            Stage::New | Stage::Opening | Stage::Closed | Stage::Failed(_) | Stage::Ended => {}
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
+        if self.stage == Stage::New {
+            self.stage = Stage::Opening;
+            self.sync.due = Some(SyncKind::Whole);
+        }
+        let start = out.len();
+        self.transmit_sync(now, out);
+        if self.is_running() {
+            self.transmit_naks(now, out);
+            self.transmit_numbered(now, out, self.budget().saturating_sub(out.len() - start));
+            if self.owed.at_once {
+                let ack = self.packet(IKind::Ack, 0, Vec::new());
+                self.write(now, &ack, out);
+            }
+        }
+        if self.stage == Stage::Closing && (self.outbox.is_empty() || self.peer_closed) {
+            let close = self.packet(IKind::Close, self.next, Vec::new());
+            self.write(now, &close, out);
+            self.stage = Stage::Closed;
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::New | Stage::Closed | Stage::Failed(_) | Stage::Ended => None,
+            Stage::Opening => Some(self.sync.left + self.sync_wait()),
+            Stage::Ready | Stage::Running | Stage::Closing => {
+                let repair = self.intake.ask_at(self.repair_patience());
+                let least = self.wake_at().min(self.gives_up_at());
+                [self.owed.at, repair].into_iter().flatten().chain([least]).min()
+            }
+        }
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        if matches!(self.stage, Stage::New | Stage::Opening) {
+            return None;
+        }
+        if self.stage == Stage::Ready {
+            self.stage = Stage::Running;
+            return Some(Event::Started);
+        }
+        while let Some(said) = self.intake.next() {
+            match said {
+                Ok(event) => return Some(event),
+                Err(End::Closed) if self.stage == Stage::Running => self.fail(Violation::ClosedByPeer),
+                Err(End::Closed) => {}
+                Err(End::Violated(why)) => self.fail(why),
+            }
+        }
+        match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Closed => Some(Event::Closed),
+            Stage::Failed(why) => Some(Event::Failed(why)),
+            other => {
+                self.stage = other;
+                None
+            }
+        }
+    }
+
+    fn room(&self, _channel: Channel) -> usize {
+        match self.stage {
+            Stage::Running => self.outbox.room(),
+            Stage::New | Stage::Opening | Stage::Ready | Stage::Closing => 0,
+            Stage::Closed | Stage::Failed(_) | Stage::Ended => 0,
+        }
+    }
+
+    fn send_command(&mut self, channel: Channel, command: &[u8]) {
+        self.outbox.command(channel, command);
+    }
+
+    fn send_data(&mut self, channel: Channel, offset: u64, data: &[u8]) {
+        self.outbox.data(channel, offset, data);
+    }
+
+    fn begin_file(&mut self, channel: Channel, way: Way) {
+        if way == Way::In {
+            self.intake.begin_file(channel);
+        }
+    }
+
+    fn shut_down(&mut self, _now: Now) {
+        if self.stage == Stage::Running {
+            self.stage = Stage::Closing;
+        }
+    }
+
+    fn channels(&self) -> u8 {
+        self.channels
+    }
+
+    fn unread(&mut self) -> Vec<u8> {
+        self.scanner.take_rest()
+    }
+
+    fn counters(&self) -> Counters {
+        self.tally.counters
+    }
+}

@@ -1,0 +1,74 @@
+//! Which packet size suits the line: small packets lose less to an error, large ones less to their headers.
+
+use crate::wire::packet::I_OVERHEAD;
+
+/// Smaller than this does not pay even at one damaged byte in a thousand.
+pub const SIZE_MIN: usize = 64;
+/// The line as we take it to be before we know it: one damaged byte in 100,000, which suits packets of about 1,000.
+const BEFORE_BYTES: f64 = 10_000.0;
+const BEFORE_LOSSES: f64 = 0.1;
+/// After so many bytes the past counts half.
+const MEMORY: f64 = 100_000.0;
+
+/// What one direction of the line does to packets.
+#[derive(Debug, Default)]
+pub struct Noise {
+    bytes: f64,
+    losses: f64,
+}
+
+impl Noise {
+    pub fn carried(&mut self, bytes: usize) {
+        self.bytes += bytes as f64;
+        if self.bytes > MEMORY {
+            self.bytes /= 2.0;
+            self.losses /= 2.0;
+        }
+    }
+
+    pub fn lost(&mut self) {
+        self.losses += 1.0;
+    }
+
+    /// The size that carries most, `max` at most. With e the rate of damaged bytes and h the bytes around the data, the
+    /// share n / (n + h) of a packet, times its chance (1 - e)^(n + h), is best near n = sqrt(h / e).
+    pub fn best_size(&self, max: usize) -> usize {
+        let rate = (self.losses + BEFORE_LOSSES) / (self.bytes + BEFORE_BYTES);
+        let best = (I_OVERHEAD as f64 / rate).sqrt() as usize;
+        best.clamp(SIZE_MIN.min(max), max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: usize, losses: usize, sizes: std::ops::Range<usize>) {
+        let mut noise = Noise::default();
+        for _ in 0..bytes / 100 {
+            noise.carried(100);
+        }
+        (0..losses).for_each(|_| noise.lost());
+        let size = noise.best_size(1024);
+        assert!(sizes.contains(&size), "{bytes} bytes, {losses} losses: {size}");
+    }
+
+    #[test]
+    fn the_size_follows_the_noise() {
+        check(0, 0, 900..1025);
+        check(50_000, 0, 1024..1025);
+        check(3_000, 1, 300..400);
+        check(50_000, 15, 170..220);
+        check(50_000, 50, 90..120);
+        check(5_000, 100, 64..65);
+    }
+
+    #[test]
+    fn the_past_is_forgotten() {
+        let mut noise = Noise::default();
+        (0..50).for_each(|_| noise.lost());
+        (0..10_000).for_each(|_| noise.carried(100));
+        assert_eq!(noise.best_size(1024), 1024);
+        assert_eq!(noise.best_size(32), 32, "what the peer allows counts more");
+    }
+}

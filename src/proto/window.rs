@@ -1,0 +1,132 @@
+//! What the protocols with windows share: how long an answer may take, and how many errors are too many.
+
+use std::time::Duration;
+
+use super::{Counters, Violation};
+use crate::base::time::Instant;
+use crate::dialogue::Facts;
+
+/// The least that we wait for an answer beyond the line's own time: a peer on a slow machine writes to its disk.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
+/// What we wait before any answer has told us better.
+const PATIENCE_FIRST: Duration = Duration::from_secs(3);
+
+/// How long the peer's answers take, learnt from those that came. Times count from when the last byte of what is
+/// answered has left, so a slow line's backlog does not look like a slow peer.
+#[derive(Debug)]
+pub struct Pace {
+    facts: Facts,
+    clear_at: Instant,
+    /// Smoothed time and its mean deviation, as TCP keeps them (RFC 6298 section 2).
+    learnt: Option<(Duration, Duration)>,
+    quickest: Option<Duration>,
+}
+
+impl Pace {
+    pub fn new(facts: Facts) -> Self {
+        Self { facts, clear_at: Instant::default(), learnt: None, quickest: None }
+    }
+
+    /// These many bytes were handed out. Says when the last of them will have left.
+    pub fn sent(&mut self, now: Instant, bytes: usize) -> Instant {
+        self.clear_at = self.clear_at.max(now) + self.facts.line_time(bytes);
+        self.clear_at
+    }
+
+    pub fn learn(&mut self, left: Instant, now: Instant) {
+        let took = now.since(left);
+        self.quickest = Some(self.quickest.map_or(took, |quickest| quickest.min(took)));
+        self.learnt = Some(match self.learnt {
+            None => (took, took / 2),
+            Some((smooth, deviation)) => ((smooth * 7 + took) / 8, (deviation * 3 + smooth.abs_diff(took)) / 4),
+        });
+    }
+
+    /// How long after its last byte left a packet should have been answered.
+    pub fn patience(&self) -> Duration {
+        self.learnt.map_or(PATIENCE_FIRST, |(smooth, deviation)| (smooth + deviation * 4).max(PATIENCE_MIN))
+    }
+
+    /// The usual time of an answer; zero before the first.
+    pub fn usual(&self) -> Duration {
+        self.learnt.map_or(Duration::ZERO, |(smooth, _)| smooth)
+    }
+
+    /// The shortest time of an answer so far: what the way itself takes.
+    pub fn quickest(&self) -> Option<Duration> {
+        self.quickest
+    }
+
+    /// When all that was handed out will have left.
+    pub fn clear_at(&self) -> Instant {
+        self.clear_at
+    }
+
+    pub fn line_time(&self, bytes: usize) -> Duration {
+        self.facts.line_time(bytes)
+    }
+}
+
+/// Good packets that make up for one error.
+const GOOD_FOR_ONE: u32 = 10;
+
+/// Counts packets and errors, and knows when the errors are too many.
+#[derive(Debug)]
+pub struct Tally {
+    pub counters: Counters,
+    errors: u32,
+    good: u32,
+    errors_max: u32,
+}
+
+impl Tally {
+    pub fn new(errors_max: u32) -> Self {
+        Self { counters: Counters::default(), errors: 0, good: 0, errors_max }
+    }
+
+    pub fn good(&mut self) {
+        self.good += 1;
+        if self.good >= GOOD_FOR_ONE {
+            self.good = 0;
+            self.errors = self.errors.saturating_sub(1);
+        }
+    }
+
+    /// One more error; too many end the call.
+    pub fn error(&mut self) -> Result<(), Violation> {
+        self.errors += 1;
+        if self.errors > self.errors_max { Err(Violation::TooManyErrors(self.counters)) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_follows_the_answers_and_leaves_the_line_its_time() {
+        let mut pace = Pace::new(Facts::serial("line", 9600));
+        let start = Instant::from_micros(5_000_000);
+        assert_eq!(pace.patience(), PATIENCE_FIRST);
+        assert_eq!(pace.sent(start, 960), start + Duration::from_secs(1));
+        assert_eq!(pace.sent(start, 960), start + Duration::from_secs(2), "it waits for what went before");
+        for _ in 0..40 {
+            pace.learn(start, start + Duration::from_secs(4));
+        }
+        assert!((Duration::from_secs(4)..Duration::from_millis(4100)).contains(&pace.patience()));
+        for _ in 0..80 {
+            pace.learn(start, start + Duration::from_millis(1));
+        }
+        assert_eq!(pace.patience(), PATIENCE_MIN);
+        assert_eq!(pace.quickest(), Some(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn errors_are_forgiven_for_good_packets_and_too_many_are_too_many() {
+        let mut tally = Tally::new(2);
+        assert_eq!((tally.error(), tally.error()), (Ok(()), Ok(())));
+        (0..10).for_each(|_| tally.good());
+        assert_eq!(tally.error(), Ok(()));
+        assert_eq!(tally.error(), Err(Violation::TooManyErrors(Counters::default())));
+    }
+}

@@ -1,0 +1,161 @@
+//! One direction of a simulated line: speed, latency, noise, lost bytes, and where it is cut.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bangpath::base::time::Instant;
+
+use super::chance::Chance;
+
+/// What one direction does to the bytes on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Quality {
+    /// Bits per second, ten to the byte; 0: no limit.
+    pub speed: u32,
+    pub latency: Duration,
+    /// Probability that a byte arrives as another one.
+    pub errors: f64,
+    /// Probability that a byte does not arrive.
+    pub losses: f64,
+    /// Probability, at each byte, that noise sets in for the time of `burst_length` bytes at most.
+    pub bursts: f64,
+    pub burst_length: u64,
+    /// The carrier drops when this many bytes have gone.
+    pub cut_at: Option<u64>,
+}
+
+impl Quality {
+    pub fn clean(speed: u32) -> Self {
+        Self {
+            speed,
+            latency: Duration::from_millis(5),
+            errors: 0.0,
+            losses: 0.0,
+            bursts: 0.0,
+            burst_length: 0,
+            cut_at: None,
+        }
+    }
+
+    pub fn latency(self, ms: u64) -> Self {
+        Self { latency: Duration::from_millis(ms), ..self }
+    }
+
+    pub fn errors(self, errors: f64) -> Self {
+        Self { errors, ..self }
+    }
+
+    pub fn losses(self, losses: f64) -> Self {
+        Self { losses, ..self }
+    }
+
+    pub fn bursts(self, bursts: f64, burst_length: u64) -> Self {
+        Self { bursts, burst_length, ..self }
+    }
+
+    pub fn cut_at(self, byte: u64) -> Self {
+        Self { cut_at: Some(byte), ..self }
+    }
+}
+
+pub struct Line {
+    quality: Quality,
+    chance: Chance,
+    /// Nanoseconds: microseconds would round the time of one byte at 115200 bit/s.
+    free_at: u64,
+    under_way: VecDeque<(Instant, u8)>,
+    /// How many bytes come out at once next time.
+    portion: usize,
+    /// Nanoseconds, too.
+    burst_until: u64,
+    pub carried: u64,
+    pub damaged: u64,
+}
+
+impl Line {
+    pub fn new(quality: Quality, chance: Chance) -> Self {
+        Self {
+            quality,
+            chance,
+            free_at: 0,
+            under_way: VecDeque::new(),
+            portion: 1,
+            burst_until: 0,
+            carried: 0,
+            damaged: 0,
+        }
+    }
+
+    /// Puts bytes on the line. Says when the carrier dropped, if they were too many for it.
+    pub fn send(&mut self, now: Instant, bytes: &[u8]) -> Option<Instant> {
+        let byte_time = match self.quality.speed {
+            0 => 0,
+            speed => 10_000_000_000 / u64::from(speed),
+        };
+        self.free_at = self.free_at.max(now.as_micros() * 1000);
+        for &byte in bytes {
+            self.free_at += byte_time;
+            let arrival = Instant::from_micros(self.free_at / 1000) + self.quality.latency;
+            if self.quality.cut_at.is_some_and(|end| self.carried >= end) {
+                return Some(arrival);
+            }
+            self.carried += 1;
+            if let Some(byte) = self.noise(byte, byte_time) {
+                self.under_way.push_back((arrival, byte));
+            }
+        }
+        None
+    }
+
+    fn noise(&mut self, byte: u8, byte_time: u64) -> Option<u8> {
+        let quiet = self.free_at >= self.burst_until;
+        if quiet && self.quality.bursts > 0.0 && self.chance.happens(self.quality.bursts) {
+            self.burst_until = self.free_at + byte_time * (1 + self.chance.below(self.quality.burst_length));
+        }
+        if self.free_at < self.burst_until {
+            self.damaged += 1;
+            return Some(self.chance.next() as u8);
+        }
+        if self.quality.losses > 0.0 && self.chance.happens(self.quality.losses) {
+            self.damaged += 1;
+            return None;
+        }
+        if self.quality.errors > 0.0 && self.chance.happens(self.quality.errors) {
+            self.damaged += 1;
+            return Some(byte ^ (1 + self.chance.below(255) as u8));
+        }
+        Some(byte)
+    }
+
+    /// How long what has been put on the line will still take to leave.
+    pub fn backlog(&self, now: Instant) -> Duration {
+        self.clear_at().since(now)
+    }
+
+    pub fn clear_at(&self) -> Instant {
+        Instant::from_micros(self.free_at / 1000)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// When a reader at the far end will next be told of bytes: of some at a time, as chips and kernels do.
+    pub fn next_arrival(&self) -> Option<Instant> {
+        let last = self.portion.min(self.under_way.len()).checked_sub(1)?;
+        Some(self.under_way[last].0)
+    }
+
+    pub fn arrived(&mut self, now: Instant) -> Vec<u8> {
+        let count = self.under_way.partition_point(|&(at, _)| at <= now);
+        if count > 0 {
+            self.portion = 1 + self.chance.below(48) as usize;
+        }
+        self.under_way.drain(..count).map(|(_, byte)| byte).collect()
+    }
+
+    /// The far end hears nothing more.
+    pub fn cut(&mut self) {
+        self.under_way.clear();
+    }
+}
