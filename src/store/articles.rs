@@ -102,10 +102,12 @@ impl View<'_> {
         self.rows(&format!("{GROUP} ORDER BY name"), [], group)
     }
 
+    /// One group, if we carry it.
     pub fn group(&self, name: &GroupName) -> Result<Option<Group>, StoreError> {
         self.row(&format!("{GROUP} WHERE name = ?"), [name], group)
     }
 
+    /// Whether an article of this Message-ID was here before.
     pub fn history(&self, message_id: &str) -> Result<Option<Known>, StoreError> {
         let known = |here: bool| if here { Known::Here } else { Known::Gone };
         let sql = "SELECT 1 FROM article WHERE message_id = ?1
@@ -113,6 +115,7 @@ impl View<'_> {
         Ok(self.row(sql, [message_id], |row| row.get(0))?.map(known))
     }
 
+    /// One article with all its places.
     pub fn article(&self, message_id: &str) -> Result<Option<Article>, StoreError> {
         let sql = "SELECT * FROM article WHERE message_id = ?";
         let found = self.row(sql, [message_id], |row| {
@@ -125,6 +128,7 @@ impl View<'_> {
         Ok(Some(Article { overview, body, arrived, placed }))
     }
 
+    /// The same by its place.
     pub fn article_at(&self, group: &GroupName, number: u64) -> Result<Option<Article>, StoreError> {
         let sql = "SELECT message_id FROM placed JOIN article ON article.id = placed.article
                    WHERE newsgroup = (SELECT id FROM newsgroup WHERE name = ?) AND number = ?";
@@ -244,6 +248,11 @@ impl Change<'_> {
         Ok(true)
     }
 
+    /// Forgets what is gone and was noted before that time: nobody offers it any more. How many there were.
+    pub fn forget_gone(&mut self, before: Timestamp) -> Result<usize, StoreError> {
+        self.execute("DELETE FROM gone WHERE noted < ?", [before])
+    }
+
     /// Notes a Message-ID without an article, so that it is not taken later.
     pub fn remember(&mut self, message_id: &str, now: Timestamp) -> Result<(), StoreError> {
         self.execute("INSERT OR IGNORE INTO gone (message_id, noted) VALUES (?, ?)", params![message_id, now]).map(drop)
@@ -323,6 +332,17 @@ mod tests {
         assert_eq!(water_marks(&store, "a.b"), (1, 2, 2));
         assert!(file(&store, "<4@x>", &["a.b", "not.carried"]).is_err());
         assert_eq!(read(&store, |v| v.history("<4@x>")), None);
+    }
+
+    #[test]
+    fn what_is_long_gone_can_be_forgotten() {
+        let (_folder, store) = open();
+        for (id, noted) in [("<1@x>", 10), ("<2@x>", 20)] {
+            write(&store, |c| c.remember(id, later(noted)));
+        }
+        assert_eq!(write(&store, |c| c.forget_gone(later(20))), 1);
+        assert_eq!(read(&store, |v| v.history("<1@x>")), None);
+        assert_eq!(read(&store, |v| v.history("<2@x>")), Some(Known::Gone));
     }
 
     #[test]

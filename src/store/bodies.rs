@@ -107,7 +107,7 @@ impl Body {
 }
 
 impl View<'_> {
-    /// A body that another process has just released may be gone with an error of kind `NotFound`.
+    /// Opens a body. One that another thread or process has just released may be gone: `Io` of kind `NotFound`.
     pub fn body(&self, id: BodyId) -> Result<Body, StoreError> {
         let sql = "SELECT size, file, bytes FROM body LEFT JOIN body_bytes USING (id) WHERE id = ?";
         let row = self.row(sql, [id], |row| {
@@ -157,6 +157,7 @@ impl Change<'_> {
         }
     }
 
+    /// The same for bytes in memory.
     pub fn keep_bytes(&mut self, bytes: &[u8]) -> Result<BodyId, StoreError> {
         if bytes.len() > BODY_INLINE_MAX {
             let mut draft = Draft::new(self.disk);

@@ -105,6 +105,7 @@ impl Receiving {
         Ok(())
     }
 
+    /// Bytes that are here by now.
     pub fn len(&self) -> u64 {
         self.spill.len()
     }
@@ -329,6 +330,7 @@ impl Change<'_> {
         self.execute("DELETE FROM receipt WHERE site = ?", [site]).map(drop)
     }
 
+    /// How far unpacking has come, in the change that brought it there.
     pub fn note_progress(&mut self, id: ReceivedId, progress: u64) -> Result<(), StoreError> {
         self.execute("UPDATE received SET progress = ? WHERE id = ?", params![integer(progress), id]).map(drop)
     }

@@ -75,6 +75,7 @@ fn whole_job((job, deed): RawJob) -> Result<Job, StoreError> {
 }
 
 impl View<'_> {
+    /// One job, if it is neither finished nor dissolved.
     pub fn job(&self, id: JobId) -> Result<Option<Job>, StoreError> {
         self.row(&format!("{JOB} WHERE id = ?"), [id], raw_job)?.map(whole_job).transpose()
     }

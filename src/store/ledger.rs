@@ -152,10 +152,16 @@ impl View<'_> {
 }
 
 impl Change<'_> {
+    /// Writes a fact, in the change that makes it true.
     pub fn record(&mut self, fact: Fact) -> Result<(), StoreError> {
         let sql = "INSERT INTO ledger (at, verb, what, place, id, bytes, detail) VALUES (?, ?, ?, ?, ?, ?, ?)";
         let row = params![fact.at, fact.verb, fact.what, fact.place, fact.id, integer(fact.bytes), fact.detail];
         self.insert(sql, row).map(drop)
+    }
+
+    /// Removes facts older than `before`; how many there were.
+    pub fn trim_ledger(&mut self, before: Timestamp) -> Result<usize, StoreError> {
+        self.execute("DELETE FROM ledger WHERE at < ?", [before])
     }
 
     /// Back to where it came from, as if it were new: the queue, or the files to be unpacked. Whether there was one.
@@ -218,6 +224,10 @@ mod tests {
         assert_eq!(ids(read(&store, |v| v.ledger(all[0].number, 1))), ["b"]);
         assert_eq!(ids(read(&store, |v| v.ledger_tail(2))), ["b", "c"]);
         assert_eq!(ids(all), ["a", "b", "c"]);
+        assert_eq!(write(&store, |c| c.trim_ledger(NOW)), 0);
+        assert_eq!(write(&store, |c| c.trim_ledger(later(1))), 3);
+        write(&store, |c| c.record(fact("d")));
+        assert_eq!(read(&store, |v| v.ledger_tail(9))[0].number, 4);
     }
 
     fn buried(store: &Store) -> DeadLetter {

@@ -50,20 +50,24 @@ impl View<'_> {
         self.rows(sql, [], |row| Ok((row.get("user")?, count(row, "messages")?, count(row, "bytes")?)))
     }
 
+    /// The messages of one mailbox, by number.
     pub fn mailbox(&self, user: &UserName) -> Result<Vec<MailEntry>, StoreError> {
         let sql = "SELECT number, received, sender, size, body FROM mail WHERE user = ? ORDER BY number";
         self.rows(sql, [user], mail_row)
     }
 
+    /// One message.
     pub fn mail_entry(&self, user: &UserName, number: u64) -> Result<Option<MailEntry>, StoreError> {
         let sql = "SELECT number, received, sender, size, body FROM mail WHERE user = ? AND number = ?";
         self.row(sql, params![user, integer(number)], mail_row)
     }
 
+    /// All users, by name.
     pub fn users(&self) -> Result<Vec<User>, StoreError> {
         self.rows("SELECT name, password, added FROM user ORDER BY name", [], user_row)
     }
 
+    /// One user.
     pub fn user(&self, name: &UserName) -> Result<Option<User>, StoreError> {
         self.row("SELECT name, password, added FROM user WHERE name = ?", [name], user_row)
     }

@@ -172,7 +172,8 @@ impl Store {
     }
 
     /// Runs `change` and commits, together with what other threads change at the same time; returns when it is
-    /// on the disk. An `Err` (or a panic) undoes all that this closure did and nothing else.
+    /// on the disk. An `Err` (or a panic) undoes all that this closure did and nothing else. But if the commit fails, or
+    /// SQLite gives up the transaction in the middle (which it does on a full disk), all who share it get that error.
     ///
     /// No network and no compression inside, no second `write`, and no lock that anybody holds across a `write`: other
     /// threads wait for this closure.
@@ -316,9 +317,13 @@ impl StoreError {
         }
     }
 
-    /// SQLite says "disk full" only for ENOSPC in a write; quotas and syncs hide behind "disk I/O error".
+    /// SQLite says "disk full" only for ENOSPC in a write; quotas and limits hide behind "disk I/O error". A sync that
+    /// fails for want of space is not taken for a full disk, since what it leaves is not known (see `commit`).
     fn of_connection(path: &Path, connection: &Connection, source: rusqlite::Error) -> Self {
-        if source.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure) {
+        let code = source.sqlite_error().map(|e| (e.code, e.extended_code));
+        if let Some((rusqlite::ErrorCode::SystemIoFailure, extended)) = code
+            && extended != rusqlite::ffi::SQLITE_IOERR_FSYNC
+        {
             // SAFETY: the handle is that of an open connection, and the call only reads a number from it.
             let errno = unsafe { rusqlite::ffi::sqlite3_system_errno(connection.handle()) };
             if let full @ Self::Full(_) = Self::io(path, io::Error::from_raw_os_error(errno)) {
@@ -508,6 +513,16 @@ mod tests {
         }
         let other = StoreError::io(Path::new("/x"), io::Error::from_raw_os_error(nix::libc::EIO));
         assert_ne!(io::Error::from(other).kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_store_and_what_is_made_with_it_may_go_to_other_threads() {
+        fn goes<T: Send>() {}
+        fn is_shared<T: Send + Sync>() {}
+        is_shared::<Store>();
+        goes::<inbound::Receiving>();
+        goes::<Draft>();
+        is_shared::<Body>();
     }
 
     #[test]

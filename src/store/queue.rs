@@ -89,10 +89,12 @@ fn whole_item((item, cargo, body): RawItem) -> Result<Item, StoreError> {
 }
 
 impl View<'_> {
+    /// One item, if it is still there.
     pub fn item(&self, id: ItemId) -> Result<Option<Item>, StoreError> {
         self.row(&format!("{ITEM} WHERE item.id = ?"), [id], raw_item)?.map(whole_item).transpose()
     }
 
+    /// What the filter lets through, oldest first.
     pub fn items(&self, filter: &ItemFilter) -> Result<Vec<Item>, StoreError> {
         let sql = format!(
             "{ITEM} WHERE (?1 IS NULL OR item.hop = ?1) AND (?2 IS NULL OR (item.held IS NOT NULL) = ?2)
@@ -147,6 +149,7 @@ impl View<'_> {
 
 /// An item that is gone already is left alone by all of these: an operator may have been quicker than a call.
 impl Change<'_> {
+    /// Into the queue, ready at once.
     pub fn enqueue(&mut self, item: NewItem) -> Result<ItemId, StoreError> {
         let (cargo, body) = CargoRow::split(&item.cargo);
         let size = body.map_or(Ok(0), |id| self.count_body(id))?;

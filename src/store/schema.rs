@@ -34,7 +34,7 @@ pub(super) fn connect(disk: &Disk, access: Access) -> Result<Connection, StoreEr
     // A reader looks at few pages; a writer's group should fit, since what does not is written twice.
     let cache_kib = match access {
         Access::Read => 1024,
-        Access::Write => 8192,
+        Access::Write => 4096,
     };
     // FULL: a commit returns when it is on the disk. The WAL goes into the database in larger portions than SQLite's
     // 4 MB, because each of them costs two more syncs.

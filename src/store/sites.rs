@@ -24,6 +24,7 @@ pub struct SiteState {
 }
 
 impl View<'_> {
+    /// What is remembered of a site.
     pub fn site_state(&self, site: &SiteName) -> Result<SiteState, StoreError> {
         let sql = "SELECT last_call, last_result, last_success, failures, not_before, held, call_wanted
                    FROM site WHERE name = ?";
@@ -43,6 +44,7 @@ impl View<'_> {
 }
 
 impl Change<'_> {
+    /// Replaces what is remembered of a site.
     pub fn set_site_state(&mut self, site: &SiteName, state: &SiteState) -> Result<(), StoreError> {
         let sql = "INSERT OR REPLACE INTO site
                    (name, last_call, last_result, last_success, failures, not_before, held, call_wanted)

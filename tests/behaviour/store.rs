@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use bangpath::base::names::{Grade, SiteName, UserName};
 use bangpath::base::time::Timestamp;
+use bangpath::files::public::PublicDirectory;
 use bangpath::store::inbound::{Announced, Purpose};
 use bangpath::store::{Cargo, Hop, ItemFilter, NewItem, Store, StoreError};
 
@@ -117,6 +118,21 @@ fn a_process_that_is_killed_at_any_point_leaves_whole_changes_only() {
     }
     // The schema, and twice a rename and a commit.
     assert_eq!(cuts, 10);
+}
+
+#[test]
+fn a_received_file_goes_to_the_place_that_the_public_directory_gave() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let public = folder.path().join("public");
+    std::fs::create_dir(&public).expect("a folder");
+    let store = Store::open(&folder.path().join("spool")).expect("a store");
+    let announced = Announced { site: site(), temp: Some("D.1".to_owned()), size: Some(3), to: "~/a/b/".to_owned() };
+    let mut receiving = store.receive(&announced, true, NOW).expect("a beginning");
+    receiving.write(0, b"abc").expect("room");
+    let target = PublicDirectory::new(&public).target("~/a/b/", "/home/ann/letter", true).expect("permitted");
+    receiving.commit_to_file(&target.path(), 0o644, NOW).expect("committed");
+    assert_eq!(std::fs::read(public.join("a/b/letter")).expect("a file"), b"abc");
+    assert_eq!(std::fs::read_dir(public.join("a/b")).expect("a folder").count(), 1);
 }
 
 #[test]
