@@ -45,7 +45,13 @@ pub fn call(here: &Here, arguments: &Call) -> Result<(), Failure> {
     Ok(())
 }
 
-fn place(opened: &Opened, name: &str, grade: Option<Grade>, port: Option<&str>, show: bool) -> Result<CallResult, Failure> {
+fn place(
+    opened: &Opened,
+    name: &str,
+    grade: Option<Grade>,
+    port: Option<&str>,
+    show: bool,
+) -> Result<CallResult, Failure> {
     let unknown = || Failure::new(UNAVAILABLE, format!("no site `{name}` in {}", opened.config.path.display()));
     let site = opened.context.site(name).ok_or_else(unknown)?.clone();
     if site.ways.is_empty() {
@@ -58,7 +64,13 @@ fn place(opened: &Opened, name: &str, grade: Option<Grade>, port: Option<&str>, 
 }
 
 /// Each way in turn, until one reaches the site.
-async fn try_ways(opened: &Opened, site: &Site, worst: Grade, port: Option<&str>, show: bool) -> Result<CallResult, Failure> {
+async fn try_ways(
+    opened: &Opened,
+    site: &Site,
+    worst: Grade,
+    port: Option<&str>,
+    show: bool,
+) -> Result<CallResult, Failure> {
     let mut last = Failure::new(USAGE, format!("site {} is not called over that port", site.name));
     for way in site.ways.iter().filter(|w| port.is_none_or(|p| p == w.port.as_str())) {
         let progress = Arc::new(Progress::default());
@@ -171,10 +183,8 @@ fn call_all(opened: &Opened) -> Result<(), Failure> {
         opened.config.sites.iter().map(one).collect::<Result<Vec<_>, _>>()
     })?;
     let ports: Vec<_> = opened.config.sites.iter().flat_map(|s| &s.ways).collect();
-    let ports: Vec<_> = ports
-        .iter()
-        .map(|w| crate::sched::PortView { name: w.port.clone(), busy: false, single: false })
-        .collect();
+    let ports: Vec<_> =
+        ports.iter().map(|w| crate::sched::PortView { name: w.port.clone(), busy: false, single: false }).collect();
     let mut failed = None;
     for planned in crate::sched::plan(now, &views, &ports).calls {
         if let Err(failure) = place(opened, planned.site.as_str(), Some(planned.worst), None, false) {

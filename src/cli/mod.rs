@@ -209,13 +209,13 @@ fn dispatch(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
         Command::User(command) => mail::user(&site, command),
         Command::Route(arguments) => mail::route(&site, &arguments),
         Command::Group(command) => news::group(&site, command),
-        Command::Uucico(words) => calls::uucico(&site, words.0),
-        Command::Uux(words) => classic::uux(&site, words.0),
-        Command::Uucp(words) => classic::uucp(&site, words.0),
-        Command::Uuname(words) => classic::uuname(&site, words.0),
-        Command::Rmail(words) => local::rmail(&site, words.0),
-        Command::Rnews(words) => local::rnews(&site, words.0),
-        Command::Sendmail(words) => local::sendmail(&site, words.0),
+        Command::Uucico(told) => calls::uucico(&site, told.words),
+        Command::Uux(told) => classic::uux(&site, told.words),
+        Command::Uucp(told) => classic::uucp(&site, told.words),
+        Command::Uuname(told) => classic::uuname(&site, told.words),
+        Command::Rmail(told) => local::rmail(&site, told.words),
+        Command::Rnews(told) => local::rnews(&site, told.words),
+        Command::Sendmail(told) => local::sendmail(&site, told.words),
     }
 }
 
