@@ -240,6 +240,8 @@ impl Here {
     fn open(&self) -> Result<Opened, Failure> {
         let config = self.config()?;
         let store = Store::open(&config.spool)?;
+        // A public directory elsewhere may be another user's to make; who needs it is told then.
+        let _ = std::fs::create_dir_all(&config.public);
         let context = daemon::context(&config, store.clone());
         Ok(Opened { config, store, context })
     }

@@ -3,12 +3,16 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::process::Stdio;
+use std::time::Duration;
 
 use nix::sys::termios::{self, SetArg, Termios};
 use tokio::process::{Child, Command};
 
 use super::{Link, LinkError, fd::FdStream};
 use crate::dialogue::Facts;
+
+/// How long a program may go on after we have hung up: it may have mail to unpack.
+const LAST_DEEDS: Duration = Duration::from_secs(10);
 
 /// Runs `argv` without a shell; its standard input and output are the link. It is killed when the link is dropped.
 pub fn spawn(argv: &[String]) -> Result<Link, LinkError> {
@@ -27,12 +31,24 @@ pub fn spawn(argv: &[String]) -> Result<Link, LinkError> {
         return Err(failed(io::Error::other("its standard streams are missing")));
     };
     let mut link = Link::new(Facts::stream(program.clone()), stdout, stdin);
-    link._with = Some(Box::new(Running(child)));
+    link.child = Some(Running(child));
     Ok(link)
 }
 
-/// Kills the child with the link, and lets the runtime collect it.
-struct Running(#[allow(dead_code, reason = "held for its drop")] Child);
+/// The program of a link. Killed when dropped; the runtime collects it.
+pub(super) struct Running(Child);
+
+impl Running {
+    /// Waits for it to end by itself, for a while.
+    pub async fn end(mut self) {
+        match tokio::time::timeout(LAST_DEEDS, self.0.wait()).await {
+            Ok(Ok(status)) if status.success() => {}
+            Ok(Ok(status)) => tracing::info!(%status, "the program of the port ended"),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot wait for the program of the port"),
+            Err(_) => tracing::warn!("the program of the port does not end: killing it"),
+        }
+    }
+}
 
 /// Our own standard input and output: a login shell, inetd, the far end of ssh.
 pub fn standard_streams() -> Result<Link, LinkError> {
@@ -46,14 +62,14 @@ pub fn standard_streams() -> Result<Link, LinkError> {
             link.facts.reliable = false;
             link.facts.end_to_end = false;
         }
-        link._with = raw.map(|raw| Box::new(raw) as Box<dyn Send>);
+        link._terminal = raw;
         Ok(link)
     };
     open().map_err(LinkError::Standard)
 }
 
 /// Standard input as an eight-bit line while it lives.
-struct RawTerminal {
+pub(super) struct RawTerminal {
     before: Termios,
 }
 
