@@ -110,7 +110,7 @@ enum Command {
     /// Run the daemon, in the foreground
     Run,
     /// The main job on this machine: two sites, a simulated modem line, mail and news both ways
-    Demo(demo::Arguments),
+    Demo(demo::Demo),
     /// Everything wrong in the configuration, with file, line and hint
     Check(sites::Check),
     /// Call a site now

@@ -56,16 +56,40 @@ pub fn standard_streams() -> Result<Link, LinkError> {
         let input = io::stdin().as_fd().try_clone_to_owned()?;
         let output = io::stdout().as_fd().try_clone_to_owned()?;
         let raw = RawTerminal::begin()?;
+        let speed = raw.as_ref().and_then(|raw| line_speed(&raw.before));
         let mut link = Link::new(Facts::stream("standard input"), FdStream::new(input)?, FdStream::new(output)?);
         if raw.is_some() {
             // A modem may be behind the terminal we were logged in on.
             link.facts.reliable = false;
             link.facts.end_to_end = false;
+            link.facts.speed = speed;
         }
         link._terminal = raw;
         Ok(link)
     };
     open().map_err(LinkError::Standard)
+}
+
+/// The speed of a terminal in bits per second, if it is one of the usual.
+fn line_speed(modes: &Termios) -> Option<u32> {
+    use nix::libc;
+    let known = [
+        (libc::B300, 300),
+        (libc::B1200, 1200),
+        (libc::B2400, 2400),
+        (libc::B4800, 4800),
+        (libc::B9600, 9600),
+        (libc::B19200, 19_200),
+        (libc::B38400, 38_400),
+        (libc::B57600, 57_600),
+        (libc::B115200, 115_200),
+        (libc::B230400, 230_400),
+        (libc::B4000000, 4_000_000),
+    ];
+    let modes: libc::termios = modes.clone().into();
+    // SAFETY: the function only reads the structure.
+    let speed = unsafe { libc::cfgetospeed(&raw const modes) };
+    known.iter().find(|(code, _)| *code == speed).map(|(_, bits)| *bits)
 }
 
 /// Standard input as an eight-bit line while it lives.
