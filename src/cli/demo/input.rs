@@ -20,9 +20,7 @@ impl Message {
     pub fn new(name: String, bytes: Vec<u8>) -> Self {
         let bytes = to_lf(bytes);
         let header = Header::parse(&bytes).map(|(header, _)| header).unwrap_or_default();
-        let groups =
-            header.text("Newsgroups").map_or(Vec::new(), |g| g.split(',').map(|g| g.trim().to_owned()).collect());
-        Self { name, message_id: header.text("Message-ID"), groups, bytes }
+        Self { name, message_id: header.text("Message-ID"), bytes }
     }
 }
 
