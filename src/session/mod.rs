@@ -401,7 +401,7 @@ pub trait Desk: Send {
     /// Confirmed by the peer (`CY`, or `SN8`); for a fetch: its inbox is committed.
     fn finished(&mut self, task: TaskId) -> io::Result<()>;
     fn refused(&mut self, task: TaskId, why: Refusal) -> io::Result<()>;
-    /// The peer has gone on after our confirmations: what we received is not in doubt any more.
+    /// The peer has nothing left to offer: what we received, in this call and before, is not in doubt any more.
     fn settled(&mut self) -> io::Result<()>;
 }
 

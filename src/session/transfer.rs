@@ -284,6 +284,8 @@ impl Transfer {
     // --- the end of a turn, and of the call ---------------------------------------------------
 
     fn handle_hang_up_request(&mut self, now: Now) -> io::Result<()> {
+        // The peer has nothing left to offer, so it will not offer again what we have confirmed. A mere next command
+        // says less: it may be the first of a call, before what an earlier one left in doubt.
         self.desk.settled()?;
         self.drained = false;
         self.prepare()?;
@@ -550,10 +552,6 @@ impl Transfer {
     }
 
     fn handle_command(&mut self, channel: Channel, command: Command) -> io::Result<()> {
-        if !self.many() {
-            // A new command means that our last confirmation has arrived.
-            self.desk.settled()?;
-        }
         let n = match channel {
             Channel::Theirs(n) if self.many() => n,
             Channel::Ours(_) | Channel::Theirs(_) => 1,

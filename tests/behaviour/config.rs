@@ -103,7 +103,10 @@ fn every_complaint_has_a_line_and_a_hint() {
         "[port.net]\ntype = \"tcp\"\n[sites.hub]\ncall = [{ port = \"net\", address = \"hub\" }]\n",
         "bangpath.toml:9: sites.hub: the login chat needs a login, and none is given; give login and password-file, or chat = \"\" where the site asks for none",
     );
-    complain("[listen]\nsmtp = \"25\"\n", "bangpath.toml:7: listen.smtp: `25` is no address to listen on: write 127.0.0.1:25, 0.0.0.0:540 or [::]:119");
+    complain(
+        "[listen]\nsmtp = \"25\"\n",
+        "bangpath.toml:7: listen.smtp: `25` is no address to listen on: write 127.0.0.1:25, 0.0.0.0:540 or [::]:119",
+    );
 }
 
 #[test]
