@@ -580,3 +580,6 @@ impl Protocol for G {
         self.tally.counters
     }
 }
+
+#[cfg(test)]
+mod tests;
