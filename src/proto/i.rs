@@ -280,7 +280,7 @@ impl I {
         let best = self.noise_in.best_size(most);
         self.sync.packets += 1;
         let unheard = length > self.sync.size && self.sync.packets > UNDER_WAY_MAX;
-        if best <= self.sync.size / 2 || best >= self.sync.size * 2 {
+        if best <= self.sync.size / 2 && self.noise_in.is_certain() || best >= self.sync.size * 2 {
             self.sync.size = best;
             self.sync.due = Some(SyncKind::Size);
         } else if unheard {
@@ -645,3 +645,6 @@ impl Protocol for I {
         self.tally.counters
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,11 @@ impl Noise {
         self.losses += 1.0;
     }
 
+    /// Whether enough was lost to tell noise from an accident.
+    pub fn is_certain(&self) -> bool {
+        self.losses >= 3.0
+    }
+
     /// The size that carries most, `max` at most. With e the rate of damaged bytes and h the bytes around the data, the
     /// share n / (n + h) of a packet, times its chance (1 - e)^(n + h), is best near n = sqrt(h / e).
     pub fn best_size(&self, max: usize) -> usize {
