@@ -413,10 +413,11 @@ impl G {
         let timeout = self.start.parameters.timeout;
         let patience = self.pace.patience();
         let longer = (patience * (1 << self.fruitless.min(6))).min(timeout.max(patience));
-        if !self.outstanding.is_empty() {
-            return self.asked + longer;
-        }
+        // The peer's line, or its driver, may be busy with a packet.
         let packet = self.pace.line_time(HEADER + self.opening.our_field());
+        if !self.outstanding.is_empty() {
+            return self.asked + longer + packet;
+        }
         let wait = if self.doubtful { longer * 2 } else { timeout };
         self.asked.max(self.heard) + wait + packet
     }

@@ -449,7 +449,12 @@ impl I {
 
     /// How long a packet may take that was asked for: behind what the peer has given to its line already.
     fn repair_patience(&self) -> Duration {
-        self.repair.patience().min(self.pace.patience() * 2) + self.pace.line_time(self.sync.size * 2)
+        self.repair.patience().min(self.pace.patience() * 2) + self.lag() * 2
+    }
+
+    /// How long an answer may wait at the peer behind one packet of its own data.
+    fn lag(&self) -> Duration {
+        self.pace.line_time(self.sync.size + I_OVERHEAD)
     }
 
     /// The callee waits a little longer, so that both do not speak at once.
@@ -460,11 +465,11 @@ impl I {
     /// When to do something about missing acknowledgements, or about silence.
     fn wake_at(&self) -> Instant {
         if self.outstanding.is_empty() {
-            return self.asked.max(self.heard) + self.timeout() + self.pace.line_time(self.sync.size);
+            return self.asked.max(self.heard) + self.timeout() + self.lag();
         }
         let patience = self.pace.patience();
         let longer = patience * (1 << self.fruitless.min(6));
-        self.asked + longer.min(self.timeout().max(patience))
+        self.asked + longer.min(self.timeout().max(patience)) + self.lag()
     }
 
     fn gives_up_at(&self) -> Instant {
@@ -479,7 +484,7 @@ impl I {
     fn nudge(&mut self, now: Now) {
         self.asked = now.instant;
         self.scanner.give_up_partial();
-        if self.outstanding.is_empty() || now.instant.since(self.heard) >= self.timeout() {
+        if self.outstanding.is_empty() || now.instant.since(self.heard) >= self.timeout() + self.lag() {
             self.naks.push(self.intake.expected());
         }
         // If the last packet was lost, to repeat it is all that is needed; if an earlier one, it makes the peer ask for
