@@ -68,7 +68,7 @@ pub struct I {
 
 #[derive(PartialEq)]
 enum Stage {
-    /// Nothing has been sent: the clock is not known yet.
+    /// Nothing has been sent or heard.
     New,
     Opening,
     /// Both sides are ready, and the session has not been told.
@@ -232,6 +232,14 @@ impl I {
                 self.sync.answers += 1;
                 self.sync.due = Some(SyncKind::Whole);
             }
+        }
+    }
+
+    fn open(&mut self, now: Now) {
+        if self.stage == Stage::New {
+            self.stage = Stage::Opening;
+            self.sync.left = now.instant;
+            self.sync.due = Some(SyncKind::Whole);
         }
     }
 
@@ -516,6 +524,8 @@ impl I {
 
 impl Protocol for I {
     fn handle_input(&mut self, now: Now, bytes: &[u8]) {
+        // The peer may have begun before we were asked for our first packet.
+        self.open(now);
         self.scanner.feed(bytes);
         while !self.is_over() && !self.peer_closed {
             let Some(scanned) = self.scanner.next() else { break };
@@ -551,10 +561,7 @@ impl Protocol for I {
     }
 
     fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
-        if self.stage == Stage::New {
-            self.stage = Stage::Opening;
-            self.sync.due = Some(SyncKind::Whole);
-        }
+        self.open(now);
         let start = out.len();
         self.transmit_sync(now, out);
         if self.is_running() {

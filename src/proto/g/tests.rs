@@ -209,6 +209,15 @@ fn a_quiet_peer_is_woken_and_in_the_end_given_up() {
 }
 
 #[test]
+fn a_peer_that_begins_first_is_heard() {
+    let mut g = Bench::new('g', false);
+    g.feed(&control(Control::InitA(3)));
+    assert_eq!(packets(&g.sent()), "INITA7 INITB1");
+    g.feed(&[control(Control::InitB(1)), control(Control::InitC(3))].concat());
+    assert_eq!(packets(&g.sent()), "INITC7");
+}
+
+#[test]
 fn no_answer_to_the_start_ends_the_call() {
     let mut g = Bench::new('g', false);
     let starts = (0..100).take_while(|_| {

@@ -6,7 +6,7 @@ use crate::wire::packet::I_OVERHEAD;
 pub const SIZE_MIN: usize = 64;
 /// The line as we take it to be before we know it: one damaged byte in 100,000, which suits packets of about 1,000.
 const BEFORE_BYTES: f64 = 10_000.0;
-const BEFORE_LOSSES: f64 = 0.1;
+const BEFORE_LOSSES: f64 = 0.09;
 /// After so many bytes the past counts half.
 const MEMORY: f64 = 100_000.0;
 

@@ -233,6 +233,13 @@ fn a_packet_without_data_counts_only_where_one_should_begin() {
 }
 
 #[test]
+fn a_peer_that_begins_first_is_heard() {
+    let mut i = Bench::new('i', true);
+    assert_eq!(i.feed(&hex(THEIR_SYNC)), [Event::Started]);
+    assert_eq!(packets(&i.sent()), "SYNC1024/16+1");
+}
+
+#[test]
 fn a_lost_sync_is_made_good() {
     let mut i = started();
     i.pass(2);
