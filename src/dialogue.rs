@@ -52,8 +52,6 @@ pub enum Request<Outcome> {
 pub enum LineRequest {
     /// A break condition of about a quarter of a second.
     Break,
-    /// Strip the eighth bit of what is read from now on, or stop doing so.
-    SevenBit(bool),
 }
 
 /// "Look again": carries no work, so a lost one costs a delay and never a message.

@@ -15,6 +15,12 @@ pub const EXECUTION_FILE_MAX: usize = 64 * 1024;
 /// Up to here a body lies in the database, above it in a file beside it; also how much of a
 /// file being received is held in memory before it goes to its partial file.
 pub const BODY_INLINE_MAX: usize = 64 * 1024;
+/// Changes of different threads in one commit: those that come first wait for the last, so not without end.
+pub const WRITE_GROUP_MAX: usize = 128;
+/// Database connections for reading that are kept open while nobody reads; each holds up to 1 MiB of cache.
+pub const READERS_IDLE_MAX: usize = 4;
+/// Bytes of a file being received that a power cut may cost beyond a quarter of the file.
+pub const PARTIAL_UNSYNCED_MAX: u64 = 1024 * 1024;
 /// Largest message taken over SMTP, announced with SIZE.
 pub const MESSAGE_MAX: u64 = 64 * 1024 * 1024;
 /// Largest article taken over NNTP or in a batch.
@@ -40,13 +46,18 @@ pub const RECEIVED_MAX: usize = 100;
 pub const NEWSGROUPS_MAX: usize = 100;
 /// Length of an address: RFC 5321 section 4.5.3.1 says 64 + 255; bang paths are longer.
 pub const ADDRESS_MAX: usize = 1024;
-/// What unpacking a compressed batch may yield, as a multiple of its size and in all.
-pub const UNPACK_RATIO_MAX: u64 = 2000;
+/// What unpacking a compressed batch may yield: a batch is unpacked in a stream, so this bounds time, not memory.
 pub const UNPACK_MAX: u64 = 1024 * 1024 * 1024;
 /// Files one call may have open at once in each direction: the channels of protocol i.
 pub const CHANNELS_MAX: u8 = 7;
 /// Clients of one service at the same time.
 pub const CLIENTS_MAX: usize = 200;
+/// Turns in following an address from form to form (`a%b%c@us`): real ones take three.
+pub const ROUTE_STEPS_MAX: usize = 32;
+/// An `rmail` command line: with the rest of an E command around it (names, size, requestor) it stays under `UUCP_COMMAND_SENT_MAX`.
+pub const RMAIL_COMMAND_MAX: usize = UUCP_COMMAND_SENT_MAX - 250;
+/// Messages sent over one SMTP connection before a new one is made, as servers like it.
+pub const SMTP_ITEMS_MAX: usize = 1000;
 /// File bytes that a protocol takes ahead of the line: enough for its largest packet and the next.
 pub const SEND_AHEAD_MAX: usize = 8 * 1024;
 /// What a protocol gives to the driver at once.

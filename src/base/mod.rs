@@ -4,4 +4,5 @@ pub mod address;
 pub mod limits;
 pub mod names;
 pub mod newsgroup;
+pub mod password;
 pub mod time;

@@ -1,1 +1,113 @@
 //! Configuration: read in one place, handed down as plain structs.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::names::{PeerName, SiteName, UserName};
+use crate::call;
+use crate::mail;
+use crate::news;
+use crate::sched::Zone;
+
+mod check;
+mod raw;
+mod units;
+
+/// Where the configuration lies unless `-c` or `$BANGPATH_CONFIG` says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/bangpath/bangpath.toml";
+
+/// A configuration without complaints.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub path: PathBuf,
+    pub name: SiteName,
+    pub hostname: String,
+    pub spool: PathBuf,
+    pub public: PathBuf,
+    pub postmaster: UserName,
+    pub zone: Zone,
+    /// Bytes of disk that stay free.
+    pub reserve: u64,
+    pub listen: Listen,
+    pub sites: Arc<Vec<call::Site>>,
+    pub mail: Arc<mail::Policy>,
+    pub news: Arc<news::Policy>,
+    pub peers: Vec<Peer>,
+    pub maildirs: Vec<(UserName, PathBuf)>,
+}
+
+/// The services; what is not there is off.
+#[derive(Debug, Clone, Default)]
+pub struct Listen {
+    pub smtp: Option<String>,
+    pub nntp: Option<String>,
+    pub uucp: Option<String>,
+    /// Whether UUCP callers over TCP must log in.
+    pub uucp_login: bool,
+}
+
+/// An NNTP neighbour.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub name: PeerName,
+    /// `host:port`
+    pub address: String,
+}
+
+/// One thing that is wrong in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    pub file: PathBuf,
+    /// Counted from 1; 0 where it is about the file as a whole.
+    pub line: usize,
+    /// The key, as `sites.hub.login`.
+    pub key: String,
+    pub what: String,
+    pub hint: String,
+}
+
+/// `bangpath.toml:12: sites.hub.call: no port `modm`; did you mean `modem`?`
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if self.line > 0 {
+            write!(f, "{}:", self.line)?;
+        }
+        if !self.key.is_empty() {
+            write!(f, " {}:", self.key)?;
+        }
+        write!(f, " {}", self.what)?;
+        if !self.hint.is_empty() {
+            write!(f, "; {}", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is wrong, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.lines())]
+pub struct Complaints(pub Vec<Complaint>);
+
+impl Complaints {
+    fn lines(&self) -> String {
+        self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Reads and checks a configuration file.
+pub fn load(path: &Path) -> Result<Config, Complaints> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                "name it with -c FILE or $BANGPATH_CONFIG; config/examples/ has some to begin with"
+            }
+            std::io::ErrorKind::PermissionDenied => "run as the user whose configuration it is, often uucp or root",
+            _ => "",
+        };
+        let what = format!("cannot read it: {error}");
+        Complaints(vec![Complaint { file: path.to_owned(), line: 0, key: String::new(), what, hint: hint.to_owned() }])
+    })?;
+    check::check(path, &text)
+}

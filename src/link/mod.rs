@@ -1,1 +1,80 @@
 //! Byte streams to the outside, and the driver that runs a dialogue on one.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::dialogue::Facts;
+
+mod drive;
+mod fd;
+mod net;
+mod pipe;
+mod serial;
+
+pub use drive::{Clock, Nudges, drive};
+pub use net::{accept, connect, listen};
+pub use pipe::{spawn, standard_streams};
+pub use serial::open as open_serial;
+
+/// Why a link could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("cannot open {device}")]
+    Device { device: PathBuf, source: io::Error },
+    #[error("{0} is in use by another program")]
+    Busy(PathBuf),
+    #[error("cannot connect to {address}")]
+    Connect { address: String, source: io::Error },
+    #[error("nobody answered at {address} within {} s", .waited.as_secs())]
+    Silence { address: String, waited: Duration },
+    #[error("cannot listen on {address}")]
+    Listen { address: String, source: io::Error },
+    #[error("cannot run {program}")]
+    Spawn { program: String, source: io::Error },
+    #[error("cannot use standard input and output")]
+    Standard(#[source] io::Error),
+}
+
+/// An open byte stream with its facts. Dropping it hangs up.
+pub struct Link {
+    pub facts: Facts,
+    reader: Box<dyn AsyncRead + Send + Unpin>,
+    writer: Box<dyn AsyncWrite + Send + Unpin>,
+    /// The tty behind it, where there is one.
+    tty: Option<serial::Tty>,
+    /// The program behind it, where there is one.
+    child: Option<pipe::Running>,
+    /// The modes of our own terminal, to be restored.
+    _terminal: Option<pipe::RawTerminal>,
+}
+
+impl Link {
+    /// A link over any stream.
+    pub fn new(
+        facts: Facts,
+        reader: impl AsyncRead + Send + Unpin + 'static,
+        writer: impl AsyncWrite + Send + Unpin + 'static,
+    ) -> Self {
+        Self { facts, reader: Box::new(reader), writer: Box::new(writer), tty: None, child: None, _terminal: None }
+    }
+
+    /// Hangs up in good order: a program at the other end sees the end of its input and gets a moment to do what it
+    /// does last, before it is killed. Dropping the link kills it at once.
+    pub async fn close(self) {
+        let Self { reader, writer, child, .. } = self;
+        drop((reader, writer));
+        if let Some(child) = child {
+            child.end().await;
+        }
+    }
+
+    /// A link over one open file, such as the end of a pty or of a socket pair.
+    pub fn over(facts: Facts, file: OwnedFd) -> io::Result<Self> {
+        let other = file.try_clone()?;
+        Ok(Self::new(facts, fd::FdStream::new(file)?, fd::FdStream::new(other)?))
+    }
+}

@@ -31,7 +31,7 @@ impl Bench {
     pub fn started(letter: char, caller: bool) -> Self {
         let mut bench = Self::new(letter, caller);
         assert_eq!(bench.events(), [Event::Started]);
-        assert_eq!(bench.sent(), []);
+        assert!(bench.sent().is_empty());
         bench
     }
 

@@ -1,8 +1,277 @@
 //! The UUCP conversation within a call: handshake, commands, files, hang-up; it moves files and runs commands through a `Desk`.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::time::Duration;
 
 use crate::base::names::{Grade, SiteName};
+use crate::base::time::{Instant, Now};
+use crate::dialogue::{Dialogue, Facts, Nudge, Request};
+use crate::proto::{Counters, Parameters, Violation};
+use crate::wire::uucp::{HandshakeReader, handshake_message};
+
+pub mod chat;
+pub mod login;
+
+mod greeting;
+mod transfer;
+
+pub use greeting::{Answering, Calling};
+
+use greeting::{Greeting, Step};
+use transfer::Transfer;
+
+/// How long the other side's good-bye is waited for, after everything is done.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One side of a UUCP call, from `Shere` to the last `OOOOOO`.
+pub struct Session {
+    stage: Stage,
+    out: VecDeque<u8>,
+    /// The end, once what is in `out` has gone.
+    outcome: Option<CallResult>,
+}
+
+enum Stage {
+    Greeting(Greeting),
+    Transferring(Box<Transfer>),
+    /// Everything is done; the `O`s are exchanged for politeness.
+    Farewell {
+        reader: HandshakeReader,
+        deadline: Instant,
+        result: CallResult,
+    },
+    Over,
+}
+
+/// What became of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallResult {
+    /// Known once the names have been exchanged.
+    pub site: Option<SiteName>,
+    pub protocol: Option<char>,
+    pub ending: Ending,
+    pub totals: Totals,
+    pub counters: Counters,
+}
+
+/// Why a call ended, in words that an operator can act on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Ending {
+    #[error("call complete")]
+    Complete,
+    #[error("the handshake came to nothing: waiting for {0}")]
+    NoHandshake(&'static str),
+    #[error("the line was lost during {0}")]
+    LineLost(&'static str),
+    #[error("called the wrong site: it says it is `{0}`")]
+    WrongSite(String),
+    #[error("the site refused the call: {0}")]
+    Rejected(String),
+    #[error("refused caller `{name}`: {why}")]
+    WeRejected { name: String, why: Rejection },
+    #[error("no protocol in common: ours `{ours}`, theirs `{theirs}`")]
+    NoCommonProtocol { ours: String, theirs: String },
+    #[error(transparent)]
+    Violation(Violation),
+    #[error("local trouble: {0}")]
+    Disk(String),
+}
+
+impl Ending {
+    pub fn is_complete(&self) -> bool {
+        *self == Self::Complete
+    }
+}
+
+/// Files and their bytes in one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    pub files_sent: u64,
+    pub bytes_sent: u64,
+    pub files_received: u64,
+    pub bytes_received: u64,
+}
+
+/// Protocol parameters by letter; what is not set has the protocol's defaults.
+#[derive(Debug, Clone, Default)]
+pub struct ParameterSet(pub BTreeMap<char, Parameters>);
+
+impl ParameterSet {
+    pub fn get(&self, letter: char) -> Parameters {
+        self.0.get(&letter).cloned().unwrap_or_else(|| Parameters::default_for(letter))
+    }
+}
+
+impl Session {
+    /// We have called and logged in.
+    pub fn calling(now: Now, calling: Calling, facts: Facts, parameters: ParameterSet) -> Self {
+        Self::at(Stage::Greeting(Greeting::calling(now, calling, facts, parameters)), Vec::new())
+    }
+
+    /// Somebody has called us.
+    pub fn answering(now: Now, answering: Answering, facts: Facts, parameters: ParameterSet) -> Self {
+        let (greeting, here) = Greeting::answering(now, answering, facts, parameters);
+        Self::at(Stage::Greeting(greeting), here)
+    }
+
+    fn at(stage: Stage, out: Vec<u8>) -> Self {
+        Self { stage, out: out.into(), outcome: None }
+    }
+
+    fn end_greeting(&mut self, ending: Ending) {
+        self.stage = Stage::Over;
+        self.outcome = Some(CallResult {
+            site: None,
+            protocol: None,
+            ending,
+            totals: Totals::default(),
+            counters: Counters::default(),
+        });
+    }
+
+    /// After anything that may have brought the transfer to its end.
+    fn look_for_ending(&mut self, now: Now) {
+        let Stage::Transferring(transfer) = &mut self.stage else { return };
+        let Some(ending) = transfer.take_ending() else { return };
+        if !ending.is_complete() {
+            transfer.abandon(now);
+        }
+        let mut last = Vec::new();
+        transfer.poll_transmit(now, &mut last);
+        self.out.extend(last);
+        let result = CallResult {
+            site: Some(transfer.site.clone()),
+            protocol: Some(transfer.letter),
+            ending,
+            totals: transfer.totals,
+            counters: transfer.counters(),
+        };
+        if !result.ending.is_complete() {
+            self.stage = Stage::Over;
+            self.outcome = Some(result);
+            return;
+        }
+        let farewell = handshake_message(if transfer.caller { "OOOOOO" } else { "OOOOOOO" });
+        self.out.extend(farewell.iter().chain(&farewell));
+        let deadline = now.instant + FAREWELL_TIMEOUT;
+        self.stage = Stage::Farewell { reader: HandshakeReader::default(), deadline, result };
+    }
+
+    fn end_farewell(&mut self) {
+        if let Stage::Farewell { result, .. } = std::mem::replace(&mut self.stage, Stage::Over) {
+            self.outcome = Some(result);
+        }
+    }
+}
+
+impl Dialogue for Session {
+    type Outcome = CallResult;
+
+    fn handle_input(&mut self, now: Now, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match &mut self.stage {
+                Stage::Greeting(greeting) => {
+                    let mut said = Vec::new();
+                    let (used, step) = greeting.handle_input(now, bytes, &mut said);
+                    self.out.extend(said);
+                    bytes = &bytes[used..];
+                    match step {
+                        Step::Stay => {}
+                        Step::Go(greeted) => {
+                            tracing::info!(site = %greeted.site, protocol = %greeted.letter, "handshake done");
+                            self.stage = Stage::Transferring(Box::new(Transfer::new(now, greeted)));
+                        }
+                        Step::End(ending) => self.end_greeting(ending),
+                    }
+                }
+                Stage::Transferring(transfer) => {
+                    transfer.handle_input(now, bytes);
+                    bytes = &[];
+                    self.look_for_ending(now);
+                }
+                Stage::Farewell { reader, .. } => {
+                    let heard = bytes.iter().any(|b| reader.push(*b).is_some_and(|m| m.starts_with("OOOOO")));
+                    bytes = &[];
+                    if heard {
+                        self.end_farewell();
+                    }
+                }
+                Stage::Over => return,
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        match &mut self.stage {
+            Stage::Greeting(greeting) if now.instant >= greeting.poll_timeout() => {
+                let ending = Ending::NoHandshake(greeting.waiting_for());
+                self.end_greeting(ending);
+            }
+            Stage::Transferring(transfer) => {
+                transfer.handle_timeout(now);
+                self.look_for_ending(now);
+            }
+            Stage::Farewell { deadline, .. } if now.instant >= *deadline => self.end_farewell(),
+            Stage::Greeting(_) | Stage::Farewell { .. } | Stage::Over => {}
+        }
+    }
+
+    fn handle_hangup(&mut self, now: Now) {
+        self.out.clear();
+        match &mut self.stage {
+            Stage::Greeting(greeting) => {
+                let ending = Ending::LineLost(greeting.waiting_for());
+                self.end_greeting(ending);
+            }
+            Stage::Transferring(transfer) => {
+                transfer.handle_hangup();
+                self.look_for_ending(now);
+                self.out.clear();
+                self.end_farewell();
+            }
+            Stage::Farewell { .. } => self.end_farewell(),
+            Stage::Over => {}
+        }
+    }
+
+    fn handle_nudge(&mut self, _now: Now, nudge: Nudge) {
+        if let Stage::Transferring(transfer) = &mut self.stage {
+            match nudge {
+                Nudge::Store => transfer.look_again(),
+                Nudge::WindDown => transfer.wind_down(),
+            }
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
+        if self.out.is_empty()
+            && let Stage::Transferring(transfer) = &mut self.stage
+        {
+            transfer.poll_transmit(now, out);
+            self.look_for_ending(now);
+        }
+        // What a greeting or a farewell said goes before anything that follows it.
+        out.extend(self.out.drain(..));
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Greeting(greeting) => Some(greeting.poll_timeout()),
+            Stage::Transferring(transfer) => transfer.poll_timeout(),
+            Stage::Farewell { deadline, .. } => Some(*deadline),
+            Stage::Over => None,
+        }
+    }
+
+    fn poll_request(&mut self) -> Option<Request<CallResult>> {
+        if !self.out.is_empty() {
+            return None;
+        }
+        // No byte of one session reaches the next: what follows the good-bye is thrown away (A12).
+        self.outcome.take().map(|outcome| Request::Finish { outcome, unread: Vec::new() })
+    }
+}
 
 /// Names a task between the session and its desk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,12 +311,24 @@ pub enum Deed {
         /// `D.0001` and `D.0002`: temporary names of the two.
         temp: String,
         execution_temp: String,
+        /// Our name, as it stands in the `X.` file.
+        system: String,
         size: u64,
     },
     /// `R`: their file `from` comes to our `to`.
     Fetch { from: String, to: String },
     /// What we answer to their `R` (made by `Desk::serve`).
     Serve { mode: u32, size: u64 },
+}
+
+impl Deed {
+    /// The bytes that we send, if we send any.
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Self::Send { size, .. } | Self::Execute { size, .. } | Self::Serve { size, .. } => Some(*size),
+            Self::Fetch { .. } => None,
+        }
+    }
 }
 
 /// A file that the peer wants to send.
@@ -120,7 +401,7 @@ pub trait Desk: Send {
     /// Confirmed by the peer (`CY`, or `SN8`); for a fetch: its inbox is committed.
     fn finished(&mut self, task: TaskId) -> io::Result<()>;
     fn refused(&mut self, task: TaskId, why: Refusal) -> io::Result<()>;
-    /// The peer has gone on after our confirmations: what we received is not in doubt any more.
+    /// The peer has nothing left to offer: what we received, in this call and before, is not in doubt any more.
     fn settled(&mut self) -> io::Result<()>;
 }
 
@@ -159,11 +440,15 @@ pub struct Welcome {
     pub worst: Grade,
 }
 
-/// The answers to `S` that end a call (section 1.6 of the protocol reference in docs/).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why we do not take a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
+    #[error("not in our configuration")]
     Unknown,
+    #[error("came in by another login than its own")]
     WrongLogin,
+    #[error("a call between us is going on already")]
     Locked,
+    #[error("the numbers of the calls differ")]
     BadSequence,
 }

@@ -1,22 +1,37 @@
 //! What must survive a power cut: queue, jobs, mailboxes, articles, sites, ledger, in one SQLite database and bodies beside it.
 
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use crate::base::address::Address;
+use crate::base::limits::READERS_IDLE_MAX;
 use crate::base::names::{Grade, PeerName, SiteName, UserName};
 use crate::base::time::Timestamp;
 
 pub mod articles;
 pub mod bodies;
+mod commit;
+mod disk;
 pub mod inbound;
 pub mod jobs;
 pub mod ledger;
 pub mod mailboxes;
 pub mod queue;
+mod rows;
+mod schema;
 pub mod sites;
 
+use commit::{Committer, Effects, Failure};
+use disk::Disk;
+use schema::Access;
+
 pub use bodies::{Body, BodyId, Draft};
-pub use queue::{Item, ItemId, NewItem};
+pub use queue::{Item, ItemFilter, ItemId, NewItem};
 
 /// What can go wrong with the store. `Full` is a temporary failure for whoever is sending.
 #[derive(Debug, thiserror::Error)]
@@ -92,17 +107,31 @@ pub struct Envelope {
 
 /// One directory tree with everything that must not be lost. Cheap to clone; every clone is the same store.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    disk: Arc<Disk>,
+    committer: Committer,
+    readers: Mutex<Vec<Connection>>,
+    /// Called after each change of this process that is on the disk.
+    after_commit: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
 
 /// A consistent look at what is committed (within a `write`: also at its own changes).
 pub struct View<'a> {
-    _later: std::marker::PhantomData<&'a ()>,
+    connection: &'a Connection,
+    disk: &'a Arc<Disk>,
+    /// The first error that may have undone the transaction as a whole.
+    broken: RefCell<Option<Failure>>,
 }
 
 /// The one way to change the store: everything done to it becomes true together or not at all.
 /// Derefs to `View`.
 pub struct Change<'a> {
     view: View<'a>,
+    effects: Effects,
 }
 
 impl<'a> std::ops::Deref for Change<'a> {
@@ -115,38 +144,205 @@ impl<'a> std::ops::Deref for Change<'a> {
 impl Store {
     /// Opens, or makes, the store below `spool` (`spool/bangpath.db`, `spool/bodies/`, `spool/partial/`,
     /// `spool/locks/`), and migrates an older schema.
-    pub fn open(_spool: &Path) -> Result<Self, StoreError> {
-        unimplemented!()
+    pub fn open(spool: &Path) -> Result<Self, StoreError> {
+        let disk = Arc::new(Disk::open(spool)?);
+        // Turning a new database to WAL, migrating and sweeping are done by one process at a time.
+        let _opening = disk.lock_waiting("open")?;
+        let writer = schema::prepare(&disk)?;
+        let look = View::new(&writer, &disk);
+        disk.sweep(|place, name| look.names_file(place, name))?;
+        let inner =
+            Inner { committer: Committer::new(writer), readers: Mutex::default(), after_commit: OnceLock::new(), disk };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    pub fn read<T, E: From<StoreError>>(&self, _look: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
-        unimplemented!()
+    /// Looks at one state of the store, whatever is committed meanwhile. Keep it short: a long look makes the log of
+    /// the database grow.
+    pub fn read<T, E: From<StoreError>>(&self, look: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
+        let inner = &*self.inner;
+        let connection = inner.reader()?;
+        let view = View::new(&connection, &inner.disk);
+        view.statement("BEGIN")?;
+        let found = look(&view);
+        // A connection that a panic or an error leaves within its transaction is not used again.
+        if view.statement("COMMIT").is_ok() {
+            inner.return_reader(connection);
+        }
+        found
     }
 
     /// Runs `change` and commits, together with what other threads change at the same time; returns when it is
-    /// on the disk. An `Err` undoes all that this closure did. No network and no compression inside.
-    pub fn write<T, E: From<StoreError>>(&self, _change: impl FnOnce(&mut Change<'_>) -> Result<T, E>) -> Result<T, E> {
-        unimplemented!()
+    /// on the disk. An `Err` (or a panic) undoes all that this closure did and nothing else. But if the commit fails, or
+    /// SQLite gives up the transaction in the middle (which it does on a full disk), all who share it get that error.
+    ///
+    /// No network and no compression inside, no second `write`, and no lock that anybody holds across a `write`: other
+    /// threads wait for this closure.
+    pub fn write<T, E: From<StoreError>>(&self, change: impl FnOnce(&mut Change<'_>) -> Result<T, E>) -> Result<T, E> {
+        let result = self.inner.committer.write(&self.inner.disk, change);
+        if let (Ok(_), Some(tell)) = (&result, self.inner.after_commit.get()) {
+            tell();
+        }
+        result
+    }
+
+    /// Has `tell` called after each change that this process commits: whoever waits for work looks again then.
+    /// Only the first caller is heard.
+    pub fn after_commit(&self, tell: impl Fn() + Send + Sync + 'static) {
+        let _ = self.inner.after_commit.set(Box::new(tell));
     }
 
     /// An empty body to be filled; held in memory to `BODY_INLINE_MAX`, then in a file.
     pub fn draft(&self) -> Draft {
-        unimplemented!()
+        Draft::new(&self.inner.disk)
     }
 
     /// Space left for bodies and database, in bytes, for the warning before the disk is full.
     pub fn free_space(&self) -> Result<u64, StoreError> {
-        unimplemented!()
+        let spool = self.spool();
+        let found = nix::sys::statvfs::statvfs(spool).map_err(|e| StoreError::io(spool, e.into()))?;
+        Ok((found.blocks_available() as u64).saturating_mul(found.fragment_size() as u64))
     }
 
-    /// Takes a lock that dies with the process: one session a site, one user a port. `None`: another holds it.
-    pub fn lock(&self, _kind: LockKind, _name: &str) -> Result<Option<Lock>, StoreError> {
-        unimplemented!()
+    /// Takes a lock that dies with the process: one session a site, one user a port. `None`: another holds it, in this
+    /// process or in another one.
+    pub fn lock(&self, kind: LockKind, name: &str) -> Result<Option<Lock>, StoreError> {
+        let file = self.inner.disk.lock(&lock_name(kind, name))?;
+        Ok(file.map(|file| Lock { _file: file }))
     }
 
     /// The folder, for messages to people and for the control socket.
     pub fn spool(&self) -> &Path {
-        unimplemented!()
+        &self.inner.disk.spool
+    }
+}
+
+impl Inner {
+    fn reader(&self) -> Result<Connection, StoreError> {
+        let idle = self.readers.lock().expect("nothing panics while it is locked").pop();
+        idle.map_or_else(|| schema::connect(&self.disk, Access::Read), Ok)
+    }
+
+    fn return_reader(&self, connection: Connection) {
+        let mut readers = self.readers.lock().expect("nothing panics while it is locked");
+        if readers.len() < READERS_IDLE_MAX {
+            readers.push(connection);
+        }
+    }
+}
+
+/// Names of ports may be anything; names of files may not.
+fn lock_name(kind: LockKind, name: &str) -> String {
+    let kind = match kind {
+        LockKind::Site => "site",
+        LockKind::Port => "port",
+        LockKind::Daemon => "daemon",
+        LockKind::Unpack => "unpack",
+    };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-+".contains(&b);
+    let escape = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02x}") };
+    format!("{kind}.{}", name.bytes().map(escape).collect::<String>())
+}
+
+/// How the files of the store put their questions: all go through here, so that every error is told apart once.
+impl<'a> View<'a> {
+    fn new(connection: &'a Connection, disk: &'a Arc<Disk>) -> Self {
+        Self { connection, disk, broken: RefCell::new(None) }
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let all = || self.connection.prepare_cached(sql)?.query_map(parameters, read)?.collect::<rusqlite::Result<_>>();
+        all().map_err(|e| self.refused(e))
+    }
+
+    fn row<T>(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let one = || self.connection.prepare_cached(sql)?.query_row(parameters, read).optional();
+        one().map_err(|e| self.refused(e))
+    }
+
+    fn statement(&self, sql: &str) -> Result<(), StoreError> {
+        let run = || self.connection.prepare_cached(sql)?.execute([]);
+        run().map(drop).map_err(|e| self.refused(e))
+    }
+
+    fn refused(&self, error: rusqlite::Error) -> StoreError {
+        let error = StoreError::of_connection(&self.disk.database, self.connection, error);
+        if self.connection.is_autocommit() {
+            self.broken.borrow_mut().get_or_insert_with(|| Failure::from(&error));
+        }
+        error
+    }
+}
+
+impl Change<'_> {
+    /// How many rows it changed.
+    fn execute(&mut self, sql: &str, parameters: impl Params) -> Result<usize, StoreError> {
+        let run = || self.view.connection.prepare_cached(sql)?.execute(parameters);
+        run().map_err(|e| self.view.refused(e))
+    }
+
+    /// The id of the new row.
+    fn insert(&mut self, sql: &str, parameters: impl Params) -> Result<i64, StoreError> {
+        self.execute(sql, parameters)?;
+        Ok(self.view.connection.last_insert_rowid())
+    }
+}
+
+impl StoreError {
+    fn io(path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::Full(path.to_owned())
+            }
+            _ => Self::Io { path: path.to_owned(), source },
+        }
+    }
+
+    fn database(path: &Path, source: rusqlite::Error) -> Self {
+        match &source {
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..) => Self::Damaged(source.to_string()),
+            _ if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => Self::Full(path.to_owned()),
+            _ => Self::Database { path: path.to_owned(), source },
+        }
+    }
+
+    /// SQLite says "disk full" only for ENOSPC in a write; quotas and limits hide behind "disk I/O error". A sync that
+    /// fails for want of space is not taken for a full disk, since what it leaves is not known (see `commit`).
+    fn of_connection(path: &Path, connection: &Connection, source: rusqlite::Error) -> Self {
+        let code = source.sqlite_error().map(|e| (e.code, e.extended_code));
+        if let Some((rusqlite::ErrorCode::SystemIoFailure, extended)) = code
+            && extended != rusqlite::ffi::SQLITE_IOERR_FSYNC
+        {
+            // SAFETY: the handle is that of an open connection, and the call only reads a number from it.
+            let errno = unsafe { rusqlite::ffi::sqlite3_system_errno(connection.handle()) };
+            if let full @ Self::Full(_) = Self::io(path, io::Error::from_raw_os_error(errno)) {
+                return full;
+            }
+        }
+        Self::database(path, source)
+    }
+}
+
+/// For the traits that know `io::Error` only: a full disk stays one.
+impl From<StoreError> for io::Error {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            StoreError::Full(_) => io::ErrorKind::StorageFull,
+            StoreError::Io { source, .. } => source.kind(),
+            StoreError::Database { .. } | StoreError::Schema { .. } | StoreError::Damaged(_) => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
     }
 }
 
@@ -156,11 +352,15 @@ pub enum LockKind {
     Port,
     /// The one daemon of a spool.
     Daemon,
+    /// Whoever unpacks received files.
+    Unpack,
 }
 
-/// Held while it lives.
+/// Held while it lives. The file stays: removing it would let two others each lock one of that name.
 #[derive(Debug)]
-pub struct Lock {}
+pub struct Lock {
+    _file: File,
+}
 
 /// Grade order and totals that the scheduler reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,4 +374,160 @@ pub struct HopTotals {
     /// When the first of them may go (`not_before`), and when the oldest was queued.
     pub ready: Timestamp,
     pub oldest: Timestamp,
+}
+
+#[cfg(test)]
+mod testing {
+    //! What the tests of all files of the store begin with.
+
+    use super::*;
+
+    pub const NOW: Timestamp = Timestamp::from_seconds(1_000_000_000);
+
+    pub fn later(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(1_000_000_000 + seconds)
+    }
+
+    pub fn open() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::open(folder.path()).expect("a new store");
+        (folder, store)
+    }
+
+    pub fn site(name: &str) -> SiteName {
+        SiteName::parse(name).expect("a site name")
+    }
+
+    pub fn user(name: &str) -> UserName {
+        UserName::parse(name).expect("a user name")
+    }
+
+    pub fn grade(c: char) -> Grade {
+        Grade::parse(c).expect("a grade")
+    }
+
+    pub fn envelope(recipients: &[&str]) -> Envelope {
+        let address = |text: &&str| Address::parse_smtp(text).expect("an address");
+        Envelope { sender: Some(address(&"ann@village.example")), recipients: recipients.iter().map(address).collect() }
+    }
+
+    /// A mail item for a site, with these bytes.
+    pub fn queue_mail(store: &Store, hop: &str, c: char, bytes: &[u8]) -> ItemId {
+        let add = |change: &mut Change<'_>| {
+            let body = change.keep_bytes(bytes)?;
+            let cargo = Cargo::Mail { envelope: envelope(&["bob@hub.example"]), body };
+            change.enqueue(NewItem { hop: Hop::Site(site(hop)), cargo, grade: grade(c), queued: NOW })
+        };
+        store.write(add).expect("an item")
+    }
+
+    pub fn read<T>(store: &Store, look: impl FnOnce(&View<'_>) -> Result<T, StoreError>) -> T {
+        store.read(look).expect("readable")
+    }
+
+    pub fn write<T>(store: &Store, change: impl FnOnce(&mut Change<'_>) -> Result<T, StoreError>) -> T {
+        store.write(change).expect("written")
+    }
+
+    /// Bodies in the database, files of bodies, partial files.
+    pub fn remains(store: &Store) -> (i64, usize, usize) {
+        let rows = read(store, |v| {
+            v.row("SELECT (SELECT count(*) FROM body) + (SELECT count(*) FROM body_bytes)", [], |r| r.get(0))
+        });
+        let files = |folder: &str| std::fs::read_dir(store.spool().join(folder)).expect("a folder").count();
+        (rows.expect("a count"), files("bodies"), files("partial"))
+    }
+
+    /// Bytes that compress badly and tell where they stand.
+    pub fn pattern(len: usize) -> Vec<u8> {
+        (0..len as u64).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::*;
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_there_after_reopening_and_belongs_to_nobody_else() {
+        let (folder, store) = open();
+        let id = queue_mail(&store, "hub", 'C', b"hello");
+        drop(store);
+        let store = Store::open(folder.path()).expect("the same store");
+        let item = read(&store, |v| v.item(id)).expect("the item");
+        assert_eq!((item.hop, item.size, item.queued), (Hop::Site(site("hub")), 5, NOW));
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |name: &str| std::fs::metadata(folder.path().join(name)).expect(name).permissions().mode() & 0o777;
+        assert_eq!(mode("bangpath.db"), 0o600);
+        assert_eq!(mode("bangpath.db-wal"), 0o600);
+        assert_eq!(mode("bodies") & 0o027, 0);
+    }
+
+    #[test]
+    fn a_schema_of_another_version_or_program_is_left_alone() {
+        for (sql, expected) in [("PRAGMA user_version = 99", 99), ("PRAGMA application_id = 7", 1)] {
+            let (folder, store) = open();
+            drop(store);
+            let path = folder.path().join("bangpath.db");
+            Connection::open(&path).and_then(|c| c.execute_batch(sql)).expect("a changed database");
+            match Store::open(folder.path()).map(drop) {
+                Err(StoreError::Schema { found, known: 1, .. }) => assert_eq!(found, expected),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_read_sees_one_state_whatever_is_committed_meanwhile() {
+        let (_folder, store) = open();
+        let count = |v: &View<'_>| v.items(&ItemFilter::default()).map(|items| items.len());
+        read(&store, |view| {
+            assert_eq!(count(view)?, 0);
+            queue_mail(&store, "hub", 'C', b"x");
+            assert_eq!(count(view)?, 0);
+            Ok(())
+        });
+        assert_eq!(read(&store, count), 1);
+    }
+
+    #[test]
+    fn a_lock_excludes_others_until_it_is_dropped() {
+        let (folder, store) = open();
+        let other = Store::open(folder.path()).expect("the same store");
+        let lock = |store: &Store, kind, name| store.lock(kind, name).expect("a lock file");
+        let held = lock(&store, LockKind::Site, "hub").expect("free");
+        assert!(lock(&store, LockKind::Site, "hub").is_none());
+        assert!(lock(&other, LockKind::Site, "hub").is_none());
+        assert!(lock(&other, LockKind::Port, "hub").is_some());
+        assert!(lock(&other, LockKind::Port, "/dev/tty\u{e4}").is_some());
+        drop(held);
+        assert!(lock(&other, LockKind::Site, "hub").is_some());
+    }
+
+    #[test]
+    fn a_full_disk_stays_one_through_io_errors() {
+        for errno in [nix::libc::ENOSPC, nix::libc::EDQUOT, nix::libc::EFBIG] {
+            let error = StoreError::io(Path::new("/x"), io::Error::from_raw_os_error(errno));
+            assert_eq!(io::Error::from(error).kind(), io::ErrorKind::StorageFull);
+        }
+        let other = StoreError::io(Path::new("/x"), io::Error::from_raw_os_error(nix::libc::EIO));
+        assert_ne!(io::Error::from(other).kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_store_and_what_is_made_with_it_may_go_to_other_threads() {
+        fn goes<T: Send>() {}
+        fn is_shared<T: Send + Sync>() {}
+        is_shared::<Store>();
+        goes::<inbound::Receiving>();
+        goes::<Draft>();
+        is_shared::<Body>();
+    }
+
+    #[test]
+    fn free_space_is_that_of_the_spool() {
+        let (_folder, store) = open();
+        assert!(store.free_space().expect("known") > 0);
+    }
 }

@@ -1,5 +1,7 @@
 //! What is remembered of each site between calls.
 
+use rusqlite::params;
+
 use super::{Change, StoreError, View};
 use crate::base::names::SiteName;
 use crate::base::time::Timestamp;
@@ -22,13 +24,67 @@ pub struct SiteState {
 }
 
 impl View<'_> {
-    pub fn site_state(&self, _site: &SiteName) -> Result<SiteState, StoreError> {
-        unimplemented!()
+    /// What is remembered of a site.
+    pub fn site_state(&self, site: &SiteName) -> Result<SiteState, StoreError> {
+        let sql = "SELECT last_call, last_result, last_success, failures, not_before, held, call_wanted
+                   FROM site WHERE name = ?";
+        let state = self.row(sql, [site], |row| {
+            Ok(SiteState {
+                last_call: row.get("last_call")?,
+                last_result: row.get("last_result")?,
+                last_success: row.get("last_success")?,
+                failures: row.get("failures")?,
+                not_before: row.get("not_before")?,
+                held: row.get("held")?,
+                call_wanted: row.get("call_wanted")?,
+            })
+        })?;
+        Ok(state.unwrap_or_default())
     }
 }
 
 impl Change<'_> {
-    pub fn set_site_state(&mut self, _site: &SiteName, _state: &SiteState) -> Result<(), StoreError> {
-        unimplemented!()
+    /// Replaces what is remembered of a site.
+    pub fn set_site_state(&mut self, site: &SiteName, state: &SiteState) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO site
+                   (name, last_call, last_result, last_success, failures, not_before, held, call_wanted)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        let row = params![
+            site,
+            state.last_call,
+            state.last_result,
+            state.last_success,
+            state.failures,
+            state.not_before,
+            state.held,
+            state.call_wanted
+        ];
+        self.execute(sql, row).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn a_site_is_remembered_as_it_was_set() {
+        let (_folder, store) = open();
+        assert_eq!(read(&store, |v| v.site_state(&site("hub"))), SiteState::default());
+        let state = SiteState {
+            last_call: Some(NOW),
+            last_result: Some("no carrier".to_owned()),
+            last_success: Some(later(-60)),
+            failures: 3,
+            not_before: Some(later(600)),
+            held: Some("holidays".to_owned()),
+            call_wanted: true,
+        };
+        for state in [state, SiteState { failures: 1, ..SiteState::default() }] {
+            write(&store, |c| c.set_site_state(&site("hub"), &state));
+            assert_eq!(read(&store, |v| v.site_state(&site("hub"))), state);
+            assert_eq!(read(&store, |v| v.site_state(&site("Hub"))), SiteState::default());
+        }
     }
 }

@@ -1,3 +1,9 @@
 //! Bytes and values, both ways: total, bounded, no state beyond a buffer.
 
+pub mod batch;
+pub mod compress;
+pub mod header;
 pub mod packet;
+pub mod smtp;
+pub mod text;
+pub mod uucp;

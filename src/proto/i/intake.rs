@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(intake.place(data(3, "c")), Placed::Again);
         assert_eq!(intake.to_ask(now, Duration::ZERO), [1, 2]);
         assert!(intake.has_asked(1, now) && intake.has_asked(2, now) && !intake.has_asked(2, now));
-        assert_eq!(intake.to_ask(now, Duration::from_secs(1)), []);
+        assert_eq!(intake.to_ask(now, Duration::from_secs(1)), [0u8; 0]);
         assert_eq!(intake.ask_at(Duration::from_secs(1)), Some(now + Duration::from_secs(1)));
         assert_eq!(intake.to_ask(now + Duration::from_secs(1), Duration::from_secs(1)), [1]);
         assert_eq!(intake.place(data(1, "a")), Placed::InOrder { count: 1, asked: Some(now) });

@@ -1,0 +1,378 @@
+//! The session's desk over the store: what goes to a site, and where what comes from it is put.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pack::{self, PackError};
+use super::{Context, Progress, Site};
+use crate::base::names::Grade;
+use crate::base::time::{Now, Timestamp};
+use crate::files::FileError;
+use crate::files::public::{self, PublicDirectory};
+use crate::mail::delivery::{Verdict, settle_whole};
+use crate::mail::{self, Failure};
+use crate::session::{Deed, Desk, Inbox, Incoming, Refusal, Task, TaskId, Wanted};
+use crate::store::inbound::{Announced, Purpose, Receiving};
+use crate::store::jobs::Job;
+use crate::store::ledger::Fact;
+use crate::store::{Body, Cargo, Change, Item, Lock, StoreError};
+use crate::wire::smtp::Status;
+
+/// How long an item that the site could not take now waits before it is offered again.
+const LATER: Duration = Duration::from_secs(30 * 60);
+
+pub(super) struct StoreDesk {
+    context: Context,
+    site: Site,
+    progress: Arc<Progress>,
+    public: PublicDirectory,
+    /// Jobs frozen in earlier calls, to be offered first; loaded at the first question.
+    frozen: Option<std::vec::IntoIter<Job>>,
+    open: HashMap<TaskId, Open>,
+    served: i64,
+    /// Of an answered call: one session a site.
+    _lock: Option<Lock>,
+}
+
+/// A task under way.
+enum Open {
+    Job { job: Box<Job>, body: Body },
+    File(std::fs::File),
+}
+
+fn to_io(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::other(error)
+}
+
+impl StoreDesk {
+    pub fn new(context: Context, site: Site, progress: Arc<Progress>) -> Self {
+        let public = PublicDirectory::new(&context.public);
+        Self { context, site, progress, public, frozen: None, open: HashMap::new(), served: 0, _lock: None }
+    }
+
+    /// Keeps the lock as long as the desk lives.
+    pub fn holding(mut self, lock: Lock) -> Self {
+        self._lock = Some(lock);
+        self
+    }
+
+    fn now(&self) -> Now {
+        (self.context.clock)()
+    }
+
+    fn next_frozen(&mut self, worst: Grade) -> Result<Option<Job>, StoreError> {
+        let frozen = match &mut self.frozen {
+            Some(frozen) => frozen,
+            none => {
+                let jobs = self.context.store.read::<_, StoreError>(|view| view.offered_jobs(&self.site.name))?;
+                none.insert(jobs.into_iter())
+            }
+        };
+        Ok(frozen.find(|job| job.grade <= worst))
+    }
+
+    /// What becomes of a job's items after the site's word on it, all in one change.
+    fn settle(&mut self, id: TaskId, verdict: &JobVerdict) -> Result<(), StoreError> {
+        let Some(Open::Job { job, .. }) = self.open.remove(&id) else { return Ok(()) };
+        let now = self.now();
+        let policy = Arc::clone(&self.context.mail);
+        self.context.store.write(|change| {
+            let items = change.job_items(job.id)?;
+            change.dissolve_job(job.id)?;
+            for item in &items {
+                settle_item(change, &policy, now, &self.site, &job, item, verdict)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn receive(&self, request: &Incoming) -> Result<Receiving, Refusal> {
+        let announced = self.announced(request);
+        self.context.store.receive(&announced, request.restart, self.now().wall).map_err(|error| refuse(&error))
+    }
+
+    fn announced(&self, request: &Incoming) -> Announced {
+        Announced {
+            site: self.site.name.clone(),
+            temp: request.temp.clone(),
+            size: request.size,
+            to: request.to.clone(),
+        }
+    }
+
+    /// A command, or a spool file of one: kept in the store until it is unpacked.
+    fn admit_spool(&self, request: &Incoming, purpose: Purpose) -> Result<Box<dyn Inbox>, Refusal> {
+        let announced = self.announced(request);
+        let now = self.now().wall;
+        let known = self.context.store.read::<_, StoreError>(|view| view.is_received_in_doubt(&announced, now));
+        if known.map_err(|error| refuse(&error))? {
+            return Err(Refusal::AlreadyHere);
+        }
+        let receiving = self.receive(request)?;
+        Ok(self.inbox(receiving, Target::Spool(purpose)))
+    }
+
+    fn admit_file(&self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal> {
+        let make_folders = true;
+        let place = match request.fetch {
+            // We asked for it, and the user who did was asked whether they may write there.
+            Some(_) if request.to.starts_with('/') => Ok(Place::Path(PathBuf::from(&request.to))),
+            _ => self.public.target(&request.to, &request.from, make_folders).map(Place::Public),
+        };
+        let place = place.map_err(|error| match error {
+            FileError::NotPermitted { .. } => Refusal::NotPermitted,
+            FileError::CannotCreate { .. } | FileError::CannotRead { .. } => {
+                tracing::warn!(%error, "cannot make a place for a file");
+                Refusal::CannotCreate
+            }
+        })?;
+        let receiving = self.receive(request)?;
+        Ok(self.inbox(receiving, Target::File { place, mode: request.mode, id: request.to.clone() }))
+    }
+
+    fn inbox(&self, receiving: Receiving, target: Target) -> Box<dyn Inbox> {
+        Box::new(StoreInbox {
+            receiving,
+            target,
+            context: self.context.clone(),
+            site: self.site.name.to_string(),
+            progress: Arc::clone(&self.progress),
+        })
+    }
+}
+
+fn refuse(error: &StoreError) -> Refusal {
+    tracing::error!(%error, "cannot take a file");
+    Refusal::CannotCreate
+}
+
+impl Desk for StoreDesk {
+    fn next_task(&mut self, worst: Grade) -> io::Result<Option<Task>> {
+        let job = match self.next_frozen(worst).map_err(to_io)? {
+            Some(job) => job,
+            None => match pack::next_job(&self.context, &self.site, worst) {
+                Ok(Some(job)) => job,
+                Ok(None) => return Ok(None),
+                // What comes to us can still be taken.
+                Err(error @ PackError::Store(StoreError::Full(_))) => {
+                    tracing::error!(%error, "cannot pack for want of space");
+                    return Ok(None);
+                }
+                Err(error) => return Err(to_io(error)),
+            },
+        };
+        let body = self.context.store.read::<_, StoreError>(|view| view.body(job.data)).map_err(to_io)?;
+        Progress::add(&self.progress.bytes_to_send, job.size);
+        let task = pack::task(&self.site.our_name, &job);
+        self.open.insert(task.id, Open::Job { job: Box::new(job), body });
+        Ok(Some(task))
+    }
+
+    fn read(&mut self, task: TaskId, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        let count = match self.open.get(&task) {
+            Some(Open::Job { body, .. }) => body.read_at(offset, out)?,
+            Some(Open::File(file)) => file.read_at(out, offset)?,
+            None => return Err(io::Error::other("the task is not open")),
+        };
+        Progress::add(&self.progress.bytes_sent, count as u64);
+        Ok(count)
+    }
+
+    fn serve(&mut self, request: &Wanted) -> Result<Task, Refusal> {
+        if !self.site.may_request {
+            return Err(Refusal::NotPermitted);
+        }
+        let unreadable = |error: &dyn std::fmt::Display| {
+            tracing::info!(%error, from = request.from, "a request is refused");
+            Refusal::NotPermitted
+        };
+        let file = self.public.open(&request.from).map_err(|e| unreadable(&e))?;
+        let facts = file.metadata().map_err(|e| unreadable(&e))?;
+        let (size, mode) = (facts.len(), facts.permissions().mode() & 0o777);
+        if request.size_max.is_some_and(|max| size > max) {
+            return Err(Refusal::TooLarge);
+        }
+        self.served -= 1;
+        let id = TaskId(self.served);
+        self.open.insert(id, Open::File(file));
+        Ok(Task { id, grade: Grade::FILE, user: request.user.clone(), deed: Deed::Serve { mode, size } })
+    }
+
+    fn admit(&mut self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal> {
+        let free = self.context.store.free_space().map_err(|error| refuse(&error))?;
+        if free < request.size.unwrap_or(0).saturating_add(self.context.reserve) {
+            tracing::warn!(free, wanted = request.size, "refusing a file: the disk is nearly full");
+            return Err(Refusal::CannotCreate);
+        }
+        Progress::add(&self.progress.bytes_to_receive, request.size.unwrap_or(0));
+        if let Some(command) = &request.command {
+            let program = command.split_ascii_whitespace().next().unwrap_or("");
+            if !self.site.commands.iter().any(|c| c == program) {
+                tracing::warn!(site = %self.site.name, program, "refusing to run a command");
+                return Err(Refusal::NotPermitted);
+            }
+            let (command, user) = (command.clone(), request.user.clone());
+            let requestor = request.requestor.clone();
+            return self.admit_spool(request, Purpose::Execute { command, user, requestor });
+        }
+        match request.to.get(..2) {
+            Some("D." | "X.") if !request.to.contains('/') => {
+                self.admit_spool(request, Purpose::Spool { name: request.to.clone() })
+            }
+            Some("C.") => Err(Refusal::NotPermitted),
+            _ => self.admit_file(request),
+        }
+    }
+
+    fn finished(&mut self, task: TaskId) -> io::Result<()> {
+        Progress::add(&self.progress.files_sent, 1);
+        match self.open.get(&task) {
+            Some(Open::Job { .. }) => self.settle(task, &JobVerdict::Done).map_err(to_io),
+            Some(Open::File(_)) | None => {
+                self.open.remove(&task);
+                Ok(())
+            }
+        }
+    }
+
+    fn refused(&mut self, task: TaskId, why: Refusal) -> io::Result<()> {
+        let verdict = match why {
+            Refusal::CannotCreate | Refusal::TooLargeNow => JobVerdict::Later(why.to_string()),
+            Refusal::NotPermitted
+            | Refusal::TooLarge
+            | Refusal::CannotStore
+            | Refusal::AlreadyHere
+            | Refusal::Other(_) => JobVerdict::Never(why.to_string()),
+        };
+        match self.open.get(&task) {
+            Some(Open::Job { .. }) => self.settle(task, &verdict).map_err(to_io),
+            Some(Open::File(_)) | None => {
+                self.open.remove(&task);
+                Ok(())
+            }
+        }
+    }
+
+    fn settled(&mut self) -> io::Result<()> {
+        self.context.store.write::<_, StoreError>(|change| change.settle_receipts(&self.site.name)).map_err(to_io)
+    }
+}
+
+/// The site's word on a job.
+enum JobVerdict {
+    Done,
+    /// Not now.
+    Later(String),
+    /// Never.
+    Never(String),
+}
+
+fn settle_item(
+    change: &mut Change<'_>,
+    policy: &mail::Policy,
+    now: Now,
+    site: &Site,
+    job: &Job,
+    item: &Item,
+    verdict: &JobVerdict,
+) -> Result<(), StoreError> {
+    if let Cargo::Mail { .. } = item.cargo {
+        settle_whole(change, policy, now, item, |recipient| match verdict {
+            JobVerdict::Done => Verdict::Sent(format!("job {}", job.sequence)),
+            JobVerdict::Later(why) => Verdict::Retry(why.clone()),
+            JobVerdict::Never(why) => {
+                let reason = format!("the UUCP site {} {why}", site.name);
+                Verdict::Failed(Failure::new(recipient, Status(5, 7, 1), reason))
+            }
+        })?;
+        return Ok(());
+    }
+    match verdict {
+        JobVerdict::Done => {
+            change.finish_item(item.id)?;
+            change.record(item_fact(now.wall, "sent", site, item, &format!("job {}", job.sequence)))
+        }
+        JobVerdict::Later(why) => change.defer_item(item.id, now.wall + LATER, why),
+        // An article that one neighbour does not want is no loss; a file or command is the user's, and is told by `dead`.
+        JobVerdict::Never(why) => {
+            change.record(item_fact(now.wall, "refused", site, item, why))?;
+            match item.cargo {
+                Cargo::Article { .. } => change.finish_item(item.id),
+                Cargo::Mail { .. } | Cargo::File { .. } | Cargo::Fetch { .. } | Cargo::Command { .. } => {
+                    change.bury_item(item.id, &format!("site {} {why}", site.name), now.wall)
+                }
+            }
+        }
+    }
+}
+
+fn item_fact(at: Timestamp, verb: &'static str, site: &Site, item: &Item, detail: &str) -> Fact {
+    let (what, id) = match &item.cargo {
+        Cargo::Mail { .. } => ("mail", String::new()),
+        Cargo::Article { message_id, .. } => ("article", message_id.clone()),
+        Cargo::File { to, .. } => ("file", to.clone()),
+        Cargo::Fetch { from, .. } => ("file", from.clone()),
+        Cargo::Command { line, .. } => ("command", line.clone()),
+    };
+    Fact { at, verb, what, place: site.name.to_string(), id, bytes: item.size, detail: detail.to_owned() }
+}
+
+/// Where a file goes once it is whole.
+enum Target {
+    Spool(Purpose),
+    File { place: Place, mode: u32, id: String },
+}
+
+enum Place {
+    Public(public::Target),
+    Path(PathBuf),
+}
+
+impl Place {
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Public(target) => target.path(),
+            Self::Path(path) => path.clone(),
+        }
+    }
+}
+
+struct StoreInbox {
+    receiving: Receiving,
+    target: Target,
+    context: Context,
+    site: String,
+    progress: Arc<Progress>,
+}
+
+impl Inbox for StoreInbox {
+    fn kept(&self) -> u64 {
+        self.receiving.kept()
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        Progress::add(&self.progress.bytes_received, bytes.len() as u64);
+        self.receiving.write(offset, bytes)
+    }
+
+    fn commit(self: Box<Self>) -> io::Result<()> {
+        let Self { receiving, target, context, site, progress } = *self;
+        let now = (context.clock)().wall;
+        let bytes = receiving.len();
+        match target {
+            Target::Spool(purpose) => drop(receiving.commit(purpose, now).map_err(to_io)?),
+            Target::File { place, mode, id } => {
+                receiving.commit_to_file(&place.path(), mode, now).map_err(to_io)?;
+                let fact =
+                    Fact { at: now, verb: "received", what: "file", place: site, id, bytes, detail: String::new() };
+                context.store.write::<_, StoreError>(|change| change.record(fact)).map_err(to_io)?;
+            }
+        }
+        Progress::add(&progress.files_received, 1);
+        Ok(())
+    }
+}

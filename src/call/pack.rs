@@ -1,0 +1,213 @@
+//! From queue items to jobs: late, when a call has begun, in the form that the site wants.
+
+use std::io::{self, Write};
+
+use super::{Context, Site};
+use crate::base::limits::ARTICLE_MAX;
+use crate::base::names::Grade;
+use crate::mail::Failure;
+use crate::mail::delivery::{Verdict, settle_whole};
+use crate::mail::rewrite::{outgoing_rmail, sender_word};
+use crate::news::Compression;
+use crate::session;
+use crate::store::jobs::{Deed, Job, NewJob};
+use crate::store::{BodyId, Cargo, Envelope, Hop, Item, ItemId, NewItem, Store, StoreError};
+use crate::wire::batch::{self, Packing};
+use crate::wire::smtp::Status;
+
+/// Items looked at for one job: more than fit in any batch.
+const RUN: usize = 500;
+/// How much of a body is copied at once.
+const COPY: usize = 64 * 1024;
+
+/// Why nothing could be packed.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot pack a job")]
+    Io(#[from] io::Error),
+}
+
+/// Makes a job of what is most urgent, and freezes it: the peer will see its name next. `None`: nothing waits.
+pub(super) fn next_job(context: &Context, site: &Site, worst: Grade) -> Result<Option<Job>, PackError> {
+    let hop = Hop::Site(site.name.clone());
+    loop {
+        let now = context.now();
+        let items = context.store.read::<_, StoreError>(|view| view.ready_items(&hop, now, worst, RUN))?;
+        let Some(first) = items.first() else { return Ok(None) };
+        let packed = match &first.cargo {
+            Cargo::Mail { envelope, body } => pack_mail(context, site, first, envelope, *body)?,
+            Cargo::Article { .. } => pack_articles(context, site, &items)?,
+            Cargo::File { from, to, user, mode, notify, body } => {
+                let (from, to, user, notify) = (from.clone(), to.clone(), user.clone(), notify.clone());
+                pack_as_is(context, site, first, Deed::Store { from, to, user, mode: *mode, notify }, Some(*body))?
+            }
+            Cargo::Command { line, user, requestor, input } => {
+                let (command, user, requestor) = (line.clone(), user.clone(), requestor.clone());
+                pack_as_is(context, site, first, Deed::Execute { command, user, requestor }, Some(*input))?
+            }
+            Cargo::Fetch { from, to, user } => {
+                let (from, to, user) = (from.clone(), to.clone(), user.clone());
+                pack_as_is(context, site, first, Deed::Fetch { from, to, user }, None)?
+            }
+        };
+        // Without a job the item was settled otherwise (it could not be said to this site): look at the next.
+        if packed.is_some() {
+            return Ok(packed);
+        }
+    }
+}
+
+/// Frozen from the moment the change is on the disk.
+fn freeze(
+    context: &Context,
+    site: &Site,
+    grade: Grade,
+    items: Vec<ItemId>,
+    deed: Deed,
+    data: JobData,
+) -> Result<Job, PackError> {
+    let job = context.store.write::<_, StoreError>(|change| {
+        let data = match data {
+            JobData::New(draft) => change.keep(draft)?,
+            JobData::Kept(body) => body,
+            JobData::Nothing => change.keep_bytes(&[])?,
+        };
+        let job = change.new_job(NewJob { site: site.name.clone(), grade, items, deed, data })?;
+        change.offer_job(job.id)?;
+        Ok(job)
+    })?;
+    Ok(job)
+}
+
+enum JobData {
+    New(crate::store::Draft),
+    Kept(BodyId),
+    Nothing,
+}
+
+fn pack_as_is(
+    context: &Context,
+    site: &Site,
+    item: &Item,
+    deed: Deed,
+    body: Option<BodyId>,
+) -> Result<Option<Job>, PackError> {
+    let data = body.map_or(JobData::Nothing, JobData::Kept);
+    freeze(context, site, item.grade, vec![item.id], deed, data).map(Some)
+}
+
+/// One execution of `rmail` for all recipients of the item. Where they are too many for one command line the
+/// others become items of their own.
+fn pack_mail(
+    context: &Context,
+    site: &Site,
+    item: &Item,
+    envelope: &Envelope,
+    body: BodyId,
+) -> Result<Option<Job>, PackError> {
+    let policy = &context.mail;
+    let mut executions = match outgoing_rmail(policy, &site.name, envelope, item.queued) {
+        Ok(executions) => executions.into_iter(),
+        Err(error) => {
+            let now = (context.clock)();
+            let failed = |recipient: &_| Verdict::Failed(Failure::new(recipient, Status(5, 1, 3), error.to_string()));
+            context.store.write::<_, StoreError>(|change| settle_whole(change, policy, now, item, failed))?;
+            return Ok(None);
+        }
+    };
+    let Some(first) = executions.next() else {
+        context.store.write::<_, StoreError>(|change| change.finish_item(item.id))?;
+        return Ok(None);
+    };
+    let rest: Vec<Envelope> =
+        executions.map(|e| Envelope { sender: envelope.sender.clone(), recipients: e.recipients }).collect();
+    if !rest.is_empty() {
+        let narrowed = Envelope { sender: envelope.sender.clone(), recipients: first.recipients.clone() };
+        context.store.write::<_, StoreError>(|change| {
+            change.narrow_item(item.id, &narrowed)?;
+            for envelope in rest {
+                let cargo = Cargo::Mail { envelope, body };
+                change.enqueue(NewItem { hop: item.hop.clone(), cargo, grade: item.grade, queued: item.queued })?;
+            }
+            Ok(())
+        })?;
+    }
+    let addressing = policy.site(&site.name).addressing;
+    let mut draft = context.store.draft();
+    draft.write_all(&first.prefix)?;
+    copy_body(&context.store, body, &mut draft)?;
+    let deed = Deed::Execute {
+        command: first.command,
+        user: "uucp".to_owned(),
+        requestor: envelope.sender.as_ref().and_then(|sender| sender_word(policy, addressing, Some(sender)).ok()),
+    };
+    freeze(context, site, item.grade, vec![item.id], deed, JobData::New(draft)).map(Some)
+}
+
+fn copy_body(store: &Store, id: BodyId, out: &mut impl Write) -> Result<(), PackError> {
+    let body = store.read::<_, StoreError>(|view| view.body(id))?;
+    let mut buffer = vec![0; COPY];
+    let mut at = 0;
+    loop {
+        let count = body.read_at(at, &mut buffer)?;
+        if count == 0 {
+            return Ok(());
+        }
+        out.write_all(&buffer[..count])?;
+        at += count as u64;
+    }
+}
+
+/// A batch of articles: as many of the ready ones of the first one's grade as the site's batches hold.
+fn pack_articles(context: &Context, site: &Site, items: &[Item]) -> Result<Option<Job>, PackError> {
+    let grade = items[0].grade;
+    let mut batch = Vec::new();
+    let mut packed = Vec::new();
+    for item in items.iter().take_while(|i| i.grade == grade) {
+        let Cargo::Article { body, .. } = &item.cargo else { continue };
+        if !packed.is_empty() && batch.len() as u64 + item.size > site.batch.size {
+            break;
+        }
+        let article = context.store.read::<_, StoreError>(|view| view.body(*body))?.bytes(ARTICLE_MAX)?;
+        batch::append(&mut batch, &article);
+        packed.push(item.id);
+    }
+    let packing = match site.batch.compression {
+        Compression::None => Packing::Plain,
+        Compression::Gzip => Packing::Gzip,
+        Compression::Compress => Packing::Compress,
+    };
+    let mut draft = context.store.draft();
+    draft.write_all(&batch::pack(batch, packing))?;
+    let deed = Deed::Execute { command: "rnews".to_owned(), user: "news".to_owned(), requestor: None };
+    freeze(context, site, grade, packed, deed, JobData::New(draft)).map(Some)
+}
+
+/// A job as the session knows it. The names follow Taylor's: `D.0001` is the file, `D.villageC0001` its name at the site.
+pub(super) fn task(our_name: &str, job: &Job) -> session::Task {
+    let temp = format!("D.{}", job.sequence);
+    let short: String = our_name.chars().take(7).collect();
+    let (user, deed) = match &job.deed {
+        Deed::Execute { command, user, requestor } => {
+            let deed = session::Deed::Execute {
+                command: command.clone(),
+                requestor: requestor.clone(),
+                data_name: format!("D.{short}{}{}", job.grade, job.sequence),
+                execution_name: format!("X.{short}{}{}", job.grade, job.sequence_x),
+                temp,
+                execution_temp: format!("D.{}", job.sequence_x),
+                system: our_name.to_owned(),
+                size: job.size,
+            };
+            (user, deed)
+        }
+        Deed::Store { from, to, user, mode, notify } => {
+            let (from, to, notify) = (from.clone(), to.clone(), notify.clone());
+            (user, session::Deed::Send { from, to, temp, mode: *mode, notify, size: job.size })
+        }
+        Deed::Fetch { from, to, user } => (user, session::Deed::Fetch { from: from.clone(), to: to.clone() }),
+    };
+    session::Task { id: session::TaskId(job.id.0), grade: job.grade, user: user.clone(), deed }
+}

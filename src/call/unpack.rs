@@ -1,0 +1,349 @@
+//! From received files to mail and news: after the call has acknowledged them, from durable jobs.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use super::Context;
+use crate::base::address::Address;
+use crate::base::limits::EXECUTION_FILE_MAX;
+use crate::base::names::SiteName;
+use crate::base::time::{Now, Timestamp};
+use crate::mail::rmail::{BodyReader, incoming_rmail};
+use crate::mail::{self, IntakeError, Origin, Refused};
+use crate::news::{self, Source};
+use crate::store::inbound::{KEPT, Purpose, Received, ReceivedId};
+use crate::store::ledger::Fact;
+use crate::store::{BodyId, Change, Store, StoreError};
+use crate::wire::batch::{Found, Reader};
+use crate::wire::uucp::ExecutionFile;
+
+/// Files looked at in one go.
+const RUN: usize = 100;
+/// Articles filed in one transaction.
+const ARTICLES_AT_ONCE: usize = 100;
+/// How long a file that could not be unpacked for want of space waits.
+const LATER: Duration = Duration::from_secs(60);
+/// How long an execution file waits before it looks for its data again.
+const PARTNER: Duration = Duration::from_secs(30);
+
+/// Unpacks what waits and may be tried now. Gives how many files were done with.
+pub fn run(context: &Context) -> Result<usize, StoreError> {
+    let mut done = 0;
+    loop {
+        let now = (context.clock)();
+        let files = context.store.read::<_, StoreError>(|view| view.received(now.wall, RUN))?;
+        if files.is_empty() {
+            return Ok(done);
+        }
+        for file in &files {
+            done += usize::from(unpack(context, file)?);
+        }
+    }
+}
+
+/// What became of a file.
+enum Fate {
+    /// Unpacked, and taken out of the store in the same change.
+    Done,
+    /// Try again later, and why.
+    Later(Duration, String),
+    /// Cannot be unpacked, ever.
+    Bad(String),
+}
+
+fn unpack(context: &Context, file: &Received) -> Result<bool, StoreError> {
+    let now = (context.clock)();
+    let fate = match &file.purpose {
+        Purpose::Execute { command, user, requestor } => {
+            let execution = Execution {
+                site: &file.site,
+                command,
+                user,
+                requestor: requestor.as_deref(),
+                input: file.body,
+                file,
+                partner: None,
+            };
+            execution.run(context, now)?
+        }
+        Purpose::Spool { name } if name.starts_with("X.") => execute_file(context, now, file)?,
+        // Data waits for its execution file, which takes it along.
+        Purpose::Spool { .. } => waiting_for_partner(now.wall, file, "its execution file never came"),
+    };
+    match fate {
+        Fate::Done => return Ok(true),
+        Fate::Later(pause, why) => {
+            context.store.write::<_, StoreError>(|change| change.defer_received(file.id, now.wall + pause, &why))?;
+        }
+        Fate::Bad(why) => {
+            tracing::error!(site = %file.site, why, "a received file cannot be unpacked: see `bangpath dead`");
+            context.store.write::<_, StoreError>(|change| {
+                change.bury_received(file.id, &why, now.wall)?;
+                change.record(fact(now.wall, "buried", "file", &file.site, file.size, why.clone()))
+            })?;
+        }
+    }
+    Ok(false)
+}
+
+/// A file that cannot be used yet: patience for a week.
+fn waiting_for_partner(now: Timestamp, file: &Received, why: &str) -> Fate {
+    if now.since(file.received) > KEPT {
+        return Fate::Bad(why.to_owned());
+    }
+    let pause = PARTNER.saturating_mul(1 << file.attempts.min(7));
+    Fate::Later(pause, "waiting for its partner".to_owned())
+}
+
+fn fact(at: Timestamp, verb: &'static str, what: &'static str, site: &SiteName, bytes: u64, detail: String) -> Fact {
+    Fact { at, verb, what, place: site.to_string(), id: String::new(), bytes, detail }
+}
+
+/// An `X.` file: says what is to be done with which data.
+fn execute_file(context: &Context, now: Now, file: &Received) -> Result<Fate, StoreError> {
+    let body = context.store.read::<_, StoreError>(|view| view.body(file.body))?;
+    let bytes = match body.bytes(EXECUTION_FILE_MAX as u64) {
+        Ok(bytes) => bytes,
+        Err(error) => return Ok(Fate::Bad(format!("the execution file cannot be read: {error}"))),
+    };
+    let wanted = match ExecutionFile::parse(&bytes) {
+        Ok(wanted) => wanted,
+        Err(error) => return Ok(Fate::Bad(error.to_string())),
+    };
+    let name = wanted.input.clone().unwrap_or_default();
+    let data = context.store.read::<_, StoreError>(|view| view.received_spool(&file.site, &name))?;
+    // A command without input runs on nothing: neither rmail nor rnews does, so the data must be there.
+    if data.is_none() && wanted.input.is_some() {
+        return Ok(waiting_for_partner(now.wall, file, "its data never came"));
+    }
+    let execution = Execution {
+        site: &file.site,
+        command: &wanted.command,
+        user: &wanted.user,
+        requestor: wanted.requestor.as_deref(),
+        input: data.as_ref().map_or(file.body, |data| data.body),
+        file,
+        partner: data.as_ref().map(|data| data.id),
+    };
+    execution.run(context, now)
+}
+
+/// A command that a site wants to have run.
+struct Execution<'a> {
+    site: &'a SiteName,
+    command: &'a str,
+    user: &'a str,
+    requestor: Option<&'a str>,
+    input: BodyId,
+    file: &'a Received,
+    /// The data of an execution file, which goes with it.
+    partner: Option<ReceivedId>,
+}
+
+impl Execution<'_> {
+    fn run(&self, context: &Context, now: Now) -> Result<Fate, StoreError> {
+        let mut words = self.command.split_ascii_whitespace();
+        let program = words.next().unwrap_or("");
+        let permitted = context.site(self.site.as_str()).is_some_and(|s| s.commands.iter().any(|c| c == program));
+        let arguments: Vec<&str> = words.collect();
+        match program {
+            "rmail" if permitted => self.rmail(context, now, &arguments),
+            "rnews" if permitted => self.rnews(context),
+            _ => self.refuse(context, now, program),
+        }
+    }
+
+    fn body(&self, store: &Store) -> Result<BodyReader, StoreError> {
+        store.read::<_, StoreError>(|view| view.body(self.input)).map(BodyReader::new)
+    }
+
+    fn finish(&self, change: &mut Change<'_>) -> Result<(), StoreError> {
+        if let Some(partner) = self.partner {
+            change.finish_received(partner)?;
+        }
+        change.finish_received(self.file.id)
+    }
+
+    /// One message. Taken and forgotten in one change: a power cut between leaves it to be taken once more, not twice.
+    fn rmail(&self, context: &Context, now: Now, arguments: &[&str]) -> Result<Fate, StoreError> {
+        let input = self.body(&context.store)?;
+        let origin = (Origin::Site(self.site.clone()), self.user);
+        let submission = match incoming_rmail(&context.store, &context.mail, now, origin, arguments, input) {
+            Ok(submission) => submission,
+            Err(error @ IntakeError::Io(_)) => return Ok(Fate::Later(LATER, error.to_string())),
+            Err(error) => return Ok(Fate::Bad(error.to_string())),
+        };
+        let accepted = context.store.write(|change| {
+            self.finish(change)?;
+            mail::accept(change, &context.mail, now, submission)
+        });
+        match accepted {
+            Ok(_) => Ok(Fate::Done),
+            Err(Refused::Store(error @ StoreError::Full(_))) => Ok(Fate::Later(LATER, error.to_string())),
+            Err(Refused::Store(error)) => Err(error),
+            Err(error) => Ok(Fate::Bad(error.to_string())),
+        }
+    }
+
+    /// A batch, in runs of articles; each run is one change that also notes how far the batch has come. What is
+    /// damaged stays in the dead letters, bytes and all, after what could be read has been filed.
+    fn rnews(&self, context: &Context) -> Result<Fate, StoreError> {
+        let mut trouble: Option<String> = None;
+        let mut reader = match Reader::new(self.body(&context.store)?) {
+            Ok(reader) => reader,
+            Err(error) => return Ok(Fate::Bad(format!("the batch cannot be read: {error}"))),
+        };
+        let mut number = 0;
+        loop {
+            let (run, end) = next_run(&mut reader);
+            let first = number;
+            number += run.len() as u64;
+            let filed = context.store.write::<_, StoreError>(|change| {
+                for (at, found) in (first..).zip(&run) {
+                    if at >= self.file.progress {
+                        let flaw = self.file_article(context, change, found)?;
+                        trouble = flaw.or(trouble.take());
+                    }
+                }
+                if matches!(end, End::Whole) && trouble.is_none() {
+                    self.finish(change)
+                } else {
+                    change.note_progress(self.file.id, number)
+                }
+            });
+            match filed {
+                Ok(()) => {}
+                Err(error @ StoreError::Full(_)) => return Ok(Fate::Later(LATER, error.to_string())),
+                Err(error) => return Err(error),
+            }
+            match end {
+                End::More => {}
+                End::Whole => return Ok(trouble.map_or(Fate::Done, Fate::Bad)),
+                End::Broken(why) => return Ok(Fate::Bad(why)),
+            }
+        }
+    }
+
+    /// `Some`: the batch is damaged here.
+    fn file_article(
+        &self,
+        context: &Context,
+        change: &mut Change<'_>,
+        found: &Found,
+    ) -> Result<Option<String>, StoreError> {
+        let flaw = match found {
+            Found::Article(article) => {
+                let now = (context.clock)();
+                news::accept(change, &context.news, now, &Source::Site(self.site.clone()), article)?;
+                return Ok(None);
+            }
+            Found::Oversized { bytes } => format!("an article of {bytes} bytes was passed over"),
+            Found::OutOfStep { bytes } => {
+                format!("{bytes} bytes of the batch belong to no article: its lengths are wrong")
+            }
+            Found::Truncated { missing, .. } => format!("the batch ends {missing} bytes too early"),
+        };
+        tracing::warn!(site = %self.site, flaw, "a damaged news batch");
+        Ok(Some(flaw))
+    }
+
+    /// Tells the sender that the command is not run here. Nothing of it is.
+    fn refuse(&self, context: &Context, now: Now, program: &str) -> Result<Fate, StoreError> {
+        let program: String = program.chars().filter(|c| !c.is_control()).take(60).collect();
+        tracing::warn!(site = %self.site, program, "refusing to run a command");
+        let notice = self.requestor.or(Some(self.user)).and_then(|to| self.notice_to(to));
+        let told = context.store.write(|change| {
+            self.finish(change)?;
+            change.record(fact(now.wall, "refused", "command", self.site, self.file.size, program.clone()))?;
+            let Some(to) = &notice else { return Ok(()) };
+            let text = format!(
+                "Your site asked {} to run this command, which it does not do for others:\n\n    {}\n\nNothing was run.\n",
+                context.our_name,
+                self.command.chars().filter(|c| !c.is_control()).take(500).collect::<String>()
+            );
+            mail::notify(change, &context.mail, now, to, "Command refused", &text)
+        });
+        match told {
+            Ok(()) => Ok(Fate::Done),
+            Err(Refused::Store(error)) => Err(error),
+            Err(error) => Ok(Fate::Bad(format!("refused to run `{program}`, and its sender cannot be told: {error}"))),
+        }
+    }
+
+    /// The sender's address, seen from here. The site is the one the file came from, whatever it claims.
+    fn notice_to(&self, user: &str) -> Option<Address> {
+        match Address::parse_uucp(user).ok()? {
+            Address::Local(user) => Some(Address::Path { hosts: vec![self.site.to_string()], user }),
+            address => Some(address),
+        }
+    }
+}
+
+/// How a run of articles ended.
+enum End {
+    More,
+    Whole,
+    Broken(String),
+}
+
+fn next_run(reader: &mut Reader<'_>) -> (Vec<Found>, End) {
+    let mut run = Vec::new();
+    let mut bytes = 0;
+    // A run is bounded in bytes too: it is held in memory.
+    while run.len() < ARTICLES_AT_ONCE && bytes < 4 << 20 {
+        match reader.next_found() {
+            Ok(Some(found)) => {
+                if let Found::Article(article) = &found {
+                    bytes += article.len();
+                }
+                run.push(found);
+            }
+            Ok(None) => return (run, End::Whole),
+            Err(error) => return (run, End::Broken(format!("the batch is damaged: {error}"))),
+        }
+    }
+    (run, End::More)
+}
+
+/// Runs a batch that a local program hands in: `rnews` as a command. Gives how many articles were taken, and refused.
+pub fn local_rnews(context: &Context, user: &str, input: impl Read) -> Result<(usize, usize), LocalError> {
+    let mut reader = Reader::new(input)?;
+    let (mut taken, mut refused) = (0, 0);
+    loop {
+        let (run, end) = next_run(&mut reader);
+        context.store.write::<_, StoreError>(|change| {
+            for found in &run {
+                let Found::Article(article) = found else {
+                    refused += 1;
+                    continue;
+                };
+                match news::accept(change, &context.news, (context.clock)(), &Source::Local(user.to_owned()), article)?
+                {
+                    news::Verdict::Taken { .. } => taken += 1,
+                    news::Verdict::Duplicate { .. } => {}
+                    news::Verdict::Rejected { why, message_id } => {
+                        tracing::warn!(%why, message_id, "article refused");
+                        refused += 1;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        match end {
+            End::More => {}
+            End::Whole => return Ok((taken, refused)),
+            End::Broken(why) => return Err(LocalError::Damaged(why)),
+        }
+    }
+}
+
+/// Why a batch could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot read the batch")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Damaged(String),
+}

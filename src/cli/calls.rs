@@ -1,0 +1,210 @@
+//! Calls by hand: `call`, and `uucico` in both roles.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Failure, Here, Opened, TEMPORARY, UNAVAILABLE, USAGE, runtime};
+use crate::base::names::Grade;
+use crate::call::{self, CallError, Progress, Site};
+use crate::link;
+use crate::session::CallResult;
+use crate::store::{LockKind, StoreError};
+
+/// How often the progress is drawn.
+const DRAW: Duration = Duration::from_millis(200);
+
+/// Call a site now, whatever its windows say.
+#[derive(clap::Args)]
+pub struct Call {
+    site: String,
+    /// Only traffic of this grade or better
+    #[arg(long, value_parser = grade)]
+    grade: Option<Grade>,
+    /// Over this port
+    #[arg(long)]
+    port: Option<String>,
+}
+
+fn grade(text: &str) -> Result<Grade, String> {
+    let mut letters = text.chars();
+    match (letters.next().and_then(Grade::parse), letters.next()) {
+        (Some(grade), None) => Ok(grade),
+        _ => Err("a grade is one of 0-9, A-Z, a-z".to_owned()),
+    }
+}
+
+pub fn call(here: &Here, arguments: &Call) -> Result<(), Failure> {
+    let opened = here.open()?;
+    let result = place(&opened, &arguments.site, arguments.grade, arguments.port.as_deref(), true)?;
+    println!("{}", call::describe(&result));
+    Ok(())
+}
+
+fn place(
+    opened: &Opened,
+    name: &str,
+    grade: Option<Grade>,
+    port: Option<&str>,
+    show: bool,
+) -> Result<CallResult, Failure> {
+    let unknown = || Failure::new(UNAVAILABLE, format!("no site `{name}` in {}", opened.config.path.display()));
+    let site = opened.context.site(name).ok_or_else(unknown)?.clone();
+    if site.ways.is_empty() {
+        return Err(Failure::new(UNAVAILABLE, format!("no way to call {name} is configured: it must call us")));
+    }
+    let result = runtime()?.block_on(try_ways(opened, &site, grade.unwrap_or(Grade::LEAST), port, show));
+    unpack(opened)?;
+    opened.nudge();
+    result
+}
+
+/// Each way in turn, until one reaches the site.
+async fn try_ways(
+    opened: &Opened,
+    site: &Site,
+    worst: Grade,
+    port: Option<&str>,
+    show: bool,
+) -> Result<CallResult, Failure> {
+    let mut last = Failure::new(USAGE, format!("site {} is not called over that port", site.name));
+    for way in site.ways.iter().filter(|w| port.is_none_or(|p| p == w.port.as_str())) {
+        let progress = Arc::new(Progress::default());
+        let (_keep, mut nudges) = call::no_nudges();
+        let drawing = show.then(|| draw(&site.name.to_string(), Arc::clone(&progress)));
+        let result = call::place(&opened.context, site, way, worst, &progress, &mut nudges).await;
+        if let Some(drawing) = drawing {
+            drawing.abort();
+        }
+        match result {
+            Ok(result) => return Ok(result),
+            // The line was never open: perhaps the next one is.
+            Err(error @ (CallError::Link(_) | CallError::PortBusy(_))) => last = Failure::of(TEMPORARY, &error),
+            Err(error) => return Err(Failure::of(TEMPORARY, &error)),
+        }
+    }
+    Err(last)
+}
+
+/// Shows how far the call has come: a bar at a terminal, nothing elsewhere.
+fn draw(site: &str, progress: Arc<Progress>) -> tokio::task::JoinHandle<()> {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} {msg} ({elapsed})") {
+        bar.set_style(style);
+    }
+    bar.set_prefix(site.to_owned());
+    tokio::spawn(async move {
+        loop {
+            let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+            bar.set_message(format!(
+                "sent {} of {}, received {} of {}",
+                super::ui::bytes(count(&progress.bytes_sent)),
+                super::ui::bytes(count(&progress.bytes_to_send)),
+                super::ui::bytes(count(&progress.bytes_received)),
+                super::ui::bytes(count(&progress.bytes_to_receive)),
+            ));
+            bar.tick();
+            tokio::time::sleep(DRAW).await;
+        }
+    })
+}
+
+/// What has arrived becomes mail and news now, unless the daemon is at it.
+fn unpack(opened: &Opened) -> Result<(), Failure> {
+    match opened.store.lock(LockKind::Unpack, "unpack")? {
+        Some(_lock) => Ok(call::unpack::run(&opened.context).map(drop)?),
+        None => Ok(()),
+    }
+}
+
+/// What `uucico` was told, of all that programs and old habits tell it.
+#[derive(Default)]
+struct Uucico {
+    config: Option<PathBuf>,
+    site: Option<String>,
+    port: Option<String>,
+    login: Option<String>,
+    ask_login: bool,
+    master: bool,
+}
+
+impl Uucico {
+    fn parse(words: Vec<String>) -> Result<Self, Failure> {
+        let mut told = Self::default();
+        let mut words = words.into_iter();
+        while let Some(word) = words.next() {
+            let Some(option) = word.strip_prefix('-') else {
+                return Err(Failure::new(USAGE, format!("uucico takes no argument `{word}`")));
+            };
+            let (letter, attached) = option.split_at(option.chars().next().map_or(0, char::len_utf8));
+            let mut value = || match attached {
+                "" => words.next().ok_or_else(|| Failure::new(USAGE, format!("`{word}` needs a value"))),
+                _ => Ok(attached.to_owned()),
+            };
+            match letter {
+                "S" | "s" => told.site = Some(value()?),
+                "I" => told.config = Some(value()?.into()),
+                "p" => told.port = Some(value()?),
+                "u" => told.login = Some(value()?),
+                "x" => drop(value()?),
+                "r" => told.master = value()? == "1",
+                "l" => told.ask_login = true,
+                // Foreground, quiet, no uuxqt, force, stdin: what we do anyway.
+                "D" | "q" | "f" | "c" | "C" | "e" | "w" | "z" | "i" | "P" => {}
+                _ => return Err(Failure::new(USAGE, format!("uucico knows no option `{word}`"))),
+            }
+        }
+        Ok(told)
+    }
+}
+
+pub fn uucico(here: &Here, words: Vec<String>) -> Result<(), Failure> {
+    let told = Uucico::parse(words)?;
+    let opened = here.with(told.config.clone()).open()?;
+    if let Some(site) = &told.site {
+        return place(&opened, site, None, told.port.as_deref(), false).map(drop);
+    }
+    if told.master {
+        return call_all(&opened);
+    }
+    answer(&opened, &told)
+}
+
+/// `uucico -r1`: everyone for whom something waits and whose window is open.
+fn call_all(opened: &Opened) -> Result<(), Failure> {
+    let now = opened.context.now();
+    let views = opened.store.read::<_, StoreError>(|view| {
+        let totals = view.totals()?;
+        let one = |site: &Site| crate::daemon::site_view(view, site, &totals, false);
+        opened.config.sites.iter().map(one).collect::<Result<Vec<_>, _>>()
+    })?;
+    let ports: Vec<_> = opened.config.sites.iter().flat_map(|s| &s.ways).collect();
+    let ports: Vec<_> =
+        ports.iter().map(|w| crate::sched::PortView { name: w.port.clone(), busy: false, single: false }).collect();
+    let mut failed = None;
+    for planned in crate::sched::plan(now, &views, &ports).calls {
+        if let Err(failure) = place(opened, planned.site.as_str(), Some(planned.worst), None, false) {
+            eprintln!("bangpath: {}: {failure}", planned.site);
+            failed = Some(failure);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Somebody is on our standard input and output: a login shell, inetd, ssh.
+fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
+    let login = told.login.clone().or_else(super::local::user_name);
+    let result = runtime()?.block_on(async {
+        let link = link::standard_streams()?;
+        let progress = Arc::new(Progress::default());
+        let (_keep, mut nudges) = call::no_nudges();
+        call::answer(&opened.context, link, told.ask_login, login, &progress, &mut nudges).await
+    });
+    unpack(opened)?;
+    opened.nudge();
+    result.map(drop).map_err(|error| Failure::of(TEMPORARY, &error))
+}

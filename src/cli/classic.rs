@@ -1,0 +1,254 @@
+//! `uux`, `uucp` and `uuname`, as scripts and mailers know them.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{DATA, Failure, Here, Opened, PERMISSION, UNAVAILABLE, USAGE};
+use crate::base::names::{Grade, SiteName};
+use crate::store::ledger::Fact;
+use crate::store::{BodyId, Cargo, Draft, Hop, NewItem, StoreError};
+
+/// The words behind a classic command, which has its own rules for options.
+#[derive(clap::Args)]
+pub struct Words {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
+}
+
+/// What `uux` and `uucp` were told.
+#[derive(Default)]
+struct Told {
+    config: Option<PathBuf>,
+    grade: Option<Grade>,
+    /// Read standard input.
+    input: bool,
+    /// Where mail about a failure goes.
+    requestor: Option<String>,
+    notify: Option<String>,
+    print_id: bool,
+    rest: Vec<String>,
+}
+
+/// Options of `uux` and `uucp`, which mean the same in both where both have them.
+fn parse(words: Vec<String>) -> Result<Told, Failure> {
+    let mut told = Told::default();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let option = match word.strip_prefix('-') {
+            Some("") => {
+                told.input = true;
+                continue;
+            }
+            Some(option) if told.rest.is_empty() => option,
+            _ => {
+                told.rest.push(word);
+                continue;
+            }
+        };
+        let (letter, attached) = option.split_at(option.chars().next().map_or(0, char::len_utf8));
+        let mut value = || match attached {
+            "" => words.next().ok_or_else(|| Failure::new(USAGE, format!("`{word}` needs a value"))),
+            _ => Ok(attached.to_owned()),
+        };
+        match letter {
+            "p" => told.input = true,
+            "a" => told.requestor = Some(value()?),
+            "I" => told.config = Some(value()?.into()),
+            "g" => {
+                let text = value()?;
+                let grade = text.chars().next().and_then(Grade::parse);
+                told.grade = Some(grade.ok_or_else(|| Failure::new(USAGE, format!("`{text}` is no grade")))?);
+            }
+            "n" if !attached.is_empty() => told.notify = Some(attached.to_owned()),
+            "j" => told.print_id = true,
+            "x" | "s" => drop(value()?),
+            // When it is sent is the scheduler's; failures are always told; files are always copied.
+            "r" | "n" | "z" | "b" | "c" | "C" | "l" | "W" | "d" | "f" | "m" | "R" | "t" | "u" => {}
+            _ => return Err(Failure::new(USAGE, format!("no option `{word}` is known"))),
+        }
+    }
+    Ok(told)
+}
+
+/// `hub!rmail` → the site and what stands behind.
+fn at_site<'a>(opened: &Opened, word: &'a str) -> Result<Option<(SiteName, &'a str)>, Failure> {
+    let Some((name, rest)) = word.split_once('!') else { return Ok(None) };
+    if name.is_empty() || name == opened.context.our_name {
+        return Ok(None);
+    }
+    match opened.context.site(name) {
+        Some(site) => Ok(Some((site.name.clone(), rest))),
+        None => Err(Failure::new(UNAVAILABLE, format!("no site `{name}`; `bangpath site list` names them"))),
+    }
+}
+
+/// `uux - -r -gC hub!rmail '(bob)'`
+pub fn uux(here: &Here, words: Vec<String>) -> Result<(), Failure> {
+    let told = parse(words)?;
+    let opened = here.with(told.config.clone()).open()?;
+    // The command may come as one word or as many.
+    let line = told.rest.join(" ");
+    let mut words = line.split_ascii_whitespace();
+    let command =
+        words.next().ok_or_else(|| Failure::new(USAGE, "uux needs a command: uux - site!command arguments"))?;
+    let (site, program) = match at_site(&opened, command)? {
+        Some(found) => found,
+        None => return Err(Failure::new(USAGE, format!("`{command}` names no site: write site!command"))),
+    };
+    let mut line = program.to_owned();
+    for argument in words {
+        // Parentheses keep an address with a `!` from being taken for a file.
+        let plain = argument.strip_prefix('(').and_then(|a| a.strip_suffix(')'));
+        if plain.is_none() && argument.contains(['!', '<', '>', '|', ';', '&']) {
+            return Err(Failure::new(
+                USAGE,
+                format!("files as arguments are not supported: put `{argument}` in parentheses if it is an address"),
+            ));
+        }
+        line.push(' ');
+        line.push_str(plain.unwrap_or(argument));
+    }
+    let mut draft = opened.store.draft();
+    if told.input {
+        io::copy(&mut io::stdin().lock(), &mut draft)?;
+    }
+    let user = super::local::user_name().unwrap_or_else(|| "uucp".to_owned());
+    let grade = told.grade.unwrap_or(Grade::FILE);
+    let (requestor, what) = (told.requestor.clone(), line.clone());
+    let cargo =
+        |input: BodyId| Cargo::Command { line: line.clone(), user: user.clone(), requestor: requestor.clone(), input };
+    queue(&opened, site, grade, draft, told.print_id, ("command", what), cargo)
+}
+
+/// `uucp file… site!~/place`, `uucp site!file place`
+pub fn uucp(here: &Here, words: Vec<String>) -> Result<(), Failure> {
+    let told = parse(words)?;
+    let opened = here.with(told.config.clone()).open()?;
+    let Some((target, sources)) = told.rest.split_last().filter(|(_, sources)| !sources.is_empty()) else {
+        return Err(Failure::new(USAGE, "uucp needs a source and a target: uucp file site!~/place"));
+    };
+    let grade = told.grade.unwrap_or(Grade::FILE);
+    let user = super::local::user_name().unwrap_or_else(|| "uucp".to_owned());
+    for source in sources {
+        match (at_site(&opened, source)?, at_site(&opened, target)?) {
+            (None, Some((site, place))) => {
+                let (path, draft, mode) = read_file(&opened, source)?;
+                let from = path.display().to_string();
+                let (to, notify) = (place.to_owned(), told.notify.clone());
+                let cargo = |body: BodyId| Cargo::File {
+                    from: from.clone(),
+                    to: to.clone(),
+                    user: user.clone(),
+                    mode,
+                    notify: notify.clone(),
+                    body,
+                };
+                queue(&opened, site, grade, draft, told.print_id, ("file", place.to_owned()), cargo)?;
+            }
+            (Some((site, file)), None) => {
+                let to = local_target(target, file)?;
+                let from = file.to_owned();
+                let cargo = |_| Cargo::Fetch { from: from.clone(), to: to.clone(), user: user.clone() };
+                queue(&opened, site, grade, opened.store.draft(), told.print_id, ("file", file.to_owned()), cargo)?;
+            }
+            (None, None) => return Err(Failure::new(USAGE, "neither source nor target is at another site: use cp")),
+            (Some(_), Some(_)) => {
+                return Err(Failure::new(USAGE, "from one site to another is not supported: fetch it, then send it"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_file(opened: &Opened, source: &str) -> Result<(PathBuf, Draft, u32), Failure> {
+    let cannot = |error: io::Error| Failure::new(DATA, format!("cannot read {source}: {error}"));
+    let mut file = File::open(source).map_err(cannot)?;
+    let facts = file.metadata().map_err(cannot)?;
+    if !facts.is_file() {
+        return Err(Failure::new(DATA, format!("{source} is no file")));
+    }
+    let mut draft = opened.store.draft();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let count = file.read(&mut buffer).map_err(cannot)?;
+        if count == 0 {
+            break;
+        }
+        draft.write_all(&buffer[..count])?;
+    }
+    let path = std::path::absolute(source).map_err(cannot)?;
+    Ok((path, draft, facts.permissions().mode() & 0o777))
+}
+
+/// Where a fetched file goes: the public directory, or a place where the user may write now.
+fn local_target(target: &str, file: &str) -> Result<String, Failure> {
+    let target = target.trim_start_matches('!');
+    if target.starts_with('~') {
+        return Ok(target.to_owned());
+    }
+    let mut path = std::path::absolute(target)?;
+    if path.is_dir() {
+        path.push(file.rsplit('/').next().unwrap_or(file));
+    }
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let writable = nix::unistd::access(folder, nix::unistd::AccessFlags::W_OK);
+    match writable {
+        Ok(()) => Ok(path.display().to_string()),
+        Err(error) => Err(Failure::new(PERMISSION, format!("you cannot write to {}: {error}", folder.display()))),
+    }
+}
+
+fn queue(
+    opened: &Opened,
+    site: SiteName,
+    grade: Grade,
+    draft: Draft,
+    print_id: bool,
+    (what, id): (&'static str, String),
+    cargo: impl FnOnce(BodyId) -> Cargo,
+) -> Result<(), Failure> {
+    let now = opened.context.now();
+    let bytes = draft.len();
+    let item = opened.store.write::<_, StoreError>(|change| {
+        let body = change.keep(draft)?;
+        let item = change.enqueue(NewItem { hop: Hop::Site(site.clone()), cargo: cargo(body), grade, queued: now })?;
+        let place = site.to_string();
+        change.record(Fact {
+            at: now,
+            verb: "accepted",
+            what,
+            place,
+            id,
+            bytes,
+            detail: format!("item {}", item.0),
+        })?;
+        Ok(item)
+    })?;
+    opened.nudge();
+    if print_id {
+        super::ui::print(&format!("{}\n", item.0))?;
+    }
+    Ok(())
+}
+
+/// The names of the sites, or with `-l` our own.
+pub fn uuname(here: &Here, words: Vec<String>) -> Result<(), Failure> {
+    let mut words = words.into_iter();
+    let (mut own, mut config) = (false, None);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "-l" => own = true,
+            "-I" => config = words.next().map(PathBuf::from),
+            "-a" => {}
+            _ => return Err(Failure::new(USAGE, format!("uuname knows no `{word}`"))),
+        }
+    }
+    let config = here.with(config).config()?;
+    let names: Vec<String> = match own {
+        true => vec![config.name.to_string()],
+        false => config.sites.iter().map(|s| s.name.to_string()).collect(),
+    };
+    super::ui::print(&names.iter().map(|n| format!("{n}\n")).collect::<String>())
+}

@@ -1,0 +1,618 @@
+//! From what the user wrote to what the floors want, with every complaint collected.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::units::{duration, nearest, size};
+use super::{Complaint, Complaints, Config, Listen, Peer, raw};
+use crate::base::address::Domain;
+use crate::base::limits::{ARTICLE_MAX, MESSAGE_MAX};
+use crate::base::names::{Grade, PeerName, PortName, SiteName, UserName};
+use crate::base::newsgroup::Wildmat;
+use crate::call::{self, PortKind, SecretCredentials, Way};
+use crate::mail::{self, Addressing, Pattern, SiteMail, Via};
+use crate::news::{self, BatchForm, Compression, Feed};
+use crate::proto;
+use crate::sched::{Retry, TimeString, Window, Zone};
+use crate::session::ParameterSet;
+use crate::session::chat::{Credentials, Script};
+use crate::store::Hop;
+
+/// How many unknown keys are shown before we stop looking for more.
+const UNKNOWN_MAX: usize = 30;
+
+/// Checks the text of a configuration file.
+pub fn check(path: &Path, text: &str) -> Result<Config, Complaints> {
+    let mut checker = Checker { path, text, complaints: Vec::new() };
+    let config = checker.parse().and_then(|file| checker.config(file));
+    let mut complaints = checker.complaints;
+    complaints.sort_by_key(|c| c.line);
+    match config {
+        Some(config) if complaints.is_empty() => Ok(config),
+        _ => Err(Complaints(complaints)),
+    }
+}
+
+struct Checker<'a> {
+    path: &'a Path,
+    text: &'a str,
+    complaints: Vec<Complaint>,
+}
+
+impl Checker<'_> {
+    fn complain(&mut self, span: Range<usize>, key: &str, what: impl Into<String>, hint: impl Into<String>) {
+        let before = self.text.as_bytes().get(..span.start).unwrap_or(self.text.as_bytes());
+        let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+        let (key, what, hint) = (key.to_owned(), what.into(), hint.into());
+        self.complaints.push(Complaint { file: self.path.to_owned(), line, key, what, hint });
+    }
+
+    /// Reads the file. An unknown key is noted and blanked out, so that the next one is found too.
+    fn parse(&mut self) -> Option<raw::File> {
+        let mut text = self.text.to_owned();
+        for _ in 0..UNKNOWN_MAX {
+            let error = match toml::from_str(&text) {
+                Ok(file) => return Some(file),
+                Err(error) => error,
+            };
+            let span = error.span().unwrap_or(0..0);
+            let message = error.message().to_owned();
+            let Some(rest) = message.strip_prefix("unknown field `") else {
+                self.complain(span, "", message.replace('\n', " "), "");
+                return None;
+            };
+            let (key, known) = rest.split_once('`').unwrap_or((rest, ""));
+            let words: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+            let hint = match nearest(key, words.iter().copied()) {
+                Some(word) => format!("did you mean `{word}`?"),
+                None => format!("known here: {}", words.join(", ")),
+            };
+            self.complain(span.clone(), key, "no such key", hint);
+            let start = text[..span.start].rfind('\n').map_or(0, |n| n + 1);
+            let end = text[span.start..].find('\n').map_or(text.len(), |n| span.start + n);
+            // A key inside an inline table or of a whole section cannot be cut out by its line.
+            if text[start..span.start].trim().is_empty() && start < end {
+                text.replace_range(start..end, &" ".repeat(end - start));
+            } else {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Parses a value; a failure becomes a complaint.
+    fn take<T, E: std::fmt::Display>(
+        &mut self,
+        key: &str,
+        value: &raw::At<String>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        match parse(value.get_ref()) {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                self.complain(value.span(), key, error.to_string(), "");
+                None
+            }
+        }
+    }
+
+    fn size(&mut self, key: &str, value: Option<&raw::At<String>>, default: u64) -> u64 {
+        let parsed = value
+            .and_then(|v| self.take(key, v, |t| size(t).ok_or(format!("`{t}` is no size: write 100K, 64M or 2G"))));
+        parsed.unwrap_or(default)
+    }
+
+    fn duration(&mut self, key: &str, value: Option<&raw::At<String>>, default: Duration) -> Duration {
+        self.duration_if(key, value).unwrap_or(default)
+    }
+
+    fn duration_if(&mut self, key: &str, value: Option<&raw::At<String>>) -> Option<Duration> {
+        value.and_then(|v| {
+            self.take(key, v, |t| duration(t).ok_or(format!("`{t}` is no duration: write 30s, 10m, 1h or 7d")))
+        })
+    }
+
+    fn zone(&mut self, key: &str, value: Option<&raw::At<String>>) -> Option<Zone> {
+        value.and_then(|v| {
+            self.take(key, v, |t| Zone::named(t).ok_or(format!("no time zone `{t}`: write one such as Europe/Berlin")))
+        })
+    }
+
+    fn config(&mut self, file: raw::File) -> Option<Config> {
+        let name = self.take("site.name", &file.site.name, SiteName::parse);
+        let domain = self.take("site.domain", &file.site.domain, Domain::parse);
+        let postmaster = self.take("site.postmaster", &file.site.postmaster, UserName::parse);
+        let spool = PathBuf::from(file.site.spool.get_ref());
+        if !spool.is_absolute() {
+            self.complain(
+                file.site.spool.span(),
+                "site.spool",
+                "it is no absolute path",
+                "write it from the root on, as /var/spool/bangpath",
+            );
+        }
+        let public = file.site.public.as_ref().map_or(spool.join("public"), |p| PathBuf::from(p.get_ref()));
+        let reserve = self.size("site.reserve", file.site.reserve.as_ref(), 50 << 20);
+        let zone = self.zone("site.timezone", file.site.timezone.as_ref()).unwrap_or_else(Zone::system);
+        let (name, domain, postmaster) = (name?, domain?, postmaster?);
+        let hostname = file.site.hostname.as_ref().map_or(domain.as_str().to_owned(), |h| h.get_ref().clone());
+        let listen = Listen {
+            smtp: self.listen("listen.smtp", file.listen.smtp.as_ref()),
+            nntp: self.listen("listen.nntp", file.listen.nntp.as_ref()),
+            uucp: self.listen("listen.uucp", file.listen.uucp.as_ref()),
+            uucp_login: file.listen.uucp_login.unwrap_or(true),
+        };
+        let ports = Ports(file.port);
+        self.ports(&ports);
+        let mut sites = Vec::new();
+        let mut site_mail = std::collections::BTreeMap::new();
+        let mut feeds = Vec::new();
+        for (key, neighbour) in &file.sites {
+            let prefix = format!("sites.{}", key.get_ref());
+            let Some(site_name) = self.take(&prefix, key, SiteName::parse) else { continue };
+            site_mail.insert(site_name.clone(), self.site_mail(&prefix, &neighbour.mail));
+            if let Some(news) = &neighbour.news {
+                feeds.push(site_feed(&site_name, news));
+            }
+            let neighbour = Neighbour { prefix, name: site_name, raw: neighbour };
+            sites.push(self.site(&name, &zone, &ports, &neighbour));
+        }
+        let mail = self.mail(&file.mail, &name, &domain, &hostname, &postmaster, site_mail);
+        let maildirs = self.maildirs(&file.mail);
+        let peers = self.peers(&file.news, &mut feeds);
+        let news = self.news(&file.news, &name, &domain, feeds);
+        Some(Config {
+            path: self.path.to_owned(),
+            name,
+            hostname,
+            spool,
+            public,
+            postmaster,
+            zone,
+            reserve,
+            listen,
+            sites: Arc::new(sites.into_iter().flatten().collect()),
+            mail: Arc::new(mail),
+            news: Arc::new(news),
+            peers,
+            maildirs,
+        })
+    }
+
+    fn listen(&mut self, key: &str, value: Option<&raw::At<String>>) -> Option<String> {
+        let value = value?;
+        self.take(key, value, |text| match text.parse::<std::net::SocketAddr>() {
+            Ok(_) => Ok(text.to_owned()),
+            Err(_) => Err(format!("`{text}` is no address to listen on: write 127.0.0.1:25, 0.0.0.0:540 or [::]:119")),
+        })
+    }
+
+    // --- ports and sites ------------------------------------------------------------------------
+
+    fn ports(&mut self, ports: &Ports) {
+        for (name, port) in &ports.0 {
+            let key = format!("port.{}", name.get_ref());
+            self.take(&key, name, PortName::parse);
+            if port.kind.is_none() {
+                self.complain(
+                    name.span(),
+                    &key,
+                    "the port has no type",
+                    "write type = \"serial\", \"tcp\" or \"pipe\"",
+                );
+            }
+            if let Some(other) = &port.port {
+                self.complain(other.span(), &key, "a port cannot name another port", "");
+            }
+        }
+    }
+
+    fn site(
+        &mut self,
+        our_name: &SiteName,
+        zone: &Zone,
+        ports: &Ports,
+        neighbour: &Neighbour<'_>,
+    ) -> Option<call::Site> {
+        let Neighbour { prefix, name, raw } = neighbour;
+        let key = |k: &str| format!("{prefix}.{k}");
+        let ways: Vec<Option<Way>> = raw.call.iter().map(|entry| self.way(&key("call"), ports, entry)).collect();
+        let our_name = match &raw.our_name {
+            Some(value) => self.take(&key("our-name"), value, SiteName::parse)?,
+            None => our_name.clone(),
+        };
+        let credentials = self.credentials(prefix, raw);
+        let needs_login = ways.iter().flatten().any(|w| w.chat.needs_login());
+        if needs_login && credentials.is_none() {
+            let at = raw.call.first().map_or(0..0, raw::At::span);
+            let hint = "give login and password-file, or chat = \"\" where the site asks for none";
+            self.complain(at, prefix, "the login chat needs a login, and none is given", hint);
+        }
+        let commands = self.commands(&key("commands"), raw.commands.as_ref());
+        let retry = Retry {
+            first: self.duration(&key("retry"), raw.retry.as_ref(), Retry::default().first),
+            longest: self.duration(&key("retry-longest"), raw.retry_longest.as_ref(), Retry::default().longest),
+        };
+        Some(call::Site {
+            name: name.clone(),
+            our_name: our_name.to_string(),
+            ways: ways.into_iter().flatten().collect(),
+            credentials,
+            called_login: raw.called_login.as_ref().map(|l| l.get_ref().clone()),
+            protocols: self.protocols(&key("protocols"), raw.protocols.as_ref()),
+            parameters: self.parameters(prefix, raw),
+            commands,
+            may_request: raw.requests.unwrap_or(true),
+            windows: self.windows(&key("schedule"), raw),
+            zone: self.zone(&key("timezone"), raw.timezone.as_ref()).unwrap_or_else(|| zone.clone()),
+            poll_every: self.duration_if(&key("poll"), raw.poll.as_ref()),
+            retry,
+            batch: self.batch(&key("news"), raw.news.as_ref()),
+        })
+    }
+
+    fn way(&mut self, key: &str, ports: &Ports, entry: &raw::At<raw::Port>) -> Option<Way> {
+        let own = entry.get_ref();
+        let Some(port_name) = &own.port else {
+            self.complain(
+                entry.span(),
+                key,
+                "the entry names no port",
+                "write { port = \"NAME\", … } with a port from a [port.NAME] section",
+            );
+            return None;
+        };
+        let Some(port) = ports.0.iter().find(|(n, _)| n.get_ref() == port_name.get_ref()).map(|(_, p)| p) else {
+            let known = ports.0.keys().map(|n| n.get_ref().as_str());
+            let hint = match nearest(port_name.get_ref(), known) {
+                Some(word) => format!("did you mean `{word}`?"),
+                None => format!("write a section [port.{}]", port_name.get_ref()),
+            };
+            self.complain(port_name.span(), key, format!("no port `{}`", port_name.get_ref()), hint);
+            return None;
+        };
+        let name = self.take(key, port_name, PortName::parse)?;
+        let kind = self.kind(key, entry.span(), own, port)?;
+        let chat_text = own.chat.as_ref().or(port.chat.as_ref());
+        let fail: Vec<String> =
+            own.chat_fail.as_ref().or(port.chat_fail.as_ref()).map_or(Vec::new(), |f| f.get_ref().clone());
+        let chat = match chat_text {
+            Some(text) => self.take(key, text, |t| Script::parse(t, &fail))?,
+            // Every daemon behind TCP asks for a login; behind a line or a program nobody may.
+            None if matches!(kind, PortKind::Tcp { .. }) => Script::login(),
+            None => Script::default(),
+        };
+        Some(Way { port: name, kind, chat, reliable: own.reliable.or(port.reliable) })
+    }
+
+    fn kind(&mut self, key: &str, span: Range<usize>, own: &raw::Port, port: &raw::Port) -> Option<PortKind> {
+        let kind = own.kind.as_ref().or(port.kind.as_ref())?;
+        match kind.get_ref().as_str() {
+            "serial" => {
+                let Some(device) = own.device.as_ref().or(port.device.as_ref()) else {
+                    self.complain(span, key, "a serial port needs a device", "write device = \"/dev/ttyUSB0\"");
+                    return None;
+                };
+                let speed = own.speed.as_ref().or(port.speed.as_ref()).map_or(9600, |s| *s.get_ref());
+                let hardware_flow = own.hardware_flow.or(port.hardware_flow).unwrap_or(false);
+                Some(PortKind::Serial { device: device.get_ref().into(), speed, hardware_flow })
+            }
+            "tcp" => {
+                let Some(address) = own.address.as_ref().or(port.address.as_ref()) else {
+                    self.complain(span, key, "a TCP port needs an address", "write address = \"hub.example:540\"");
+                    return None;
+                };
+                let text = address.get_ref();
+                let has_port =
+                    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+                Some(PortKind::Tcp { address: if has_port { text.clone() } else { format!("{text}:540") } })
+            }
+            "pipe" => match own.command.as_ref().or(port.command.as_ref()).filter(|c| !c.get_ref().is_empty()) {
+                Some(command) => Some(PortKind::Pipe { command: command.get_ref().clone() }),
+                None => {
+                    self.complain(
+                        span,
+                        key,
+                        "a pipe port needs a command",
+                        "write command = [\"ssh\", \"-T\", \"uucp@hub.example\"]",
+                    );
+                    None
+                }
+            },
+            other => {
+                self.complain(kind.span(), key, format!("no port type `{other}`"), "known: serial, tcp, pipe");
+                None
+            }
+        }
+    }
+
+    fn credentials(&mut self, prefix: &str, raw: &raw::Neighbour) -> Option<SecretCredentials> {
+        let login = raw.login.as_ref()?.get_ref().clone();
+        let password = match &raw.password_file {
+            None => String::new(),
+            Some(file) => {
+                let below = self.path.parent().unwrap_or(Path::new(""));
+                let path = below.join(file.get_ref());
+                match std::fs::read_to_string(&path) {
+                    Ok(text) => text.lines().next().unwrap_or("").to_owned(),
+                    Err(error) => {
+                        let key = format!("{prefix}.password-file");
+                        self.complain(
+                            file.span(),
+                            &key,
+                            format!("cannot read {}: {error}", path.display()),
+                            "the password is its first line",
+                        );
+                        return None;
+                    }
+                }
+            }
+        };
+        Some(SecretCredentials(Credentials { login, password }))
+    }
+
+    fn protocols(&mut self, key: &str, value: Option<&raw::At<String>>) -> Option<String> {
+        let value = value?;
+        let ours: String = proto::PROTOCOLS.iter().map(|e| e.letter).collect();
+        match value.get_ref().chars().find(|l| proto::entry(*l).is_none()) {
+            Some(letter) => {
+                self.complain(
+                    value.span(),
+                    key,
+                    format!("we do not speak protocol `{letter}`"),
+                    format!("known: {ours}"),
+                );
+                None
+            }
+            None => Some(value.get_ref().clone()),
+        }
+    }
+
+    fn parameters(&mut self, prefix: &str, raw: &raw::Neighbour) -> ParameterSet {
+        let mut set = ParameterSet::default();
+        for (letter, values) in &raw.protocol {
+            let key = format!("{prefix}.protocol.{}", letter.get_ref());
+            let Some(entry) =
+                letter.get_ref().chars().next().filter(|_| letter.get_ref().len() == 1).and_then(proto::entry)
+            else {
+                self.complain(letter.span(), &key, "we do not speak this protocol", "");
+                continue;
+            };
+            let mut parameters = set.get(entry.letter);
+            let (window_max, size_max) = if entry.letter == 'g' { (7, 4096) } else { (16, 4095) };
+            if let Some(window) = &values.window {
+                if (1..=window_max).contains(window.get_ref()) {
+                    parameters.window = *window.get_ref();
+                } else {
+                    self.complain(window.span(), &key, format!("a window is 1 to {window_max}"), "");
+                }
+            }
+            if let Some(packet) = &values.packet_size {
+                let fits = (32..=size_max).contains(packet.get_ref())
+                    && (entry.letter != 'g' || packet.get_ref().is_power_of_two());
+                if fits {
+                    parameters.packet_size = *packet.get_ref();
+                } else {
+                    self.complain(
+                        packet.span(),
+                        &key,
+                        format!("a packet size is 32 to {size_max}, in g a power of two"),
+                        "",
+                    );
+                }
+            }
+            parameters.timeout = self.duration(&key, values.timeout.as_ref(), parameters.timeout);
+            parameters.retries = values.retries.as_ref().map_or(parameters.retries, |v| *v.get_ref());
+            parameters.errors = values.errors.as_ref().map_or(parameters.errors, |v| *v.get_ref());
+            set.0.insert(entry.letter, parameters);
+        }
+        set
+    }
+
+    fn commands(&mut self, key: &str, value: Option<&raw::At<Vec<String>>>) -> Vec<String> {
+        let known = ["rmail", "rnews"];
+        let Some(value) = value else { return known.map(str::to_owned).into() };
+        for command in value.get_ref() {
+            if !known.contains(&command.as_str()) {
+                self.complain(value.span(), key, format!("no command `{command}`"), "built in are: rmail, rnews");
+            }
+        }
+        value.get_ref().clone()
+    }
+
+    fn windows(&mut self, key: &str, raw: &raw::Neighbour) -> Vec<Window> {
+        let Some(schedule) = &raw.schedule else {
+            return vec![Window { when: TimeString::parse("Any").expect("Any is a time"), worst: Grade::LEAST }];
+        };
+        let windows = schedule.iter().filter_map(|window| {
+            let when = self.take(key, &window.when, TimeString::parse)?;
+            let grade = |text: &str| {
+                let mut letters = text.chars();
+                let first = letters.next().filter(|_| letters.next().is_none()).and_then(Grade::parse);
+                first.ok_or(format!("`{text}` is no grade: one of 0-9, A-Z, a-z"))
+            };
+            let worst = match &window.grade {
+                Some(text) => self.take(key, text, grade)?,
+                None => Grade::LEAST,
+            };
+            Some(Window { when, worst })
+        });
+        windows.collect()
+    }
+
+    fn batch(&mut self, key: &str, news: Option<&raw::SiteNews>) -> BatchForm {
+        let mut form = BatchForm::default();
+        let Some(news) = news else { return form };
+        form.size = self.size(key, news.size.as_ref(), form.size);
+        if let Some(format) = &news.format {
+            let parse = |text: &str| match text {
+                "rnews" => Ok(Compression::None),
+                "gunbatch" => Ok(Compression::Gzip),
+                "cunbatch" => Ok(Compression::Compress),
+                other => Err(format!("no news format `{other}`: known are rnews, gunbatch, cunbatch")),
+            };
+            form.compression = self.take(key, format, parse).unwrap_or(form.compression);
+        }
+        form
+    }
+
+    // --- mail -----------------------------------------------------------------------------------
+
+    fn site_mail(&mut self, prefix: &str, raw: &raw::SiteMail) -> SiteMail {
+        let key = format!("{prefix}.mail");
+        if let Some(format) = &raw.format
+            && format.get_ref() != "rmail"
+        {
+            self.complain(format.span(), &key, format!("no mail format `{}`", format.get_ref()), "known: rmail");
+        }
+        let parse = |text: &str| match text {
+            "domain" => Ok(Addressing::Domain),
+            "bang" => Ok(Addressing::Bang),
+            other => Err(format!("no kind of addresses `{other}`: known are domain, bang")),
+        };
+        let addressing = raw.addresses.as_ref().and_then(|v| self.take(&key, v, parse)).unwrap_or_default();
+        SiteMail { addressing, relay: raw.relay.unwrap_or(false) }
+    }
+
+    fn mail(
+        &mut self,
+        raw: &raw::Mail,
+        name: &SiteName,
+        domain: &Domain,
+        hostname: &str,
+        postmaster: &UserName,
+        sites: std::collections::BTreeMap<SiteName, SiteMail>,
+    ) -> mail::Policy {
+        let domains = raw.local_domains.as_ref();
+        let local_domains = self.list("mail.local-domains", domains, Domain::parse).into_iter().collect();
+        let relay_from = match &raw.relay_from {
+            None => ["127.0.0.0/8", "::1/128"].map(|n| n.parse().expect("a network")).into(),
+            some => self.list("mail.relay-from", some.as_ref(), |text| {
+                let one = |t: &str| t.parse::<std::net::IpAddr>().map(ipnet::IpNet::from);
+                text.parse().or_else(|_| one(text)).map_err(|_| format!("`{text}` is no network: write 192.168.0.0/16"))
+            }),
+        };
+        let names: BTreeSet<&str> = sites.keys().map(SiteName::as_str).collect();
+        let routes = raw.route.iter().filter_map(|route| {
+            let pattern = self.take("mail.route.to", &route.to, Pattern::parse);
+            let via = self.take("mail.route.via", &route.via, |text| parse_via(text, &names));
+            Some((pattern?, via?))
+        });
+        let routes = routes.collect();
+        mail::Policy {
+            name: name.clone(),
+            domain: domain.clone(),
+            hostname: hostname.to_owned(),
+            local_domains,
+            postmaster: postmaster.clone(),
+            relay_from,
+            routes,
+            sites,
+            maildirs: raw.maildir.keys().filter_map(|u| UserName::parse(u.get_ref()).ok()).collect(),
+            message_max: self.size("mail.max-size", raw.max_size.as_ref(), MESSAGE_MAX),
+            queue_lifetime: self.duration("mail.lifetime", raw.lifetime.as_ref(), Duration::from_secs(7 * 24 * 3600)),
+        }
+    }
+
+    fn list<T, E: std::fmt::Display>(
+        &mut self,
+        key: &str,
+        value: Option<&raw::At<Vec<String>>>,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<T> {
+        let Some(value) = value else { return Vec::new() };
+        let mut parsed = Vec::new();
+        for text in value.get_ref() {
+            match parse(text) {
+                Ok(one) => parsed.push(one),
+                Err(error) => self.complain(value.span(), key, error.to_string(), ""),
+            }
+        }
+        parsed
+    }
+
+    fn maildirs(&mut self, raw: &raw::Mail) -> Vec<(UserName, PathBuf)> {
+        let maildirs = raw.maildir.iter().filter_map(|(user, path)| {
+            let name = self.take("mail.maildir", user, UserName::parse)?;
+            Some((name, PathBuf::from(path.get_ref())))
+        });
+        maildirs.collect()
+    }
+
+    // --- news -----------------------------------------------------------------------------------
+
+    fn peers(&mut self, raw: &raw::News, feeds: &mut Vec<Feed>) -> Vec<Peer> {
+        let mut peers = Vec::new();
+        for (key, peer) in &raw.peers {
+            let Some(name) = self.take("news.peers", key, PeerName::parse) else { continue };
+            let host = peer.host.get_ref();
+            let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+            let address = if has_port { host.clone() } else { format!("{host}:119") };
+            if let Some(send) = &peer.send {
+                feeds.push(Feed {
+                    hop: Hop::Nntp(name.clone()),
+                    path_names: peer.path_names.clone().unwrap_or_else(|| vec![host_name(host).to_owned()]),
+                    groups: Wildmat::parse(send.get_ref()),
+                    distributions: peer.distributions.clone().unwrap_or_default(),
+                });
+            }
+            peers.push(Peer { name, address });
+        }
+        peers
+    }
+
+    fn news(&mut self, raw: &raw::News, name: &SiteName, domain: &Domain, feeds: Vec<Feed>) -> news::Policy {
+        news::Policy {
+            path_name: raw.path_name.as_ref().map_or(name.to_string(), |p| p.get_ref().clone()),
+            domain: domain.to_string(),
+            create: Wildmat::parse(raw.create.as_ref().map_or("", |c| c.get_ref())),
+            article_max: self.size("news.max-size", raw.max_size.as_ref(), ARTICLE_MAX),
+            age_max: self.duration("news.max-age", raw.max_age.as_ref(), Duration::from_secs(100 * 365 * 24 * 3600)),
+            feeds,
+        }
+    }
+}
+
+struct Ports(std::collections::BTreeMap<raw::At<String>, raw::Port>);
+
+struct Neighbour<'a> {
+    prefix: String,
+    name: SiteName,
+    raw: &'a raw::Neighbour,
+}
+
+fn site_feed(name: &SiteName, news: &raw::SiteNews) -> Feed {
+    Feed {
+        hop: Hop::Site(name.clone()),
+        path_names: news.path_names.clone().unwrap_or_else(|| vec![name.to_string()]),
+        groups: Wildmat::parse(news.groups.get_ref()),
+        distributions: news.distributions.clone().unwrap_or_default(),
+    }
+}
+
+fn host_name(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
+/// `local`, `uucp:SITE`, `smtp:HOST[:PORT]`, `bounce:REASON`.
+fn parse_via(text: &str, sites: &BTreeSet<&str>) -> Result<Via, String> {
+    let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+    match (kind, rest) {
+        ("local", "") => Ok(Via::Local),
+        ("uucp", site) if sites.contains(site) => SiteName::parse(site).map(Via::Site).map_err(|e| e.to_string()),
+        ("uucp", site) => Err(match nearest(site, sites.iter().copied()) {
+            Some(near) => format!("no site `{site}`; did you mean `{near}`?"),
+            None => format!("no site `{site}`; write a section [sites.{site}]"),
+        }),
+        ("smtp", host) if !host.is_empty() => match host.rsplit_once(':').map(|(h, p)| (h, p.parse())) {
+            Some((host, Ok(port))) => Ok(Via::Smtp { host: host.to_owned(), port }),
+            Some((_, Err(_))) if !host.ends_with(']') => Err(format!("`{host}` ends in no port number")),
+            Some(_) | None => Ok(Via::Smtp { host: host.to_owned(), port: 25 }),
+        },
+        ("bounce", reason) if !reason.is_empty() => Ok(Via::Bounce(reason.to_owned())),
+        _ => Err(format!("`{text}` is no way: write local, uucp:SITE, smtp:HOST[:PORT] or bounce:REASON")),
+    }
+}

@@ -1,0 +1,164 @@
+//! What the user wrote, key by key, and nothing else.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A value and where it stands.
+pub type At<T> = Spanned<T>;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct File {
+    pub site: Site,
+    #[serde(default)]
+    pub listen: Listen,
+    #[serde(default)]
+    pub port: BTreeMap<At<String>, Port>,
+    #[serde(default)]
+    pub sites: BTreeMap<At<String>, Neighbour>,
+    #[serde(default)]
+    pub mail: Mail,
+    #[serde(default)]
+    pub news: News,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Site {
+    pub name: At<String>,
+    pub domain: At<String>,
+    pub hostname: Option<At<String>>,
+    pub spool: At<String>,
+    pub public: Option<At<String>>,
+    pub postmaster: At<String>,
+    pub timezone: Option<At<String>>,
+    pub reserve: Option<At<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Listen {
+    pub smtp: Option<At<String>>,
+    pub nntp: Option<At<String>>,
+    pub uucp: Option<At<String>>,
+    pub uucp_login: Option<bool>,
+}
+
+/// A port, or a way to call a site over one.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Port {
+    #[serde(rename = "type")]
+    pub kind: Option<At<String>>,
+    /// Only in a `call` entry: the port whose keys these go before.
+    pub port: Option<At<String>>,
+    pub device: Option<At<String>>,
+    pub speed: Option<At<u32>>,
+    pub hardware_flow: Option<bool>,
+    pub address: Option<At<String>>,
+    pub command: Option<At<Vec<String>>>,
+    pub chat: Option<At<String>>,
+    pub chat_fail: Option<At<Vec<String>>>,
+    pub reliable: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Neighbour {
+    #[serde(default)]
+    pub call: Vec<At<Port>>,
+    pub our_name: Option<At<String>>,
+    pub login: Option<At<String>>,
+    pub password_file: Option<At<String>>,
+    pub called_login: Option<At<String>>,
+    pub protocols: Option<At<String>>,
+    #[serde(default)]
+    pub protocol: BTreeMap<At<String>, Protocol>,
+    pub commands: Option<At<Vec<String>>>,
+    pub requests: Option<bool>,
+    pub schedule: Option<Vec<Window>>,
+    pub timezone: Option<At<String>>,
+    pub poll: Option<At<String>>,
+    pub retry: Option<At<String>>,
+    pub retry_longest: Option<At<String>>,
+    #[serde(default)]
+    pub mail: SiteMail,
+    pub news: Option<SiteNews>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Protocol {
+    pub window: Option<At<u8>>,
+    pub packet_size: Option<At<u16>>,
+    pub timeout: Option<At<String>>,
+    pub retries: Option<At<u32>>,
+    pub errors: Option<At<u32>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Window {
+    pub when: At<String>,
+    pub grade: Option<At<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SiteMail {
+    pub format: Option<At<String>>,
+    pub addresses: Option<At<String>>,
+    pub relay: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SiteNews {
+    pub groups: At<String>,
+    pub format: Option<At<String>>,
+    pub size: Option<At<String>>,
+    pub path_names: Option<Vec<String>>,
+    pub distributions: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Mail {
+    pub local_domains: Option<At<Vec<String>>>,
+    pub relay_from: Option<At<Vec<String>>>,
+    pub max_size: Option<At<String>>,
+    pub lifetime: Option<At<String>>,
+    #[serde(default)]
+    pub route: Vec<Route>,
+    #[serde(default)]
+    pub maildir: BTreeMap<At<String>, At<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Route {
+    pub to: At<String>,
+    pub via: At<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct News {
+    pub path_name: Option<At<String>>,
+    pub create: Option<At<String>>,
+    pub max_size: Option<At<String>>,
+    pub max_age: Option<At<String>>,
+    #[serde(default)]
+    pub peers: BTreeMap<At<String>, Peer>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Peer {
+    pub host: At<String>,
+    pub send: Option<At<String>>,
+    pub path_names: Option<Vec<String>>,
+    pub distributions: Option<Vec<String>>,
+}

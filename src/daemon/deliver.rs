@@ -1,0 +1,93 @@
+//! Deliveries to everything that is no UUCP site: SMTP hosts, NNTP peers, Maildirs.
+
+use std::sync::Arc;
+
+use tokio::task::block_in_place;
+
+use super::Shared;
+use crate::base::names::{Grade, UserName};
+use crate::files::maildir;
+use crate::gate::smtp_out::{Ended, SmtpOut};
+use crate::link;
+use crate::mail::delivery::{self, Verdict};
+use crate::mail::rmail::BodyReader;
+use crate::store::{Cargo, Hop, Item, StoreError};
+
+/// Items delivered to a Maildir in one go.
+const RUN: usize = 100;
+
+/// Delivers what is ready for a hop. What cannot be delivered now waits for its next attempt.
+pub(super) async fn run(shared: &Shared, hop: &Hop) {
+    let result = match hop {
+        Hop::Smtp { host, port } => smtp(shared, hop, host, *port).await,
+        Hop::Nntp(_) => Ok(()),
+        Hop::Maildir(user) => block_in_place(|| to_maildir(shared, hop, user)),
+        // Calls are the scheduler's.
+        Hop::Site(_) => Ok(()),
+    };
+    if let Err(error) = result {
+        tracing::error!(?hop, %error, "cannot deliver");
+    }
+}
+
+async fn smtp(shared: &Shared, hop: &Hop, host: &str, port: u16) -> Result<(), StoreError> {
+    let (clock, policy) = (shared.context.clock, Arc::clone(&shared.config.mail));
+    let failure = match link::connect(&format!("{host}:{port}")).await {
+        Err(error) => Some(explain(&error)),
+        Ok(mut link) => {
+            let mut nudges = shared.nudges.subscribe();
+            let mut client = SmtpOut::new(shared.store.clone(), policy, host, port, clock());
+            let (outcome, _) = link::drive(&mut link, &mut client, &[], &mut nudges, clock).await;
+            tracing::info!(host, port, items = outcome.items.len(), ended = ?outcome.ended, "SMTP delivery");
+            match outcome.ended {
+                Ended::Done | Ended::Store(_) => None,
+                Ended::Failed(why) => Some(why),
+            }
+        }
+    };
+    let Some(why) = failure else { return Ok(()) };
+    tracing::warn!(host, port, why, "SMTP host cannot be reached");
+    let now = clock();
+    block_in_place(|| shared.store.write(|change| delivery::defer_hop(change, &shared.config.mail, now, hop, &why)))
+}
+
+/// An error with its cause, on one line.
+fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// The file is there and synced before the item goes; its name derives from the item, so a repeat finds it.
+fn to_maildir(shared: &Shared, hop: &Hop, user: &UserName) -> Result<(), StoreError> {
+    let now = (shared.context.clock)();
+    let items = shared.store.read::<_, StoreError>(|view| view.ready_items(hop, now.wall, Grade::LEAST, RUN))?;
+    let place = shared.config.maildirs.iter().find(|(name, _)| name == user).map(|(_, path)| path);
+    for item in items {
+        let verdict = match place {
+            None => Verdict::Retry(format!("no Maildir is configured for {user} any more")),
+            Some(place) => match write_file(shared, place, &item) {
+                Ok(()) => Verdict::Sent(place.display().to_string()),
+                Err(why) => {
+                    tracing::warn!(%user, why, "cannot write to a Maildir");
+                    Verdict::Retry(why)
+                }
+            },
+        };
+        shared
+            .store
+            .write(|change| delivery::settle_whole(change, &shared.config.mail, now, &item, |_| verdict.clone()))?;
+    }
+    Ok(())
+}
+
+fn write_file(shared: &Shared, place: &std::path::Path, item: &Item) -> Result<(), String> {
+    let Cargo::Mail { body, .. } = &item.cargo else { return Err("it is no mail".to_owned()) };
+    let body = shared.store.read::<_, StoreError>(|view| view.body(*body)).map_err(|e| e.to_string())?;
+    let name = format!("{}.{}.{}", item.queued.as_seconds(), item.id.0, shared.config.hostname);
+    maildir::deliver(place, &name, &mut BodyReader::new(body)).map(drop).map_err(|e| explain(&e))
+}

@@ -1,0 +1,814 @@
+//! SMTP for clients and hosts that bring mail (RFC 5321), with PIPELINING, 8BITMIME, SIZE, SMTPUTF8, ENHANCEDSTATUSCODES.
+//!
+//! Every recipient is routed when it is named, so that refusals come at RCPT. The message streams into a draft; at the final
+//! dot [`mail::accept`] runs in one change, and `250` is said only after the store has it.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::base::address::Address;
+use crate::base::limits::{BAD_COMMANDS_MAX, MESSAGE_LINE_MAX, RECIPIENTS_MAX, SMTP_COMMAND_MAX};
+use crate::base::time::{Instant, Now};
+use crate::dialogue::{Dialogue, Nudge, Request};
+use crate::mail::{self, Intake, IntakeError, Origin, Policy, Refused, Submission};
+use crate::store::{Envelope, Store, StoreError};
+use crate::wire::smtp::{Command, Mail, Reply, Status};
+use crate::wire::text::{DotReader, Flaw, LineEnds, LineReader};
+
+/// RFC 5321 section 4.5.3.2.7.
+const IDLE: Duration = Duration::from_secs(5 * 60);
+/// Input that waits because the client does not read our replies.
+const INPUT_MAX: usize = 64 * 1024;
+/// Replies above this wait for the line.
+const OUTPUT_MAX: usize = 8 * 1024;
+
+/// How a conversation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Quit,
+    Lost,
+    TimedOut,
+    TooManyErrors,
+    WindDown,
+}
+
+/// What a conversation came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Messages accepted.
+    pub accepted: u32,
+    pub ended: Ended,
+}
+
+/// The server's side of one SMTP connection.
+pub struct SmtpIn {
+    store: Store,
+    policy: Arc<Policy>,
+    peer: IpAddr,
+    /// Who the client is, once it has said HELO or EHLO: its name and whether it speaks ESMTP.
+    client: Option<(String, bool)>,
+    state: State,
+    input: LineReader,
+    output: Vec<u8>,
+    deadline: Instant,
+    bad: u32,
+    accepted: u32,
+    wind_down: bool,
+    ended: Option<Ended>,
+}
+
+enum State {
+    Idle,
+    Envelope(Transaction),
+    Data(Box<Data>),
+}
+
+struct Transaction {
+    mail: Mail,
+    recipients: Vec<Address>,
+    refused: usize,
+}
+
+struct Data {
+    origin: Origin,
+    envelope: Envelope,
+    dots: DotReader,
+    /// The message so far, or what will be said of it at its end.
+    intake: Result<Intake, Reply>,
+}
+
+impl SmtpIn {
+    pub fn new(store: Store, policy: Arc<Policy>, peer: IpAddr, now: Now) -> Self {
+        let mut server = Self {
+            client: None,
+            state: State::Idle,
+            input: LineReader::new(SMTP_COMMAND_MAX, LineEnds::Strict),
+            output: Vec::new(),
+            deadline: now.instant + IDLE,
+            bad: 0,
+            accepted: 0,
+            wind_down: false,
+            ended: None,
+            store,
+            policy,
+            // A socket for both families shows IPv4 clients as `::ffff:192.0.2.1`.
+            peer: peer.to_canonical(),
+        };
+        server.say(&Reply::plain(220, [format!("{} ESMTP bangpath", server.policy.hostname)]));
+        server
+    }
+
+    fn say(&mut self, reply: &Reply) {
+        reply.print(&mut self.output);
+    }
+
+    fn end(&mut self, ended: Ended, reply: &Reply) {
+        self.say(reply);
+        self.state = State::Idle;
+        self.ended = Some(ended);
+    }
+
+    /// Works on what has arrived until there is no more, or the client must first read.
+    fn process(&mut self, now: Now) {
+        while self.ended.is_none() && self.output.len() < OUTPUT_MAX {
+            let worked = match self.state {
+                State::Data(_) => self.data(now),
+                State::Idle | State::Envelope(_) => self.line(now),
+            };
+            if self.wind_down && matches!(self.state, State::Idle) && self.ended.is_none() {
+                self.end(Ended::WindDown, &Reply::new(421, Status(4, 3, 2), "shutting down"));
+            }
+            if !worked {
+                break;
+            }
+        }
+    }
+
+    fn line(&mut self, now: Now) -> bool {
+        let Some(line) = self.input.next_line() else {
+            return false;
+        };
+        self.deadline = now.instant + IDLE;
+        let command = match line {
+            Ok(line) => Command::parse(&line).map_err(|why| why.reply()),
+            Err(why) => Err(Reply::new(500, Status(5, 5, 2), why.to_string())),
+        };
+        match command {
+            Ok(command) => self.command(now, command),
+            Err(reply) => self.complain(&reply),
+        }
+        true
+    }
+
+    /// A reply to a mistake. Too many of them end the conversation.
+    fn complain(&mut self, reply: &Reply) {
+        self.say(reply);
+        self.bad += 1;
+        if self.bad >= BAD_COMMANDS_MAX {
+            self.end(Ended::TooManyErrors, &Reply::new(421, Status(4, 7, 0), "too many errors"));
+        }
+    }
+
+    fn command(&mut self, now: Now, command: Command) {
+        match command {
+            Command::Helo(name) => {
+                self.hello(name, false);
+                self.say(&Reply::plain(250, [self.policy.hostname.clone()]));
+            }
+            Command::Ehlo(name) => {
+                let greeting = format!("{} greets {name}", self.policy.hostname);
+                self.hello(name, true);
+                let size = format!("SIZE {}", self.policy.message_max);
+                let offers = ["PIPELINING", "8BITMIME", &size, "SMTPUTF8", "ENHANCEDSTATUSCODES", "HELP"];
+                self.say(&Reply::plain(250, [greeting].into_iter().chain(offers.map(str::to_owned))));
+            }
+            Command::Mail(mail) => self.mail(mail),
+            Command::Rcpt(recipient) => self.rcpt(recipient),
+            Command::Data => self.begin_data(now),
+            Command::Rset => {
+                self.state = State::Idle;
+                self.say(&Reply::new(250, Status(2, 0, 0), "forgotten"));
+            }
+            Command::Noop => self.say(&Reply::new(250, Status(2, 0, 0), "nothing done")),
+            Command::Vrfy(_) => self.say(&Reply::new(252, Status(2, 5, 0), "send mail and see")),
+            Command::Help => {
+                self.say(&Reply::new(214, Status(2, 0, 0), "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT"))
+            }
+            Command::Quit => self.end(Ended::Quit, &Reply::new(221, Status(2, 0, 0), "goodbye")),
+        }
+    }
+
+    fn hello(&mut self, name: String, extended: bool) {
+        self.client = Some((name, extended));
+        self.state = State::Idle;
+    }
+
+    fn out_of_order(&mut self, text: &str) {
+        self.complain(&Reply::new(503, Status(5, 5, 1), text));
+    }
+
+    fn mail(&mut self, mail: Mail) {
+        if self.client.is_none() {
+            return self.out_of_order("say EHLO first");
+        }
+        if matches!(self.state, State::Envelope(_)) {
+            return self.out_of_order("there is a sender already");
+        }
+        let max = self.policy.message_max;
+        if mail.size.is_some_and(|size| size > max) {
+            let text = format!("we take messages up to {max} bytes");
+            return self.say(&Reply::new(552, Status(5, 3, 4), text));
+        }
+        if mail.sender.as_ref().is_some_and(Address::needs_utf8) && !mail.smtputf8 {
+            return self.say(&Reply::new(553, Status(5, 6, 7), "this address needs SMTPUTF8"));
+        }
+        self.state = State::Envelope(Transaction { mail, recipients: Vec::new(), refused: 0 });
+        self.say(&Reply::new(250, Status(2, 1, 0), "sender ok"));
+    }
+
+    fn rcpt(&mut self, recipient: Address) {
+        let origin = self.origin();
+        let State::Envelope(transaction) = &mut self.state else {
+            return self.out_of_order("say MAIL first");
+        };
+        let reply = if transaction.recipients.len() + transaction.refused >= RECIPIENTS_MAX {
+            Reply::new(452, Status(4, 5, 3), "too many recipients")
+        } else if recipient.needs_utf8() && !transaction.mail.smtputf8 {
+            Reply::new(553, Status(5, 6, 7), "this address needs SMTPUTF8")
+        } else {
+            match self.store.read(|view| mail::destination(view, &self.policy, &origin, &recipient)) {
+                Ok(Ok(_)) => {
+                    transaction.recipients.push(recipient);
+                    return self.say(&Reply::new(250, Status(2, 1, 5), "recipient ok"));
+                }
+                Ok(Err(why)) => Reply::new(550, why.status, why.text),
+                Err(why) => store_trouble(&why),
+            }
+        };
+        transaction.refused += 1;
+        self.say(&reply);
+    }
+
+    fn origin(&self) -> Origin {
+        let smtputf8 = matches!(&self.state, State::Envelope(transaction) if transaction.mail.smtputf8);
+        let (name, extended) = self.client.clone().unwrap_or_default();
+        let protocol = match (extended, smtputf8) {
+            (_, true) => "UTF8SMTP",
+            (true, false) => "ESMTP",
+            (false, false) => "SMTP",
+        };
+        Origin::Smtp { peer: self.peer, name, protocol }
+    }
+
+    fn begin_data(&mut self, now: Now) {
+        let origin = self.origin();
+        let transaction = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Envelope(transaction) => transaction,
+            State::Idle | State::Data(_) => return self.out_of_order("say MAIL and RCPT first"),
+        };
+        if transaction.recipients.is_empty() {
+            self.state = State::Envelope(transaction);
+            return self.say(&Reply::new(554, Status(5, 5, 1), "no valid recipients"));
+        }
+        let received = origin.received(&self.policy, &transaction.recipients, now.wall);
+        let completion = origin.completion(&self.policy, now.wall);
+        let intake = Intake::new(self.store.draft(), received, completion, self.policy.message_max);
+        self.state = State::Data(Box::new(Data {
+            origin,
+            envelope: Envelope { sender: transaction.mail.sender, recipients: transaction.recipients },
+            dots: DotReader::new(LineEnds::Strict, MESSAGE_LINE_MAX),
+            intake: Ok(intake),
+        }));
+        self.say(&Reply::plain(354, ["end with a dot alone on a line".to_owned()]));
+    }
+
+    /// Takes text up to the final dot, whatever is wrong with it: only behind the dot can a refusal be told.
+    fn data(&mut self, now: Now) -> bool {
+        let State::Data(data) = &mut self.state else {
+            return false;
+        };
+        if self.input.pending().is_empty() {
+            return false;
+        }
+        let mut text = Vec::new();
+        let progress = data.dots.push(self.input.pending(), &mut text);
+        self.input.consume(progress.used);
+        self.deadline = now.instant + IDLE;
+        if let Ok(intake) = &mut data.intake {
+            let flaw = data.dots.flaw().map(flawed);
+            if let Some(reply) = flaw.or_else(|| intake.write(&text).err().map(|why| not_taken(&why))) {
+                // The draft goes with it: the rest is read and thrown away.
+                data.intake = Err(reply);
+            }
+        }
+        if progress.done {
+            self.finish_data(now);
+        }
+        true
+    }
+
+    fn finish_data(&mut self, now: Now) {
+        let State::Data(data) = std::mem::replace(&mut self.state, State::Idle) else {
+            return;
+        };
+        let Data { origin, envelope, intake, .. } = *data;
+        // Synced here, so that no other client waits for it in the store.
+        let sealed = intake.and_then(|intake| {
+            let mut message = intake.finish().map_err(|why| not_taken(&why))?;
+            message.out.seal().map_err(|why| not_taken(&why.into()))?;
+            Ok(message)
+        });
+        let message = match sealed {
+            Ok(message) => message,
+            Err(reply) => {
+                info!(peer = %self.peer, %reply, "message refused");
+                return self.say(&reply);
+            }
+        };
+        let (id, bytes) = (message.noted.message_id.clone(), message.size);
+        let submission = Submission { origin, envelope, message, failures: Vec::new() };
+        let reply = match self.store.write(|change| mail::accept(change, &self.policy, now, submission)) {
+            Ok(accepted) => {
+                self.accepted += 1;
+                let (queued, delivered) = (accepted.queued.len(), accepted.delivered);
+                info!(peer = %self.peer, id, bytes, queued, delivered, "message accepted");
+                Reply::new(250, Status(2, 0, 0), "accepted")
+            }
+            Err(Refused::Store(why)) => store_trouble(&why),
+            Err(why @ Refused::Loop) => Reply::new(554, Status(5, 4, 6), why.to_string()),
+            Err(why @ (Refused::NoRecipients | Refused::TooManyRecipients)) => {
+                Reply::new(554, Status(5, 5, 1), why.to_string())
+            }
+        };
+        self.say(&reply);
+    }
+}
+
+impl Dialogue for SmtpIn {
+    type Outcome = Outcome;
+
+    fn handle_input(&mut self, now: Now, bytes: &[u8]) {
+        self.input.push(bytes);
+        self.process(now);
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        if now.instant >= self.deadline && self.ended.is_none() {
+            self.end(Ended::TimedOut, &Reply::new(421, Status(4, 4, 2), "nothing heard for too long"));
+        }
+    }
+
+    fn handle_hangup(&mut self, _now: Now) {
+        self.state = State::Idle;
+        self.output.clear();
+        self.ended.get_or_insert(Ended::Lost);
+    }
+
+    fn handle_nudge(&mut self, now: Now, nudge: Nudge) {
+        match nudge {
+            Nudge::Store => {}
+            Nudge::WindDown => {
+                self.wind_down = true;
+                self.process(now);
+            }
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
+        if self.output.is_empty() {
+            self.process(now);
+        }
+        out.append(&mut self.output);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.ended.is_none().then_some(self.deadline)
+    }
+
+    fn poll_request(&mut self) -> Option<Request<Outcome>> {
+        let ended = self.ended.filter(|_| self.output.is_empty())?;
+        let outcome = Outcome { accepted: self.accepted, ended };
+        let unread = self.input.pending().to_vec();
+        Some(Request::Finish { outcome, unread })
+    }
+
+    fn room(&self) -> usize {
+        INPUT_MAX.saturating_sub(self.input.pending().len())
+    }
+}
+
+fn flawed(flaw: Flaw) -> Reply {
+    match flaw {
+        Flaw::BareEnd => Reply::new(554, Status(5, 6, 11), "a CR or LF stands alone in the message"),
+        Flaw::LineTooLong => {
+            Reply::new(554, Status(5, 6, 0), format!("a line of the message is longer than {MESSAGE_LINE_MAX} bytes"))
+        }
+    }
+}
+
+fn not_taken(why: &IntakeError) -> Reply {
+    match why {
+        IntakeError::HeaderTooLong(why) => Reply::new(552, Status(5, 3, 4), why.to_string()),
+        IntakeError::TooLarge(_) => Reply::new(552, Status(5, 3, 4), why.to_string()),
+        IntakeError::Io(source) if source.kind() == io::ErrorKind::StorageFull => full(),
+        IntakeError::Io(source) => {
+            warn!(%source, "cannot keep a message");
+            Reply::new(451, Status(4, 3, 0), "cannot keep it now")
+        }
+    }
+}
+
+fn store_trouble(why: &StoreError) -> Reply {
+    warn!(%why, "the store refuses a message");
+    match why {
+        StoreError::Full(_) => full(),
+        StoreError::Io { .. } | StoreError::Database { .. } | StoreError::Schema { .. } | StoreError::Damaged(_) => {
+            Reply::new(451, Status(4, 3, 0), "cannot keep it now")
+        }
+    }
+}
+
+fn full() -> Reply {
+    Reply::new(452, Status(4, 3, 1), "no space left here; try later")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::script::{Player, SPLITS, Split, start};
+    use crate::mail::policy::tests::village;
+    use crate::mail::tests::{contents, open};
+
+    const STRANGER: &str = "203.0.113.9";
+    const NEIGHBOUR: &str = "192.168.7.7";
+
+    /// Plays a conversation in every split, each with a store of its own; what is in the store afterwards, and the outcome.
+    fn check(peer: &str, script: &str, expected: &str) -> Option<Outcome> {
+        let mut last = None;
+        for split in SPLITS {
+            let (_dir, store) = open();
+            let server = SmtpIn::new(store.clone(), Arc::new(village()), peer.parse().expect("an address"), start());
+            let mut player = Player::new(server, split);
+            player.play(script);
+            assert_eq!(contents(&store), expected, "{split:?}");
+            last = player.outcome;
+        }
+        last
+    }
+
+    /// `body` as the text of DATA, and what is said at its end.
+    fn data(body: &str, answer: &str, expected: &str) {
+        let script = format!(
+            "> 220 mx.village.example ESMTP bangpath
+             < HELO client.example
+             > 250 mx.village.example
+             < MAIL FROM:<eve@far.example>
+             > 250 2.1.0 sender ok
+             < RCPT TO:<ann@village.example>
+             > 250 2.1.5 recipient ok
+             < DATA
+             > 354 end with a dot alone on a line
+             << {body}
+             > {answer}
+             < NOOP
+             > 250 2.0.0 nothing done"
+        );
+        check(STRANGER, &script, expected);
+    }
+
+    const DATE: &str = "Thu, 28 May 2026 20:26:40 +0000";
+
+    #[test]
+    fn a_letter_is_taken_and_filed() {
+        let received = format!(
+            "Received: from client.example ([203.0.113.9]) by mx.village.example (bangpath)\\n\\twith ESMTP for <ann@village.example>; {DATE}\\n"
+        );
+        let script = "
+            > 220 mx.village.example ESMTP bangpath
+            < EHLO client.example
+            > 250-mx.village.example greets client.example
+            > 250-PIPELINING
+            > 250-8BITMIME
+            > 250-SIZE 100000
+            > 250-SMTPUTF8
+            > 250-ENHANCEDSTATUSCODES
+            > 250 HELP
+            < MAIL FROM:<eve@far.example> SIZE=1000 BODY=8BITMIME
+            > 250 2.1.0 sender ok
+            < RCPT TO:<ann@village.example>
+            > 250 2.1.5 recipient ok
+            < DATA
+            > 354 end with a dot alone on a line
+            < Subject: hi
+            <
+            < ..dot
+            < .
+            > 250 2.0.0 accepted
+            < QUIT
+            > 221 2.0.0 goodbye";
+        let expected = format!("mailbox ann: <eve@far.example> {received}Subject: hi\\n\\n.dot\\n\n");
+        let outcome = check(STRANGER, script, &expected);
+        assert_eq!(outcome, Some(Outcome { accepted: 1, ended: Ended::Quit }));
+    }
+
+    #[test]
+    fn pipelined_letters_are_taken_in_one_go() {
+        let script = "
+            > 220 …
+            < EHLO lan
+            > 250-…
+            > 250-…
+            > 250-…
+            > 250-…
+            > 250-…
+            > 250-…
+            > 250 …
+            < MAIL FROM:<ann@village.example>
+            < RCPT TO:<bob@far.example>
+            < RCPT TO:<nobody@village.example>
+            < RCPT TO:<carl@lan.example>
+            < DATA
+            < A: 1
+            <
+            < .
+            < MAIL FROM:<>
+            < RCPT TO:<postmaster>
+            < DATA
+            < B: 2
+            < .
+            < RSET
+            < QUIT
+            > 250 2.1.0 sender ok
+            > 250 2.1.5 recipient ok
+            > 550 5.1.1 there is no user nobody here
+            > 250 2.1.5 recipient ok
+            > 354 …
+            > 250 2.0.0 accepted
+            > 250 2.1.0 sender ok
+            > 250 2.1.5 recipient ok
+            > 354 …
+            > 250 2.0.0 accepted
+            > 250 2.0.0 forgotten
+            > 221 2.0.0 goodbye";
+        for split in SPLITS {
+            let (_dir, store) = open();
+            let server =
+                SmtpIn::new(store.clone(), Arc::new(village()), NEIGHBOUR.parse().expect("an address"), start());
+            Player::new(server, split).play(script);
+            let shown = contents(&store);
+            let lines: Vec<&str> = shown.lines().map(|line| line.split(" Received").next().unwrap_or(line)).collect();
+            assert_eq!(
+                lines,
+                [
+                    "mailbox alice: <>",
+                    "item hub C: <ann@village.example> to <bob@far.example>",
+                    "item mail.lan.example:2525 C: <ann@village.example> to <carl@lan.example>",
+                ]
+            );
+            assert_eq!(shown.matches("Date: ").count(), 3, "what a client of ours leaves out is added: {shown}");
+        }
+    }
+
+    #[test]
+    fn strangers_may_send_to_our_users_and_nowhere_else() {
+        let script = "
+            > 220 …
+            < HELO x
+            > 250 …
+            < MAIL FROM:<eve@far.example>
+            > 250 …
+            < RCPT TO:<bob@far.example>
+            > 550 5.7.1 we do not relay for you
+            < RCPT TO:<hub!bob>
+            > 550 5.7.1 we do not relay for you
+            < RCPT TO:<bob%far.example@village.example>
+            > 550 5.7.1 we do not relay for you
+            < RCPT TO:<far.example!bob@village.example>
+            > 550 5.7.1 we do not relay for you
+            < RCPT TO:<@village.example:bob@far.example>
+            > 550 5.7.1 we do not relay for you
+            < RCPT TO:<bob@closed.example>
+            > 550 5.7.1 moved away
+            < RCPT TO:<nobody@village.example>
+            > 550 5.1.1 there is no user nobody here
+            < DATA
+            > 554 5.5.1 no valid recipients
+            < RCPT TO:<Ann+lists@also.example>
+            > 250 2.1.5 recipient ok
+            < RCPT TO:<PostMaster>
+            > 250 2.1.5 recipient ok";
+        check(STRANGER, script, "");
+    }
+
+    #[test]
+    fn no_text_can_smuggle_a_second_message() {
+        let evil = "MAIL FROM:<root@far.example>\\r\\nRCPT TO:<ann@village.example>\\r\\nDATA\\r\\nB: 2\\r\\n";
+        for fake_end in [
+            "\\n.\\n",
+            "\\n.\\r\\n",
+            "\\r\\n.\\n",
+            "\\r.\\r",
+            "\\r\\n.\\r",
+            "\\r.\\r\\n",
+            "\\r\\n.\\r\\r\\n",
+            "\\n\\r.\\r\\n",
+            "\\r\\r\\n.\\n",
+        ] {
+            let body = format!("A: 1\\r\\n\\r\\nx{fake_end}{evil}\\r\\n.\\r\\n");
+            data(&body, "554 5.6.11 a CR or LF stands alone in the message", "");
+        }
+        // A NUL between is text like any other.
+        let body = format!("A: 1\\r\\n\\r\\nx\\r\\n\\0.\\r\\n{evil}\\r\\n.\\r\\n");
+        for split in SPLITS {
+            let (_dir, store) = open();
+            let server =
+                SmtpIn::new(store.clone(), Arc::new(village()), STRANGER.parse().expect("an address"), start());
+            let script = format!(
+                "> 220 …\n< HELO x\n> 250 …\n< MAIL FROM:<a@b>\n> 250 …\n< RCPT TO:<ann>\n> 250 …\n< DATA\n> 354 …\n<< {body}\n> 250 …"
+            );
+            Player::new(server, split).play(&script);
+            assert_eq!(contents(&store).lines().count(), 1);
+        }
+    }
+
+    #[test]
+    fn bare_line_ends_in_commands_are_refused_with_the_whole_line() {
+        let script = "
+            > 220 …
+            << HELO x\\nMAIL FROM:<a@b>\\r\\n
+            > 500 5.5.2 lines end in CR LF
+            < MAIL FROM:<a@b>
+            > 503 5.5.1 say EHLO first
+            << HELO x\\ry\\r\\n
+            > 500 5.5.2 lines end in CR LF";
+        check(STRANGER, script, "");
+    }
+
+    #[test]
+    fn commands_out_of_order_and_nonsense_are_answered_and_counted() {
+        let script = format!(
+            "> 220 …
+            < RCPT TO:<ann>
+            > 503 5.5.1 say MAIL first
+            < DATA
+            > 503 5.5.1 say MAIL and RCPT first
+            < VRFY ann
+            > 252 2.5.0 send mail and see
+            < HELP
+            > 214 2.0.0 …
+            < EHLO
+            > 501 5.5.4 …
+            < HELO x
+            > 250 …
+            < MAIL FROM:<a@b> SIZE=100001
+            > 552 5.3.4 we take messages up to 100000 bytes
+            < MAIL FROM:<ü@b>
+            > 553 5.6.7 …
+            < MAIL FROM:<a@b>
+            > 250 …
+            < MAIL FROM:<a@b>
+            > 503 5.5.1 there is a sender already
+            < RCPT TO:<ü@b>
+            > 553 5.6.7 …
+            {}
+            < x
+            > 500 5.5.1 unknown command
+            > 421 4.7.0 too many errors",
+            "< x\n> 500 5.5.1 unknown command\n".repeat(BAD_COMMANDS_MAX as usize - 5)
+        );
+        let outcome = check(STRANGER, &script, "");
+        assert_eq!(outcome, Some(Outcome { accepted: 0, ended: Ended::TooManyErrors }));
+    }
+
+    #[test]
+    fn who_says_nothing_is_sent_away_and_a_lost_line_leaves_nothing() {
+        let outcome =
+            check(STRANGER, "> 220 …\n@ 299\n< NOOP\n> 250 …\n@ 299\n@ 2\n> 421 4.4.2 nothing heard for too long", "");
+        assert_eq!(outcome.map(|outcome| outcome.ended), Some(Ended::TimedOut));
+        let begun = "> 220 …\n< HELO x\n> 250 …\n< MAIL FROM:<a@b>\n> 250 …\n< RCPT TO:<ann>\n> 250 …\n< DATA\n> 354 …\n< A: 1\n";
+        let outcome = check(STRANGER, &format!("{begun}!hangup"), "");
+        assert_eq!(outcome.map(|outcome| outcome.ended), Some(Ended::Lost));
+    }
+
+    #[test]
+    fn winding_down_waits_for_the_transaction() {
+        let outcome = check(STRANGER, "> 220 …\n< HELO x\n> 250 …\n!winddown\n> 421 4.3.2 shutting down", "");
+        assert_eq!(outcome.map(|outcome| outcome.ended), Some(Ended::WindDown));
+        let script = "> 220 …\n< HELO x\n> 250 …\n< MAIL FROM:<a@b>\n> 250 …\n!winddown\n< RSET\n> 250 …\n> 421 4.3.2 shutting down";
+        check(STRANGER, script, "");
+    }
+
+    #[test]
+    fn a_message_that_has_gone_round_is_refused() {
+        let body = "Received: x\\r\\n".repeat(101) + "\\r\\n.\\r\\n";
+        data(&body, "554 5.4.6 the message has gone round: it has more than 100 Received lines", "");
+    }
+
+    /// A server at DATA, and all it says from here on.
+    fn at_data(policy: Policy) -> (tempfile::TempDir, Store, Player<SmtpIn>) {
+        let (dir, store) = open();
+        let server = SmtpIn::new(store.clone(), Arc::new(policy), STRANGER.parse().expect("an address"), start());
+        let mut player = Player::new(server, Split::Whole);
+        player
+            .play("> 220 …\n< HELO x\n> 250 …\n< MAIL FROM:<a@b>\n> 250 …\n< RCPT TO:<ann>\n> 250 …\n< DATA\n> 354 …");
+        (dir, store, player)
+    }
+
+    fn refused_at_the_end(policy: Policy, piece: &[u8], count: usize, expected: &str) {
+        let (_dir, store, mut player) = at_data(policy);
+        for _ in 0..count {
+            player.feed(piece);
+            assert!(player.dialogue.input.pending().len() <= INPUT_MAX);
+        }
+        player.play(&format!("<< \\r\\n.\\r\\n\n> {expected}\n< QUIT\n> 221 …"));
+        assert_eq!(contents(&store), "");
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_at_its_end_without_filling_the_memory() {
+        let large = Policy { message_max: u64::MAX, ..village() };
+        let piece = [b'x'; 64 * 1024];
+        // A line of a gigabyte, a header of ten megabytes, a long message.
+        refused_at_the_end(large.clone(), &piece, 16 * 1024, "552 5.3.4 the header is larger than 262144 bytes");
+        let (_dir, _store, mut player) = at_data(large.clone());
+        player.feed(b"A: 1\r\n\r\n");
+        (0..100).for_each(|_| player.feed(&piece));
+        player.play("<< \\r\\n.\\r\\n\n> 554 5.6.0 a line of the message is longer than 1048576 bytes");
+        let field = [b"X: ".as_slice(), &[b'y'; 1000], b"\r\n"].concat();
+        refused_at_the_end(large, &field, 10_000, "552 5.3.4 the header is larger than 262144 bytes");
+        refused_at_the_end(
+            village(),
+            &[b"\r\n".as_slice(); 100].concat(),
+            1001,
+            "552 5.3.4 the message is larger than 100000 bytes",
+        );
+    }
+
+    #[test]
+    fn a_command_line_of_a_gigabyte_is_refused_at_once_and_only_once() {
+        let (_dir, store) = open();
+        let server = SmtpIn::new(store, Arc::new(village()), STRANGER.parse().expect("an address"), start());
+        let mut player = Player::new(server, Split::Whole);
+        player.heard();
+        let piece = [b'x'; 64 * 1024];
+        player.feed(&piece);
+        assert_eq!(player.heard(), b"500 5.5.2 line too long\r\n");
+        for _ in 0..16 * 1024 {
+            player.feed(&piece);
+        }
+        player.play("<< \\r\\n\n< NOOP\n> 250 …");
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_not_read_from() {
+        let (_dir, store) = open();
+        let mut server = SmtpIn::new(store, Arc::new(village()), STRANGER.parse().expect("an address"), start());
+        let commands = b"NOOP\r\n".repeat(INPUT_MAX / 6);
+        let mut taken = 0;
+        while server.room() > 0 && taken < 10_000_000 {
+            let len = server.room().min(commands.len());
+            server.handle_input(start(), &commands[..len]);
+            taken += len;
+        }
+        assert!(taken < 3 * INPUT_MAX, "{taken}");
+        assert!(server.output.len() < 2 * OUTPUT_MAX);
+    }
+
+    #[test]
+    fn a_full_disk_means_later_and_so_does_every_other_trouble_of_ours() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let broken = || io::Error::from(io::ErrorKind::Other);
+        let path = std::path::PathBuf::from("/spool");
+        for (reply, expected) in [
+            (not_taken(&IntakeError::Io(full)), "452 4.3.1 no space left here; try later"),
+            (not_taken(&IntakeError::Io(broken())), "451 4.3.0 cannot keep it now"),
+            (store_trouble(&StoreError::Full(path.clone())), "452 4.3.1 no space left here; try later"),
+            (store_trouble(&StoreError::Io { path, source: broken() }), "451 4.3.0 cannot keep it now"),
+            (store_trouble(&StoreError::Damaged(String::new())), "451 4.3.0 cannot keep it now"),
+        ] {
+            assert_eq!(reply.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn whatever_a_client_says_the_split_means_nothing() {
+        const WORDS: [&[u8]; 16] = [
+            b"EHLO x\r\n",
+            b"HELO x\r\n",
+            b"MAIL FROM:<a@b>\r\n",
+            b"RCPT TO:<ann>\r\n",
+            b"RCPT TO:<x@y>\r\n",
+            b"DATA\r\n",
+            b".\r\n",
+            b"A: 1\r\n",
+            b"\r\n",
+            b"..\r\n",
+            b"\n",
+            b"\r",
+            b"\0\xff",
+            b"RSET\r\n",
+            b"QUIT\r\n",
+            b"From x\r\n",
+        ];
+        let (_dir, store) = open();
+        let mut seed = 1_u64;
+        for _ in 0..150 {
+            let mut input = b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<ann>\r\n".to_vec();
+            for _ in 0..12 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                input.extend_from_slice(WORDS[(seed >> 40) as usize % WORDS.len()]);
+            }
+            let answers = SPLITS.map(|split| {
+                let peer = STRANGER.parse().expect("an address");
+                let mut player = Player::new(SmtpIn::new(store.clone(), Arc::new(village()), peer, start()), split);
+                player.feed(&input);
+                (String::from_utf8(player.heard()).expect("replies are text"), player.outcome)
+            });
+            assert!(answers.iter().all(|answer| *answer == answers[0]), "{}: {answers:?}", input.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The one driver: runs any dialogue over any link.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::broadcast;
+use tokio::task::block_in_place;
+
+use super::Link;
+use crate::base::time::{Instant, Now};
+use crate::dialogue::{Dialogue, LineRequest, Nudge, Request};
+
+/// How the driver learns the time: the daemon's one function.
+pub type Clock = fn() -> Now;
+
+/// Where nudges come from.
+pub type Nudges = broadcast::Receiver<Nudge>;
+
+/// How much line time may lie unsent between us and the peer. More, and every retransmission timer fires while
+/// the kernel and the modem still hold the first copy.
+const BACKLOG: Duration = Duration::from_millis(600);
+/// How long the last words may take to leave.
+const LAST_WORDS: Duration = Duration::from_secs(20);
+/// How long a peer may refuse to take what we write.
+const STALL_TIMEOUT: Duration = Duration::from_secs(300);
+const READ_SIZE: usize = 16 * 1024;
+
+/// What woke the driver.
+enum Woken {
+    Read(io::Result<usize>),
+    Wrote(io::Result<usize>),
+    Nudged(Result<Nudge, broadcast::error::RecvError>),
+    Time,
+}
+
+/// Runs `dialogue` until it finishes. `first` are bytes that an earlier dialogue read past its end. Gives the
+/// outcome and the bytes that this one did not read.
+///
+/// Must run on a multi-thread runtime: the dialogue may call the store, which waits for the disk.
+pub async fn drive<D: Dialogue>(
+    link: &mut Link,
+    dialogue: &mut D,
+    first: &[u8],
+    nudges: &mut Nudges,
+    clock: Clock,
+) -> (D::Outcome, Vec<u8>) {
+    let mut out = Outgoing::default();
+    let mut buffer = vec![0; READ_SIZE];
+    let mut open = true;
+    let mut listening = true;
+    if !first.is_empty() {
+        block_in_place(|| dialogue.handle_input(clock(), first));
+    }
+    loop {
+        if open && out.is_written() && out.pace(link, clock()) {
+            block_in_place(|| dialogue.poll_transmit(clock(), &mut out.bytes));
+        }
+        if !open || out.is_written() {
+            match block_in_place(|| dialogue.poll_request()) {
+                Some(Request::Finish { outcome, unread }) => {
+                    drain(link).await;
+                    return (outcome, unread);
+                }
+                Some(Request::Line(LineRequest::Break)) => {
+                    if let Some(tty) = &link.tty {
+                        tty.send_break();
+                    }
+                    continue;
+                }
+                None => {}
+            }
+        }
+        let wake_at = [dialogue.poll_timeout(), out.wake_at, out.stalls_at(clock())].into_iter().flatten().min();
+        let pause = wake_at.map(|at| at.since(clock().instant));
+        let room = dialogue.room().min(READ_SIZE);
+        let woken = tokio::select! {
+            read = link.reader.read(&mut buffer[..room]), if open && room > 0 => Woken::Read(read),
+            wrote = link.writer.write(out.rest()), if open && !out.is_written() => Woken::Wrote(wrote),
+            nudge = nudges.recv(), if listening => Woken::Nudged(nudge),
+            () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => Woken::Time,
+        };
+        match woken {
+            Woken::Read(Ok(count)) if count > 0 => {
+                tracing::trace!(link = %link.facts, count, "<");
+                block_in_place(|| dialogue.handle_input(clock(), &buffer[..count]));
+            }
+            Woken::Wrote(Ok(count)) if count > 0 => {
+                tracing::trace!(link = %link.facts, count, ">");
+                out.wrote(link, clock(), count);
+            }
+            Woken::Time if !out.is_stalled(clock()) => block_in_place(|| dialogue.handle_timeout(clock())),
+            Woken::Nudged(Ok(nudge)) => block_in_place(|| dialogue.handle_nudge(clock(), nudge)),
+            // Some were missed: look again, that is all they ever ask for.
+            Woken::Nudged(Err(broadcast::error::RecvError::Lagged(_))) => {
+                block_in_place(|| dialogue.handle_nudge(clock(), Nudge::Store));
+            }
+            Woken::Nudged(Err(broadcast::error::RecvError::Closed)) => listening = false,
+            Woken::Read(_) | Woken::Wrote(_) | Woken::Time => {
+                open = false;
+                out = Outgoing::default();
+                block_in_place(|| dialogue.handle_hangup(clock()));
+            }
+        }
+    }
+}
+
+/// What is being written, and how long the line will be busy with it.
+#[derive(Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    written: usize,
+    /// When the line has carried what was written, by its speed.
+    line_free: Instant,
+    /// When the line has room again.
+    wake_at: Option<Instant>,
+    /// When the peer has not taken anything for too long.
+    stalls_at: Option<Instant>,
+}
+
+impl Outgoing {
+    fn is_written(&self) -> bool {
+        self.written == self.bytes.len()
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    fn wrote(&mut self, link: &Link, now: Now, count: usize) {
+        self.written += count;
+        self.line_free = self.line_free.max(now.instant) + link.facts.line_time(count);
+        self.stalls_at = None;
+    }
+
+    /// Whether more may be asked of the dialogue; makes room for it.
+    fn pace(&mut self, link: &Link, now: Now) -> bool {
+        self.bytes.clear();
+        self.written = 0;
+        self.stalls_at = None;
+        let queued = link.tty.as_ref().map_or(Duration::ZERO, |tty| link.facts.line_time(tty.unsent()));
+        let backlog = self.line_free.since(now.instant).max(queued);
+        if backlog <= BACKLOG {
+            self.wake_at = None;
+            return true;
+        }
+        self.wake_at = Some(now.instant + (backlog - BACKLOG));
+        false
+    }
+
+    fn stalls_at(&mut self, now: Now) -> Option<Instant> {
+        if self.is_written() {
+            return None;
+        }
+        Some(*self.stalls_at.get_or_insert(now.instant + STALL_TIMEOUT))
+    }
+
+    fn is_stalled(&self, now: Now) -> bool {
+        !self.is_written() && self.stalls_at.is_some_and(|at| at <= now.instant)
+    }
+}
+
+/// Lets the last words leave the tty before anybody hangs up.
+async fn drain(link: &mut Link) {
+    let _ = link.writer.flush().await;
+    let Some(tty) = &link.tty else { return };
+    let step = Duration::from_millis(20);
+    for _ in 0..LAST_WORDS.as_millis() / step.as_millis() {
+        if tty.unsent() == 0 {
+            break;
+        }
+        tokio::time::sleep(step).await;
+    }
+}

@@ -1,0 +1,84 @@
+//! Any open file that can be waited for, as an async stream: standard input and output, ptys, socket pairs.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Puts the file in non-blocking mode while it lives.
+pub(super) struct FdStream {
+    file: AsyncFd<Restoring>,
+}
+
+/// Gives the file back its mode: it may be shared with the program that started us.
+struct Restoring {
+    file: OwnedFd,
+    before: OFlag,
+}
+
+impl AsRawFd for Restoring {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+impl Drop for Restoring {
+    fn drop(&mut self) {
+        if !self.before.contains(OFlag::O_NONBLOCK) {
+            let _ = fcntl(&self.file, FcntlArg::F_SETFL(self.before));
+        }
+    }
+}
+
+impl FdStream {
+    pub fn new(file: OwnedFd) -> io::Result<Self> {
+        let before = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+        fcntl(&file, FcntlArg::F_SETFL(before | OFlag::O_NONBLOCK))?;
+        // SAFETY: `Restoring` owns the descriptor and names the same one all its life.
+        let file = unsafe { AsyncFd::register(Restoring { file, before })? };
+        Ok(Self { file })
+    }
+}
+
+impl AsyncRead for FdStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut guard = ready!(self.file.poll_read_ready(cx))?;
+            let unfilled = buf.initialize_unfilled();
+            match guard.try_io(|inner| Ok(nix::unistd::read(&inner.get_ref().file, unfilled)?)) {
+                Ok(Ok(count)) => {
+                    buf.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                // A pty whose other side is closed says EIO: that is its end of file.
+                Ok(Err(error)) if error.raw_os_error() == Some(nix::libc::EIO) => return Poll::Ready(Ok(())),
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+impl AsyncWrite for FdStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let mut guard = ready!(self.file.poll_write_ready(cx))?;
+            match guard.try_io(|inner| Ok(nix::unistd::write(&inner.get_ref().file, buf)?)) {
+                Ok(result) => return Poll::Ready(result),
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,56 @@
+//! What the configuration decides about news, as plain values.
+
+use crate::base::newsgroup::Wildmat;
+use crate::store::Hop;
+
+/// How news is treated here.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Our name in `Path`.
+    pub path_name: String,
+    /// What a poster's Message-ID and an unqualified address get.
+    pub domain: String,
+    /// Groups that are made when the first article for them comes; others are refused.
+    pub create: Wildmat,
+    /// Largest article, in bytes.
+    pub article_max: u64,
+    /// Articles older than this are refused: the history has forgotten them.
+    pub age_max: std::time::Duration,
+    /// Which articles go where.
+    pub feeds: Vec<Feed>,
+}
+
+/// Which articles go to a site or peer.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    pub hop: Hop,
+    /// Names by which it stands in `Path`: an article that has been there does not go there.
+    pub path_names: Vec<String>,
+    pub groups: Wildmat,
+    /// The distributions it takes; empty: all.
+    pub distributions: Vec<String>,
+}
+
+/// How articles for a UUCP site are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchForm {
+    pub compression: Compression,
+    /// Bytes of articles in one batch, before compression; one article always goes.
+    pub size: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// `#! rnews` batches.
+    None,
+    /// `#! gunbatch`: gzip.
+    Gzip,
+    /// `#! cunbatch`: compress, 16 bits.
+    Compress,
+}
+
+impl Default for BatchForm {
+    fn default() -> Self {
+        Self { compression: Compression::Gzip, size: 100_000 }
+    }
+}

@@ -1,1 +1,0 @@
-//! The scheduler: whom to call now, when to look again; and the retry rule. Pure.

@@ -1,0 +1,878 @@
+//! Commands and files: the part of a session between the handshake and the hang-up, for both roles.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::time::Duration;
+
+use super::greeting::Greeted;
+use super::{Deed, Desk, Ending, Inbox, Incoming, Refusal, Task, Totals, Wanted};
+use crate::base::names::{Grade, SiteName};
+use crate::base::time::{Instant, Now};
+use crate::proto::{Channel, Counters, Event, Protocol, Violation, Way};
+use crate::wire::uucp::{Command, ExecutionFile, Features, Line, Malformed, Reply, SendCommand, parse_line};
+
+/// How long nothing at all may come of a session whose protocol still lives: a peer that keeps
+/// acknowledging packets but never answers a command.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long the peer's last words are waited for.
+const PARTING_TIMEOUT: Duration = Duration::from_secs(30);
+/// How much of a file is read at once.
+const CHUNK: usize = 4096;
+
+/// How far the good-bye has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parting {
+    No,
+    /// We, as master, have said `H`.
+    Asked,
+    /// We, as slave, have said `HY`.
+    Agreed,
+    /// Both have agreed; the protocol says its own good-bye.
+    Closing,
+}
+
+/// One of our commands under way.
+struct Ours {
+    task: Task,
+    stage: OurStage,
+}
+
+enum OurStage {
+    /// A file going out. Where several commands may be under way its bytes do not wait for `SY`.
+    Sending { part: Part, offset: u64, ended: bool },
+    /// We asked for a file; the answer has not come.
+    Asking,
+    /// The file we asked for is coming.
+    Fetching(Arriving),
+}
+
+/// What of a task is being sent.
+enum Part {
+    /// The task's own bytes, all of it.
+    Whole,
+    /// The bytes of a command, for a peer without `E`: the execution file comes after them.
+    Data,
+    /// The execution file.
+    Execution(Vec<u8>),
+}
+
+/// One of their commands under way.
+enum Theirs {
+    Arriving(Arriving),
+    /// A file that they asked for.
+    Serving {
+        task: Task,
+        size: u64,
+        offset: u64,
+        ended: bool,
+    },
+}
+
+/// A file coming in.
+struct Arriving {
+    /// `None`: refused or known already, the bytes are thrown away.
+    inbox: Option<Box<dyn Inbox>>,
+    /// What is said at its end: `None` after a refusal, nothing.
+    confirm: bool,
+    /// What was here before, and whether the protocol counts its positions from there.
+    kept: u64,
+    base: u64,
+    /// Where the next byte belongs.
+    position: u64,
+    /// What it must come to, where the peer's copy cannot have changed meanwhile.
+    size: Option<u64>,
+}
+
+pub(super) struct Transfer {
+    pub site: SiteName,
+    pub letter: char,
+    pub caller: bool,
+    pub totals: Totals,
+    protocol: Box<dyn Protocol>,
+    desk: Box<dyn Desk>,
+    features: Features,
+    worst: Grade,
+    size_max: Option<u64>,
+    master: bool,
+    started: bool,
+    winding_down: bool,
+    /// The desk had nothing; it is not asked again before something happens.
+    drained: bool,
+    /// What the desk gave and has not begun yet.
+    next: Option<Task>,
+    ours: BTreeMap<u8, Ours>,
+    theirs: BTreeMap<u8, Theirs>,
+    /// Files going out, in their order; the first one's bytes go now.
+    streams: VecDeque<Channel>,
+    parting: Parting,
+    deadline: Instant,
+    ending: Option<Ending>,
+}
+
+impl Transfer {
+    pub fn new(now: Now, greeted: Greeted) -> Self {
+        let Greeted { site, desk, features, protocol, letter, caller, worst, size_max } = greeted;
+        let mut transfer = Self {
+            site,
+            letter,
+            caller,
+            totals: Totals::default(),
+            protocol,
+            desk,
+            features,
+            worst,
+            size_max,
+            master: caller,
+            started: false,
+            winding_down: false,
+            drained: false,
+            next: None,
+            ours: BTreeMap::new(),
+            theirs: BTreeMap::new(),
+            streams: VecDeque::new(),
+            parting: Parting::No,
+            deadline: now.instant + PROGRESS_TIMEOUT,
+            ending: None,
+        };
+        transfer.drain_events(now);
+        transfer
+    }
+
+    pub fn handle_input(&mut self, now: Now, bytes: &[u8]) {
+        self.protocol.handle_input(now, bytes);
+        self.drain_events(now);
+    }
+
+    pub fn handle_timeout(&mut self, now: Now) {
+        if now.instant >= self.deadline && self.ending.is_none() {
+            let silent = Ending::Violation(Violation::Silence(PROGRESS_TIMEOUT));
+            self.ending = Some(if self.is_parting() { Ending::Complete } else { silent });
+        }
+        self.protocol.handle_timeout(now);
+        self.drain_events(now);
+    }
+
+    pub fn handle_hangup(&mut self) {
+        let ending = if self.is_parting() { Ending::Complete } else { Ending::LineLost("the transfer of files") };
+        self.ending.get_or_insert(ending);
+    }
+
+    /// Something was queued meanwhile.
+    pub fn look_again(&mut self) {
+        self.drained = false;
+    }
+
+    /// Nothing new is begun; what is under way is finished.
+    pub fn wind_down(&mut self) {
+        self.winding_down = true;
+    }
+
+    pub fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
+        if self.started && self.ending.is_none() {
+            let before = self.totals.bytes_sent;
+            if let Err(error) = self.begin_tasks().and_then(|()| self.stream()) {
+                self.fail_local(&error);
+            }
+            if self.totals.bytes_sent > before {
+                self.deadline = now.instant + PROGRESS_TIMEOUT;
+            }
+        }
+        self.protocol.poll_transmit(now, out);
+        self.drain_events(now);
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let protocol = self.protocol.poll_timeout();
+        Some(protocol.map_or(self.deadline, |t| t.min(self.deadline)))
+    }
+
+    /// The end, once there is nothing more to say.
+    pub fn take_ending(&mut self) -> Option<Ending> {
+        self.ending.take()
+    }
+
+    /// Tells the peer's protocol that we go, so that it need not find out by silence.
+    pub fn abandon(&mut self, now: Now) {
+        self.protocol.shut_down(now);
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.protocol.counters()
+    }
+
+    fn is_parting(&self) -> bool {
+        matches!(self.parting, Parting::Agreed | Parting::Closing)
+    }
+
+    fn many(&self) -> bool {
+        self.protocol.channels() > 1
+    }
+
+    /// Our own disk fails: the peer gets no confirmation and keeps what it has.
+    fn fail_local(&mut self, error: &io::Error) {
+        self.ending.get_or_insert(Ending::Disk(error.to_string()));
+    }
+
+    fn drain_events(&mut self, now: Now) {
+        while let Some(event) = self.protocol.poll_event() {
+            if self.ending.is_some() {
+                continue;
+            }
+            self.deadline = now.instant + PROGRESS_TIMEOUT;
+            if let Err(error) = self.handle_event(now, event) {
+                self.fail_local(&error);
+            }
+        }
+    }
+
+    fn handle_event(&mut self, now: Now, event: Event) -> io::Result<()> {
+        match event {
+            Event::Started => self.started = true,
+            Event::Command { channel, text } => return self.handle_line(now, channel, &text),
+            Event::Data { channel, offset, bytes } => return self.handle_data(channel, offset, &bytes),
+            Event::EndOfFile { channel } => return self.handle_end_of_file(channel),
+            Event::Closed => self.ending = Some(Ending::Complete),
+            // After the good-byes nobody owes anybody an orderly end (section 1.9 of the reference).
+            Event::Failed(_) if self.is_parting() => self.ending = Some(Ending::Complete),
+            Event::Failed(violation) => self.ending = Some(Ending::Violation(violation)),
+        }
+        Ok(())
+    }
+
+    /// Which conversation a line or bytes belong to. With one channel the roles tell.
+    fn resolve(&self, channel: Channel) -> Channel {
+        match (self.many(), self.ours.is_empty()) {
+            (true, _) => channel,
+            (false, false) => Channel::Ours(1),
+            (false, true) => Channel::Theirs(1),
+        }
+    }
+
+    fn say(&mut self, channel: Channel, text: &str) {
+        tracing::debug!(site = %self.site, text, ">");
+        self.protocol.send_command(channel, text.as_bytes());
+    }
+
+    fn handle_line(&mut self, now: Now, channel: Channel, text: &[u8]) -> io::Result<()> {
+        tracing::debug!(site = %self.site, text = %String::from_utf8_lossy(text), "<");
+        match parse_line(text, self.features) {
+            Ok(Line::Command(Command::Hangup)) => self.handle_hang_up_request(now),
+            Ok(Line::Command(command)) => self.handle_command(channel, command),
+            Ok(Line::Reply(reply)) if reply.verb == 'H' => {
+                self.handle_hang_up_reply(now, reply.yes);
+                Ok(())
+            }
+            Ok(Line::Reply(reply)) => match self.resolve(channel) {
+                Channel::Ours(n) => self.handle_our_reply(n, reply),
+                Channel::Theirs(n) => self.handle_their_confirmation(n, reply),
+            },
+            Err(Malformed(why)) => {
+                tracing::warn!(site = %self.site, why, "garbled command");
+                let verb = text.first().copied().filter(u8::is_ascii_uppercase).map_or('S', char::from);
+                self.say(channel, &Reply::no(verb, Some(2)).print());
+                if self.many()
+                    && matches!(verb, 'S' | 'E')
+                    && let Channel::Theirs(n) = channel
+                {
+                    self.theirs.insert(n, Theirs::Arriving(Arriving::discarded(false)));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    // --- the end of a turn, and of the call ---------------------------------------------------
+
+    fn handle_hang_up_request(&mut self, now: Now) -> io::Result<()> {
+        // The peer has nothing left to offer, so it will not offer again what we have confirmed. A mere next command
+        // says less: it may be the first of a call, before what an earlier one left in doubt.
+        self.desk.settled()?;
+        self.drained = false;
+        self.prepare()?;
+        if self.ours.is_empty() && self.next.is_none() {
+            self.say(Channel::Theirs(0), "HY");
+            self.parting = Parting::Agreed;
+            // The master answers HY, or just goes: either is the end.
+            self.deadline = now.instant + PARTING_TIMEOUT;
+        } else {
+            self.say(Channel::Theirs(0), "HN");
+            self.master = true;
+        }
+        Ok(())
+    }
+
+    fn handle_hang_up_reply(&mut self, now: Now, yes: bool) {
+        match (self.parting, yes) {
+            (Parting::Asked, true) => {
+                self.say(Channel::Ours(0), "HY");
+                self.part(now);
+            }
+            (Parting::Asked, false) => {
+                self.parting = Parting::No;
+                self.master = false;
+            }
+            (Parting::Agreed, true) => self.part(now),
+            (Parting::Agreed | Parting::No | Parting::Closing, _) => {}
+        }
+    }
+
+    fn part(&mut self, now: Now) {
+        self.parting = Parting::Closing;
+        // What the peer confirmed by going this far is settled; a failure here costs a later SN8 at most.
+        if let Err(error) = self.desk.settled() {
+            tracing::warn!(site = %self.site, %error, "cannot settle receipts");
+        }
+        self.protocol.shut_down(now);
+    }
+    // --- what we send and ask for -------------------------------------------------------------
+
+    /// Has the next task ready, if there is one.
+    fn prepare(&mut self) -> io::Result<()> {
+        while self.next.is_none() && !self.drained && !self.winding_down {
+            let Some(task) = self.desk.next_task(self.worst)? else {
+                self.drained = true;
+                return Ok(());
+            };
+            let too_large = self.size_max.zip(task.deed.size()).is_some_and(|(max, size)| size > max);
+            if too_large {
+                self.desk.refused(task.id, Refusal::TooLarge)?;
+            } else {
+                self.next = Some(task);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins what may be begun now; says `H` when there is nothing and it is our turn.
+    fn begin_tasks(&mut self) -> io::Result<()> {
+        if self.parting != Parting::No {
+            return Ok(());
+        }
+        let at_once = if self.many() { usize::from(self.protocol.channels()) } else { usize::from(self.master) };
+        if !self.many() && !self.theirs.is_empty() {
+            return Ok(());
+        }
+        while self.ours.len() < at_once {
+            self.prepare()?;
+            let Some(task) = self.next.take() else { break };
+            self.begin(task)?;
+        }
+        if self.master && self.ours.is_empty() && self.next.is_none() && self.theirs.is_empty() {
+            self.say(Channel::Ours(0), "H");
+            self.parting = Parting::Asked;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, task: Task) -> io::Result<()> {
+        let free = (1..=self.protocol.channels()).find(|n| !self.ours.contains_key(n));
+        let n = free.expect("begin is called while a channel is free");
+        let part = match &task.deed {
+            Deed::Execute { .. } if !self.features.has(Features::EXECUTE) => Part::Data,
+            Deed::Send { .. } | Deed::Execute { .. } | Deed::Fetch { .. } | Deed::Serve { .. } => Part::Whole,
+        };
+        self.begin_part(n, task, part)
+    }
+
+    /// Says the command for one part of a task.
+    fn begin_part(&mut self, n: u8, task: Task, part: Part) -> io::Result<()> {
+        let channel = Channel::Ours(n);
+        let line = match command_for(&task, &part).print(self.features) {
+            Ok(line) => line,
+            Err(Malformed(why)) => return self.desk.refused(task.id, Refusal::Other(why.to_owned())),
+        };
+        self.say(channel, &line);
+        let stage = if matches!(task.deed, Deed::Fetch { .. }) {
+            OurStage::Asking
+        } else {
+            if self.many() {
+                self.streams.push_back(channel);
+            }
+            OurStage::Sending { part, offset: 0, ended: false }
+        };
+        self.ours.insert(n, Ours { task, stage });
+        Ok(())
+    }
+
+    fn handle_our_reply(&mut self, n: u8, reply: Reply) -> io::Result<()> {
+        let Some(Ours { task, stage }) = self.ours.remove(&n) else {
+            tracing::warn!(site = %self.site, reply = reply.print(), "an answer to nothing");
+            return Ok(());
+        };
+        match (stage, reply.verb, reply.yes) {
+            (OurStage::Sending { part, offset, ended }, 'S' | 'E', true) => {
+                self.go_ahead(n, task, part, offset, ended, reply.number)
+            }
+            (OurStage::Sending { part, .. }, 'C', true) => self.part_confirmed(n, task, part),
+            (OurStage::Sending { part, ended, .. }, 'S' | 'E', false) => {
+                self.stop_stream(Channel::Ours(n), ended);
+                match refusal_of(&reply) {
+                    Refusal::AlreadyHere => self.part_confirmed(n, task, part),
+                    why => self.task_refused(&task, why),
+                }
+            }
+            (OurStage::Sending { .. }, 'C', false) => self.task_refused(&task, Refusal::CannotStore),
+            (OurStage::Asking, 'R', true) => self.fetch_granted(n, task, &reply),
+            (OurStage::Asking, 'R', false) => self.task_refused(&task, refusal_of(&reply)),
+            (stage, verb, yes) => {
+                tracing::warn!(site = %self.site, %verb, yes, "an answer that does not belong here");
+                self.ours.insert(n, Ours { task, stage });
+                Ok(())
+            }
+        }
+    }
+
+    /// `SY`: the bytes may go, from a position that the peer may name.
+    fn go_ahead(
+        &mut self,
+        n: u8,
+        task: Task,
+        part: Part,
+        offset: u64,
+        ended: bool,
+        from: Option<u64>,
+    ) -> io::Result<()> {
+        let size = part.size(&task);
+        let from = from.filter(|_| self.features.has(Features::RESTART)).unwrap_or(0).min(size);
+        let channel = Channel::Ours(n);
+        let offset = if self.many() {
+            // Taylor names what it holds including what has just come; only what lies ahead of us means a restart.
+            if ended { offset } else { offset.max(from) }
+        } else {
+            self.protocol.begin_file(channel, Way::Out);
+            self.streams.push_back(channel);
+            from
+        };
+        if from > 0 && offset == from {
+            tracing::info!(site = %self.site, from, size, "going on in the middle");
+        }
+        self.ours.insert(n, Ours { task, stage: OurStage::Sending { part, offset, ended } });
+        Ok(())
+    }
+
+    fn part_confirmed(&mut self, n: u8, task: Task, part: Part) -> io::Result<()> {
+        match part {
+            Part::Data => {
+                let execution = execution_file(&task);
+                self.begin_part(n, task, Part::Execution(execution))
+            }
+            Part::Whole | Part::Execution(_) => {
+                self.totals.files_sent += 1;
+                self.drained = false;
+                self.desk.finished(task.id)
+            }
+        }
+    }
+
+    fn task_refused(&mut self, task: &Task, why: Refusal) -> io::Result<()> {
+        tracing::info!(site = %self.site, %why, "the site refused a task");
+        self.drained = false;
+        self.desk.refused(task.id, why)
+    }
+
+    /// Ends a stream that nobody wants: where bytes flow ahead of the answer, an empty packet says so.
+    fn stop_stream(&mut self, channel: Channel, ended: bool) {
+        if self.many() && !ended {
+            self.protocol.send_data(channel, 0, &[]);
+        }
+        self.streams.retain(|c| *c != channel);
+    }
+
+    /// Gives the protocol as much of the files going out as it takes.
+    fn stream(&mut self) -> io::Result<()> {
+        let mut chunk = [0; CHUNK];
+        while let Some(channel) = self.streams.front().copied() {
+            let room = self.protocol.room(channel).min(CHUNK);
+            if room == 0 {
+                return Ok(());
+            }
+            let out = &mut chunk[..room];
+            let (offset, ended, count) = match channel {
+                Channel::Ours(n) => match self.ours.get_mut(&n) {
+                    Some(Ours { task, stage: OurStage::Sending { part, offset, ended } }) => {
+                        let count = part.read(self.desk.as_mut(), task, *offset, out)?;
+                        (offset, ended, count)
+                    }
+                    _ => {
+                        self.streams.pop_front();
+                        continue;
+                    }
+                },
+                Channel::Theirs(n) => match self.theirs.get_mut(&n) {
+                    Some(Theirs::Serving { task, offset, ended, .. }) => {
+                        let count = self.desk.read(task.id, *offset, out)?;
+                        (offset, ended, count)
+                    }
+                    _ => {
+                        self.streams.pop_front();
+                        continue;
+                    }
+                },
+            };
+            self.protocol.send_data(channel, *offset, &out[..count]);
+            *offset += count as u64;
+            self.totals.bytes_sent += count as u64;
+            if count == 0 {
+                *ended = true;
+                self.streams.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    // --- what comes to us ---------------------------------------------------------------------
+
+    fn fetch_granted(&mut self, n: u8, task: Task, reply: &Reply) -> io::Result<()> {
+        let Deed::Fetch { from, to } = &task.deed else {
+            unreachable!("only a fetch is ever asking");
+        };
+        let incoming = Incoming {
+            fetch: Some(task.id),
+            from: from.clone(),
+            to: to.clone(),
+            user: task.user.clone(),
+            temp: None,
+            mode: reply.mode.unwrap_or(0o666),
+            size: reply.number,
+            notify: None,
+            command: None,
+            requestor: None,
+            restart: false,
+        };
+        let arriving = match self.desk.admit(&incoming) {
+            Ok(inbox) => Arriving::new(inbox, self.many(), None),
+            Err(why) => {
+                tracing::warn!(site = %self.site, %why, "cannot take the file we asked for");
+                Arriving::discarded(true)
+            }
+        };
+        self.protocol.begin_file(Channel::Ours(n), Way::In);
+        self.ours.insert(n, Ours { task, stage: OurStage::Fetching(arriving) });
+        Ok(())
+    }
+
+    fn handle_command(&mut self, channel: Channel, command: Command) -> io::Result<()> {
+        let n = match channel {
+            Channel::Theirs(n) if self.many() => n,
+            Channel::Ours(_) | Channel::Theirs(_) => 1,
+        };
+        match command {
+            Command::Send(send) => self.handle_offer(n, 'S', send, None),
+            Command::Execute(send, command) => self.handle_offer(n, 'E', send, Some(command)),
+            Command::Receive { from, to, user, size_max, .. } => {
+                self.handle_request(n, &Wanted { from, to, user, size_max })
+            }
+            Command::Expand { .. } => {
+                self.say(Channel::Theirs(n), &Reply::no('X', None).print());
+                Ok(())
+            }
+            Command::Hangup => Ok(()),
+        }
+    }
+
+    /// They offer a file.
+    fn handle_offer(&mut self, n: u8, verb: char, send: SendCommand, command: Option<String>) -> io::Result<()> {
+        let channel = Channel::Theirs(n);
+        let restart = self.features.has(Features::RESTART);
+        let requestor = (send.options.contains('R') && command.is_some()).then(|| send.notify.clone());
+        let temp = Some(send.temp).filter(|t| t.starts_with('D') && t != "D.0");
+        let exact = send.size.filter(|_| temp.is_some());
+        let incoming = Incoming {
+            fetch: None,
+            from: send.from,
+            to: send.to,
+            user: send.user,
+            temp,
+            mode: send.mode,
+            size: send.size,
+            notify: Some(send.notify).filter(|n| !n.is_empty() && send.options.contains('n')),
+            command,
+            requestor,
+            restart,
+        };
+        let (reply, arriving) = match self.desk.admit(&incoming) {
+            Ok(inbox) => {
+                let arriving = Arriving::new(inbox, self.many(), exact);
+                let mut reply = Reply::yes(verb);
+                reply.number = Some(arriving.kept).filter(|kept| *kept > 0);
+                (reply, Some(arriving))
+            }
+            // Peers that know no sizes know no SN8 either: they get their confirmation, the bytes go nowhere.
+            Err(Refusal::AlreadyHere) if !self.features.has(Features::SIZES) => {
+                (Reply::yes(verb), Some(Arriving::discarded(true)))
+            }
+            Err(why) => {
+                tracing::info!(site = %self.site, to = incoming.to, %why, "we refuse a file");
+                let discarded = self.many().then(|| Arriving::discarded(false));
+                (Reply::no(verb, Some(reason_of(&why))), discarded)
+            }
+        };
+        let yes = reply.yes;
+        self.say(channel, &reply.print());
+        if let Some(arriving) = arriving {
+            if yes {
+                self.protocol.begin_file(channel, Way::In);
+            }
+            self.theirs.insert(n, Theirs::Arriving(arriving));
+        }
+        Ok(())
+    }
+
+    /// They ask for a file.
+    fn handle_request(&mut self, n: u8, wanted: &Wanted) -> io::Result<()> {
+        let channel = Channel::Theirs(n);
+        match self.desk.serve(wanted) {
+            Ok(task) => {
+                let Deed::Serve { mode, size } = task.deed else {
+                    return Err(io::Error::other("the desk served something that is no file"));
+                };
+                let mut reply = Reply::yes('R');
+                reply.mode = Some(mode);
+                reply.number = Some(size);
+                self.say(channel, &reply.print());
+                self.protocol.begin_file(channel, Way::Out);
+                self.theirs.insert(n, Theirs::Serving { task, size, offset: 0, ended: false });
+                self.streams.push_back(channel);
+            }
+            Err(why) => {
+                tracing::info!(site = %self.site, from = wanted.from, %why, "we refuse a request");
+                self.say(channel, &Reply::no('R', Some(reason_of(&why))).print());
+            }
+        }
+        Ok(())
+    }
+
+    /// `CY` or `CN` for a file that they asked for.
+    fn handle_their_confirmation(&mut self, n: u8, reply: Reply) -> io::Result<()> {
+        match self.theirs.remove(&n) {
+            Some(Theirs::Serving { task, size, .. }) if reply.verb == 'C' => {
+                if !reply.yes {
+                    return self.task_refused(&task, Refusal::CannotStore);
+                }
+                tracing::info!(site = %self.site, size, "served a file");
+                self.totals.files_sent += 1;
+                self.desk.finished(task.id)
+            }
+            other => {
+                tracing::warn!(site = %self.site, reply = reply.print(), "an answer to nothing");
+                if let Some(theirs) = other {
+                    self.theirs.insert(n, theirs);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn arriving(&mut self, channel: Channel) -> Option<&mut Arriving> {
+        match self.resolve(channel) {
+            Channel::Ours(n) => match &mut self.ours.get_mut(&n)?.stage {
+                OurStage::Fetching(arriving) => Some(arriving),
+                OurStage::Sending { .. } | OurStage::Asking => None,
+            },
+            Channel::Theirs(n) => match self.theirs.get_mut(&n)? {
+                Theirs::Arriving(arriving) => Some(arriving),
+                Theirs::Serving { .. } => None,
+            },
+        }
+    }
+
+    fn handle_data(&mut self, channel: Channel, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.totals.bytes_received += bytes.len() as u64;
+        match self.arriving(channel) {
+            Some(arriving) => arriving.write(offset, bytes),
+            None => {
+                self.ending = Some(Ending::Violation(Violation::Rule("file bytes without a file")));
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_end_of_file(&mut self, channel: Channel) -> io::Result<()> {
+        let channel = self.resolve(channel);
+        match channel {
+            Channel::Ours(n) => match self.ours.remove(&n) {
+                Some(Ours { task, stage: OurStage::Fetching(arriving) }) => {
+                    let stored = self.end_arriving(channel, arriving)?;
+                    if stored { self.desk.finished(task.id) } else { self.desk.refused(task.id, Refusal::CannotStore) }
+                }
+                Some(other) => {
+                    self.ours.insert(n, other);
+                    Ok(())
+                }
+                None => Ok(()),
+            },
+            Channel::Theirs(n) => match self.theirs.remove(&n) {
+                Some(Theirs::Arriving(arriving)) => self.end_arriving(channel, arriving).map(drop),
+                Some(other) => {
+                    self.theirs.insert(n, other);
+                    Ok(())
+                }
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// First the disk, then the word.
+    fn end_arriving(&mut self, channel: Channel, arriving: Arriving) -> io::Result<bool> {
+        let Some(inbox) = arriving.inbox else {
+            if arriving.confirm {
+                let fetch = matches!(channel, Channel::Ours(_));
+                let reply = if fetch { Reply::no('C', Some(5)) } else { Reply::yes('C') };
+                self.say(channel, &reply.print());
+            }
+            return Ok(false);
+        };
+        if let Some(size) = arriving.size.filter(|size| *size != arriving.position) {
+            tracing::warn!(site = %self.site, announced = size, came = arriving.position, "a file of another size than announced");
+            self.say(channel, &Reply::no('C', Some(5)).print());
+            return Ok(false);
+        }
+        inbox.commit()?;
+        self.totals.files_received += 1;
+        self.drained = false;
+        self.say(channel, &Reply::yes('C').print());
+        Ok(true)
+    }
+}
+
+impl Arriving {
+    fn new(inbox: Box<dyn Inbox>, positions: bool, size: Option<u64>) -> Self {
+        let kept = inbox.kept();
+        // Where bytes flow ahead of our answer they begin at zero; elsewhere they begin where we said.
+        let base = if positions { 0 } else { kept };
+        Self { inbox: Some(inbox), confirm: true, kept, base, position: kept, size }
+    }
+
+    fn discarded(confirm: bool) -> Self {
+        Self { inbox: None, confirm, kept: 0, base: 0, position: 0, size: None }
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let Some(inbox) = &mut self.inbox else { return Ok(()) };
+        let mut at = self.base.saturating_add(offset);
+        let known = usize::try_from(self.kept.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
+        at += known as u64;
+        let bytes = &bytes[known..];
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if at > self.position {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer left out a part of the file"));
+        }
+        inbox.write(at, bytes)?;
+        self.position = self.position.max(at + bytes.len() as u64);
+        Ok(())
+    }
+}
+
+impl Part {
+    fn size(&self, task: &Task) -> u64 {
+        match self {
+            Self::Whole | Self::Data => task.deed.size().unwrap_or(0),
+            Self::Execution(text) => text.len() as u64,
+        }
+    }
+
+    fn read(&self, desk: &mut dyn Desk, task: &Task, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Whole | Self::Data => desk.read(task.id, offset, out),
+            Self::Execution(text) => {
+                let rest = usize::try_from(offset).ok().and_then(|at| text.get(at..)).unwrap_or(&[]);
+                let count = rest.len().min(out.len());
+                out[..count].copy_from_slice(&rest[..count]);
+                Ok(count)
+            }
+        }
+    }
+}
+
+/// The command that offers this part of a task, or asks for its file.
+fn command_for(task: &Task, part: &Part) -> Command {
+    let user = task.user.clone();
+    match (&task.deed, part) {
+        (Deed::Send { from, to, temp, mode, notify, size }, _) => {
+            let options = if notify.is_some() { "Cdn" } else { "Cd" };
+            Command::Send(SendCommand {
+                from: from.clone(),
+                to: to.clone(),
+                user,
+                options: options.to_owned(),
+                temp: temp.clone(),
+                mode: *mode,
+                notify: notify.clone().unwrap_or_default(),
+                size: Some(*size),
+            })
+        }
+        (Deed::Execute { execution_name, execution_temp, .. }, Part::Execution(text)) => {
+            Command::Send(spool_file(execution_temp, execution_name, user, "", "", text.len() as u64))
+        }
+        (Deed::Execute { data_name, temp, size, .. }, Part::Data) => {
+            Command::Send(spool_file(temp, data_name, user, "", "", *size))
+        }
+        (Deed::Execute { data_name, temp, size, command, requestor, .. }, Part::Whole) => {
+            let (options, notify) = match requestor {
+                Some(address) => ("CZR", address.as_str()),
+                None => ("C", ""),
+            };
+            Command::Execute(spool_file(temp, data_name, user, options, notify, *size), command.clone())
+        }
+        (Deed::Fetch { from, to }, _) => {
+            Command::Receive { from: from.clone(), to: to.clone(), user, options: "d".to_owned(), size_max: None }
+        }
+        (Deed::Serve { .. }, _) => unreachable!("a served file is never offered"),
+    }
+}
+
+fn spool_file(temp: &str, to: &str, user: String, options: &str, notify: &str, size: u64) -> SendCommand {
+    SendCommand {
+        from: temp.to_owned(),
+        to: to.to_owned(),
+        user,
+        options: options.to_owned(),
+        temp: temp.to_owned(),
+        mode: 0o666,
+        notify: notify.to_owned(),
+        size: Some(size),
+    }
+}
+
+/// The `X.` file for a peer without `E`. The system in it is what stands between `D.` and the sequence of our
+/// data's name, which the peer does not trust anyway.
+fn execution_file(task: &Task) -> Vec<u8> {
+    let Deed::Execute { command, requestor, data_name, system, .. } = &task.deed else {
+        unreachable!("only a command has an execution file");
+    };
+    let file = ExecutionFile {
+        command: command.clone(),
+        user: task.user.clone(),
+        system: system.clone(),
+        input: Some(data_name.clone()),
+        files: vec![data_name.clone()],
+        requestor: requestor.clone(),
+        silent: false,
+    };
+    file.print().into_bytes()
+}
+
+fn reason_of(why: &Refusal) -> u32 {
+    match why {
+        Refusal::NotPermitted | Refusal::Other(_) => 2,
+        Refusal::CannotCreate => 4,
+        Refusal::CannotStore => 5,
+        Refusal::TooLargeNow => 6,
+        Refusal::TooLarge => 7,
+        Refusal::AlreadyHere => 8,
+    }
+}
+
+fn refusal_of(reply: &Reply) -> Refusal {
+    match reply.reason {
+        Some(2) => Refusal::NotPermitted,
+        Some(4) => Refusal::CannotCreate,
+        Some(5) => Refusal::CannotStore,
+        Some(6) => Refusal::TooLargeNow,
+        Some(7) => Refusal::TooLarge,
+        Some(8) => Refusal::AlreadyHere,
+        _ => Refusal::Other(reply.print()),
+    }
+}
