@@ -189,16 +189,7 @@ impl G {
         }
     }
 
-    fn open(&mut self) {
-        if self.stage == Stage::New {
-            self.stage = Stage::Opening;
-            self.opening.begin(&mut self.control);
-        }
-    }
-
     fn handle_init(&mut self, now: Now, control: Control) {
-        // The peer may speak before ours could go.
-        self.open();
         if self.stage == Stage::Opening {
             match self.opening.handle(now.instant, control, &mut self.control) {
                 Heard::Nothing => {}

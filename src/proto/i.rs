@@ -564,10 +564,6 @@ impl Protocol for I {
         self.open(now);
         let start = out.len();
         self.transmit_sync(now, out);
-        // The peer's SYNC may have come before ours could go.
-        if self.stage == Stage::Opening && self.sync.heard {
-            self.begin(now);
-        }
         if self.is_running() {
             self.transmit_naks(now, out);
             self.transmit_numbered(now, out, self.budget().saturating_sub(out.len() - start));
