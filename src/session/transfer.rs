@@ -274,6 +274,7 @@ impl Transfer {
                     && matches!(verb, 'S' | 'E')
                     && let Channel::Theirs(n) = channel
                 {
+                    self.protocol.begin_file(channel, Way::In);
                     self.theirs.insert(n, Theirs::Arriving(Arriving::discarded(false)));
                 }
                 Ok(())
@@ -607,12 +608,10 @@ impl Transfer {
                 (Reply::no(verb, Some(reason_of(&why))), discarded)
             }
         };
-        let yes = reply.yes;
         self.say(channel, &reply.print());
         if let Some(arriving) = arriving {
-            if yes {
-                self.protocol.begin_file(channel, Way::In);
-            }
+            // Also after a refusal: bytes that flow ahead of it are bytes of a file.
+            self.protocol.begin_file(channel, Way::In);
             self.theirs.insert(n, Theirs::Arriving(arriving));
         }
         Ok(())
