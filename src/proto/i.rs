@@ -68,7 +68,7 @@ pub struct I {
 
 #[derive(PartialEq)]
 enum Stage {
-    /// Nothing has been sent: the clock is not known yet.
+    /// Nothing has been sent or heard.
     New,
     Opening,
     /// Both sides are ready, and the session has not been told.
@@ -235,6 +235,14 @@ impl I {
         }
     }
 
+    fn open(&mut self, now: Now) {
+        if self.stage == Stage::New {
+            self.stage = Stage::Opening;
+            self.sync.left = now.instant;
+            self.sync.due = Some(SyncKind::Whole);
+        }
+    }
+
     fn begin(&mut self, now: Now) {
         self.stage = Stage::Ready;
         self.progress = self.progress.max(now.instant);
@@ -280,7 +288,7 @@ impl I {
         let best = self.noise_in.best_size(most);
         self.sync.packets += 1;
         let unheard = length > self.sync.size && self.sync.packets > UNDER_WAY_MAX;
-        if best <= self.sync.size / 2 || best >= self.sync.size * 2 {
+        if best <= self.sync.size / 2 && self.noise_in.is_certain() || best >= self.sync.size * 2 {
             self.sync.size = best;
             self.sync.due = Some(SyncKind::Size);
         } else if unheard {
@@ -449,7 +457,12 @@ impl I {
 
     /// How long a packet may take that was asked for: behind what the peer has given to its line already.
     fn repair_patience(&self) -> Duration {
-        self.repair.patience().min(self.pace.patience() * 2) + self.pace.line_time(self.sync.size * 2)
+        self.repair.patience().min(self.pace.patience() * 2) + self.lag() * 2
+    }
+
+    /// How long an answer may wait at the peer behind one packet of its own data.
+    fn lag(&self) -> Duration {
+        self.pace.line_time(self.sync.size + I_OVERHEAD)
     }
 
     /// The callee waits a little longer, so that both do not speak at once.
@@ -460,11 +473,11 @@ impl I {
     /// When to do something about missing acknowledgements, or about silence.
     fn wake_at(&self) -> Instant {
         if self.outstanding.is_empty() {
-            return self.asked.max(self.heard) + self.timeout() + self.pace.line_time(self.sync.size);
+            return self.asked.max(self.heard) + self.timeout() + self.lag();
         }
         let patience = self.pace.patience();
         let longer = patience * (1 << self.fruitless.min(6));
-        self.asked + longer.min(self.timeout().max(patience))
+        self.asked + longer.min(self.timeout().max(patience)) + self.lag()
     }
 
     fn gives_up_at(&self) -> Instant {
@@ -479,7 +492,7 @@ impl I {
     fn nudge(&mut self, now: Now) {
         self.asked = now.instant;
         self.scanner.give_up_partial();
-        if self.outstanding.is_empty() || now.instant.since(self.heard) >= self.timeout() {
+        if self.outstanding.is_empty() || now.instant.since(self.heard) >= self.timeout() + self.lag() {
             self.naks.push(self.intake.expected());
         }
         // If the last packet was lost, to repeat it is all that is needed; if an earlier one, it makes the peer ask for
@@ -511,6 +524,8 @@ impl I {
 
 impl Protocol for I {
     fn handle_input(&mut self, now: Now, bytes: &[u8]) {
+        // The peer may have begun before we were asked for our first packet.
+        self.open(now);
         self.scanner.feed(bytes);
         while !self.is_over() && !self.peer_closed {
             let Some(scanned) = self.scanner.next() else { break };
@@ -546,16 +561,9 @@ impl Protocol for I {
     }
 
     fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
-        if self.stage == Stage::New {
-            self.stage = Stage::Opening;
-            self.sync.due = Some(SyncKind::Whole);
-        }
+        self.open(now);
         let start = out.len();
         self.transmit_sync(now, out);
-        // The peer's SYNC may have come before ours could go.
-        if self.stage == Stage::Opening && self.sync.heard {
-            self.begin(now);
-        }
         if self.is_running() {
             self.transmit_naks(now, out);
             self.transmit_numbered(now, out, self.budget().saturating_sub(out.len() - start));
@@ -649,3 +657,6 @@ impl Protocol for I {
         self.tally.counters
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,6 +200,16 @@ impl Transfer {
         self.protocol.counters()
     }
 
+    /// What came behind the end of the protocol.
+    pub fn unread(&mut self) -> Vec<u8> {
+        self.protocol.unread()
+    }
+
+    /// Whether we, as master, asked for the end, and the peer agreed.
+    pub fn has_asked(&self) -> bool {
+        self.master && self.parting == Parting::Closing
+    }
+
     fn is_parting(&self) -> bool {
         matches!(self.parting, Parting::Agreed | Parting::Closing)
     }
