@@ -30,3 +30,9 @@ lint:
 
 sim:
 	BANGPATH_SIM_SEEDS=$(SEEDS) $(CARGO) test --locked --profile sim --test behaviour -- sim:: --nocapture
+
+# Postfix and INN are measured where a private one runs: tests/bench/peers.sh starts them (root, installed packages).
+bench: peers
+	@sh tests/bench/peers.sh $(CARGO) bench --locked --bench beside
+
+.PHONY: bench
