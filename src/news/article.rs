@@ -327,7 +327,11 @@ mod tests {
             check(from, to, &format!("({expected})"));
         }
         for (text, expected) in [("", "it has no text"), ("\n", "it has no Message-ID"), ("text\n", "a line of its")] {
-            assert!(stored(text.as_bytes()).starts_with(&format!("({expected}")), "{text:?}: {}", stored(text.as_bytes()));
+            assert!(
+                stored(text.as_bytes()).starts_with(&format!("({expected}")),
+                "{text:?}: {}",
+                stored(text.as_bytes())
+            );
         }
     }
 

@@ -346,7 +346,9 @@ mod tests {
         let shown = body(&store, "local.a", 1);
         let (first, rest) = shown.split_once('\n').expect("a line");
         assert_eq!(first, "Path: village!not-for-mail");
-        assert!(rest.starts_with("From: ann@x\nNewsgroups: local.a\nSubject: hi\nDate: Thu, 28 May 2026 20:26:40 +0000\n"));
+        assert!(
+            rest.starts_with("From: ann@x\nNewsgroups: local.a\nSubject: hi\nDate: Thu, 28 May 2026 20:26:40 +0000\n")
+        );
         assert!(rest.contains("\nMessage-ID: <") && rest.ends_with("@village.example>\n\ntext\n"), "{rest}");
         for (from, to, expected) in [
             ("local.a", "local.closed", "posting to local.closed is not allowed"),

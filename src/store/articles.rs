@@ -177,12 +177,7 @@ impl View<'_> {
     }
 
     /// The numbers in the range, in order, `limit` at most.
-    pub fn numbers(
-        &self,
-        group: &GroupName,
-        range: RangeInclusive<u64>,
-        limit: usize,
-    ) -> Result<Vec<u64>, StoreError> {
+    pub fn numbers(&self, group: &GroupName, range: RangeInclusive<u64>, limit: usize) -> Result<Vec<u64>, StoreError> {
         let sql = "SELECT number FROM placed WHERE newsgroup = (SELECT id FROM newsgroup WHERE name = ?)
                    AND number BETWEEN ? AND ? ORDER BY number LIMIT ?";
         let (first, last) = bounds(&range);

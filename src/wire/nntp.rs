@@ -443,7 +443,8 @@ mod tests {
         check("NEWGROUPS 19930405 180116 GMT", &at("1993-04-05T18:01:16Z"));
         let newnews = at("1993-04-05T18:01:16Z").replace("NewGroups(", "NewNews(\"a.*\", ");
         check("NEWNEWS a.* 19930405 180116 GMT", &newnews);
-        for bad in ["990624", "990624 0000", "19990624 000000 CET", "991324 000000", "9906é4 000000", "990230 000000"] {
+        for bad in ["990624", "990624 0000", "19990624 000000 CET", "991324 000000", "9906é4 000000", "990230 000000"]
+        {
             check(&format!("NEWGROUPS {bad}"), "501");
         }
         check("NEWNEWS", "501");
