@@ -1,6 +1,7 @@
 //! Behaviour of the whole and of its parts, without network, real clock or root.
 
 mod config;
+mod docs;
 mod sim;
 mod store;
 mod tidy;
