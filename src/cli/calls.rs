@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Failure, Here, Opened, TEMPORARY, UNAVAILABLE, USAGE, runtime};
 use crate::base::names::Grade;
 use crate::call::{self, CallError, Progress, Site};
+use crate::dialogue::Nudge;
 use crate::link;
 use crate::session::CallResult;
 use crate::store::{LockKind, StoreError};
@@ -199,12 +200,29 @@ fn call_all(opened: &Opened) -> Result<(), Failure> {
 fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
     let login = told.login.clone().or_else(super::local::user_name);
     let result = runtime()?.block_on(async {
+        let (keep, mut nudges) = call::no_nudges();
+        outlive_hang_up(keep.clone());
         let link = link::standard_streams()?;
         let progress = Arc::new(Progress::default());
-        let (_keep, mut nudges) = call::no_nudges();
         call::answer(&opened.context, link, told.ask_login, login, &progress, &mut nudges).await
     });
     unpack(opened)?;
     opened.nudge();
     result.map(drop).map_err(|error| Failure::of(TEMPORARY, &error))
+}
+
+/// The caller's program ends us with signals as soon as it has hung up. What has arrived is unpacked all the same:
+/// from here on they only ask for an orderly end.
+fn outlive_hang_up(nudges: tokio::sync::broadcast::Sender<Nudge>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    for kind in [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()] {
+        // Without a handler we are ended early, and the daemon or the next call unpacks.
+        let Ok(mut heard) = signal(kind) else { continue };
+        let nudges = nudges.clone();
+        tokio::spawn(async move {
+            while heard.recv().await.is_some() {
+                let _ = nudges.send(Nudge::WindDown);
+            }
+        });
+    }
 }

@@ -297,6 +297,8 @@ pub struct Task {
     pub grade: Grade,
     /// The user it is done for.
     pub user: String,
+    /// It was offered in an earlier call: the peer may have a part of it.
+    pub again: bool,
     pub deed: Deed,
 }
 

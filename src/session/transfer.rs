@@ -38,8 +38,9 @@ struct Ours {
 }
 
 enum OurStage {
-    /// A file going out. Where several commands may be under way its bytes do not wait for `SY`.
-    Sending { part: Part, offset: u64, ended: bool },
+    /// A file going out. Where several commands may be under way its bytes do not wait for `SY`, unless the peer may
+    /// have a part of it.
+    Sending { part: Part, offset: u64, answered: bool, ended: bool },
     /// We asked for a file; the answer has not come.
     Asking,
     /// The file we asked for is coming.
@@ -399,7 +400,7 @@ impl Transfer {
             if self.many() {
                 self.streams.push_back(channel);
             }
-            OurStage::Sending { part, offset: 0, ended: false }
+            OurStage::Sending { part, offset: 0, answered: false, ended: false }
         };
         self.ours.insert(n, Ours { task, stage });
         Ok(())
@@ -411,7 +412,7 @@ impl Transfer {
             return Ok(());
         };
         match (stage, reply.verb, reply.yes) {
-            (OurStage::Sending { part, offset, ended }, 'S' | 'E', true) => {
+            (OurStage::Sending { part, offset, ended, .. }, 'S' | 'E', true) => {
                 self.go_ahead(n, task, part, offset, ended, reply.number)
             }
             (OurStage::Sending { part, .. }, 'C', true) => self.part_confirmed(n, task, part),
@@ -457,7 +458,7 @@ impl Transfer {
         if from > 0 && offset == from {
             tracing::info!(site = %self.site, from, size, "going on in the middle");
         }
-        self.ours.insert(n, Ours { task, stage: OurStage::Sending { part, offset, ended } });
+        self.ours.insert(n, Ours { task, stage: OurStage::Sending { part, offset, answered: true, ended } });
         Ok(())
     }
 
@@ -500,7 +501,11 @@ impl Transfer {
             let out = &mut chunk[..room];
             let (offset, ended, count) = match channel {
                 Channel::Ours(n) => match self.ours.get_mut(&n) {
-                    Some(Ours { task, stage: OurStage::Sending { part, offset, ended } }) => {
+                    Some(Ours { task, stage: OurStage::Sending { part, offset, answered, ended } }) => {
+                        // Taylor forgets the part it has as soon as other bytes come.
+                        if task.again && !*answered {
+                            return Ok(());
+                        }
                         let count = part.read(self.desk.as_mut(), task, *offset, out)?;
                         (offset, ended, count)
                     }

@@ -112,12 +112,18 @@ fn read_folder(top: &Path) -> Result<Vec<Message>, Failure> {
     files.into_iter().map(read).collect()
 }
 
+/// `From ann Mon Jan  5 10:00:00 1998`: a sentence that begins with From has no time in it.
+fn is_separator(line: &[u8]) -> bool {
+    let is_time = |w: &[u8]| w.len() >= 5 && w[2] == b':' && [w[0], w[1], w[3], w[4]].iter().all(u8::is_ascii_digit);
+    line.starts_with(b"From ") && line.split(|b| *b == b' ').any(is_time)
+}
+
 /// A message begins at a line `From ` behind a blank line or at the top; that line is not part of it.
 fn split_mbox(bytes: &[u8], name: &str) -> Vec<Message> {
     let mut messages: Vec<Vec<u8>> = Vec::new();
     let mut blank = true;
     for line in bytes.split_inclusive(|b| *b == b'\n') {
-        if blank && line.starts_with(b"From ") {
+        if blank && is_separator(line) {
             messages.push(Vec::new());
         } else if let Some(message) = messages.last_mut() {
             message.extend_from_slice(line);
@@ -140,9 +146,9 @@ mod tests {
 
     #[test]
     fn a_mailbox_is_split_at_from_lines() {
-        let mbox = b"From a Mon\nSubject: 1\n\nFrom here\n\nFrom b Tue\nSubject: 2\r\n\r\ntwo\n";
+        let mbox = b"From a Mon Jan  5 10:00:00 1998\nSubject: 1\n\nFrom here\n\nFrom b Tue Jan  6 9:0\n\nFrom b Tue Jan  6 09:00 1998\nSubject: 2\r\n\r\ntwo\n";
         let texts: Vec<String> =
             split_mbox(mbox, "x").into_iter().map(|m| String::from_utf8(m.bytes).expect("text")).collect();
-        assert_eq!(texts, ["Subject: 1\n\nFrom here\n", "Subject: 2\n\ntwo\n"]);
+        assert_eq!(texts, ["Subject: 1\n\nFrom here\n\nFrom b Tue Jan  6 9:0\n", "Subject: 2\n\ntwo\n"]);
     }
 }

@@ -25,6 +25,8 @@ pub struct Contents {
     /// Names we ask for.
     pub wishes: BTreeMap<i64, String>,
     pub refused: Vec<(i64, Refusal)>,
+    /// Calls so far: from the second on, whatever is offered may have been offered before.
+    pub calls: u32,
     /// File bytes that came, also those that had come before.
     pub bytes_in: u64,
 }
@@ -38,6 +40,7 @@ impl Shelf {
     }
 
     pub fn desk(&self) -> Box<dyn Desk> {
+        self.open().calls += 1;
         Box::new(ShelfDesk { shelf: self.clone(), offered: Vec::new(), served: BTreeMap::new() })
     }
 }
@@ -62,7 +65,8 @@ struct ShelfDesk {
 impl Desk for ShelfDesk {
     fn next_task(&mut self, _worst: Grade) -> io::Result<Option<Task>> {
         let contents = self.shelf.open();
-        let task = |id: i64, deed| Task { id: TaskId(id), grade: Grade::MAIL, user: "uucp".to_owned(), deed };
+        let again = contents.calls > 1;
+        let task = |id: i64, deed| Task { id: TaskId(id), grade: Grade::MAIL, user: "uucp".to_owned(), again, deed };
         if let Some((id, bytes)) = contents.outbox.iter().find(|(id, _)| !self.offered.contains(id)) {
             self.offered.push(*id);
             let deed = Deed::Execute {
@@ -98,7 +102,7 @@ impl Desk for ShelfDesk {
         let id = -1 - self.served.len() as i64;
         let deed = Deed::Serve { mode: 0o644, size: bytes.len() as u64 };
         self.served.insert(id, bytes);
-        Ok(Task { id: TaskId(id), grade: Grade::FILE, user: request.user.clone(), deed })
+        Ok(Task { id: TaskId(id), grade: Grade::FILE, user: request.user.clone(), again: false, deed })
     }
 
     fn admit(&mut self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal> {
