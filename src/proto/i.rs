@@ -44,7 +44,9 @@ pub struct I {
     outstanding: VecDeque<Sent>,
     /// Number of the next new packet.
     next: u8,
+    /// The most that the peer takes, and what it wants now.
     peer_size: usize,
+    peer_wish: usize,
     peer_window: u8,
     channels: u8,
     noise_out: Noise,
@@ -156,6 +158,7 @@ impl I {
             outstanding: VecDeque::new(),
             next: 1,
             peer_size: SIZE_UNKNOWN,
+            peer_wish: SIZE_UNKNOWN,
             peer_window: WINDOW_UNKNOWN,
             channels,
             noise_out: Noise::default(),
@@ -194,7 +197,7 @@ impl I {
     /// An error on the line. As long as smaller packets may help, it is no reason to give up.
     fn count_error(&mut self) {
         if let Err(why) = self.tally.error()
-            && self.packet_size() <= SIZE_MIN.max(self.least_size())
+            && self.packet_size() <= SIZE_MIN.max(self.least_to_send())
         {
             self.fail(why);
         }
@@ -243,7 +246,9 @@ impl I {
         let &[high, low, window, ref rest @ ..] = data else { return };
         let size = usize::from(u16::from_be_bytes([high, low]));
         if size > 0 {
-            self.peer_size = size.min(I_DATA_MAX);
+            // A request in the middle is about noise; what the peer can take it has said at the start.
+            self.peer_wish = size.min(I_DATA_MAX);
+            self.peer_size = if rest.is_empty() { self.peer_size.max(self.peer_wish) } else { self.peer_wish };
         }
         self.peer_window = if window == 0 { WINDOW_MAX } else { window.min(WINDOW_MAX) };
         if let Some(&channels @ 1..=CHANNELS_MAX) = rest.first() {
@@ -311,7 +316,7 @@ impl I {
     /// Asks the peer for packets that suit the noise, and asks again when the request seems to have been lost.
     fn ask_for_smaller(&mut self, length: usize) {
         let most = usize::from(self.start.parameters.packet_size).clamp(1, I_DATA_MAX);
-        let best = self.noise_in.best_size(most);
+        let best = self.noise_in.best_size(most).max(self.least_to_ask()).min(most);
         self.sync.packets += 1;
         let unheard = length > self.sync.size && self.sync.packets > UNDER_WAY_MAX;
         if best <= self.sync.size / 2 && self.noise_in.is_certain() || best >= self.sync.size * 2 {
@@ -362,15 +367,25 @@ impl I {
         self.count_error();
     }
 
-    fn least_size(&self) -> usize {
+    /// Smaller packets would leave the line idle with such a window, noise or not: a full window must last for so many
+    /// round trips. One brings the first acknowledgement, the others the packets that are repeated.
+    fn least_size(&self, window: u8, round_trips: f64) -> usize {
         let (Some(speed), Some(quickest)) = (self.start.facts.speed, self.pace.quickest()) else { return 0 };
-        // A full window must last until the first acknowledgement is back, or the line falls idle.
         let on_the_way = f64::from(speed) / 10.0 * quickest.as_secs_f64();
-        (on_the_way / f64::from(self.peer_window) * 1.5) as usize
+        (on_the_way / f64::from(window) * round_trips) as usize
+    }
+
+    fn least_to_send(&self) -> usize {
+        self.least_size(self.peer_window, 4.0)
+    }
+
+    /// What we see of the way back holds the peer's own backlog, so less will do.
+    fn least_to_ask(&self) -> usize {
+        self.least_size(self.our_window(), 1.5)
     }
 
     fn packet_size(&self) -> usize {
-        self.noise_out.best_size(self.peer_size).max(self.least_size()).min(self.peer_size)
+        self.noise_out.best_size(self.peer_wish).max(self.least_to_send()).min(self.peer_size)
     }
 
     fn packet(&self, kind: IKind, number: u8, data: Vec<u8>) -> IPacket {
