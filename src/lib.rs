@@ -25,6 +25,6 @@ pub mod gate;
 // Floor 6
 pub mod config;
 // Floor 7
-// pub mod daemon;
+pub mod daemon;
 // Floor 8
 pub mod cli;

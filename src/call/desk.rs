@@ -152,10 +152,10 @@ fn refuse(error: &StoreError) -> Refusal {
 
 impl Desk for StoreDesk {
     fn next_task(&mut self, worst: Grade) -> io::Result<Option<Task>> {
-        let job = match self.next_frozen(worst).map_err(to_io)? {
-            Some(job) => job,
+        let (job, again) = match self.next_frozen(worst).map_err(to_io)? {
+            Some(job) => (job, true),
             None => match pack::next_job(&self.context, &self.site, worst) {
-                Ok(Some(job)) => job,
+                Ok(Some(job)) => (job, false),
                 Ok(None) => return Ok(None),
                 // What comes to us can still be taken.
                 Err(error @ PackError::Store(StoreError::Full(_))) => {
@@ -167,7 +167,7 @@ impl Desk for StoreDesk {
         };
         let body = self.context.store.read::<_, StoreError>(|view| view.body(job.data)).map_err(to_io)?;
         Progress::add(&self.progress.bytes_to_send, job.size);
-        let task = pack::task(&self.site.our_name, &job);
+        let task = pack::task(&self.site.our_name, &job, again);
         self.open.insert(task.id, Open::Job { job: Box::new(job), body });
         Ok(Some(task))
     }
@@ -199,7 +199,7 @@ impl Desk for StoreDesk {
         self.served -= 1;
         let id = TaskId(self.served);
         self.open.insert(id, Open::File(file));
-        Ok(Task { id, grade: Grade::FILE, user: request.user.clone(), deed: Deed::Serve { mode, size } })
+        Ok(Task { id, grade: Grade::FILE, user: request.user.clone(), again: false, deed: Deed::Serve { mode, size } })
     }
 
     fn admit(&mut self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal> {

@@ -188,14 +188,28 @@ async fn converse(
     progress: &Arc<Progress>,
     nudges: &mut Nudges,
 ) -> Result<CallResult, CallError> {
-    let clock = context.clock;
     let mut link = open(way).await?;
     tracing::info!(site = %site.name, port = %way.port, link = %link.facts, "calling");
+    let result = talk(context, site, way, worst, progress, nudges, &mut link).await;
+    link.close().await;
+    result
+}
+
+async fn talk(
+    context: &Context,
+    site: &Site,
+    way: &Way,
+    worst: Grade,
+    progress: &Arc<Progress>,
+    nudges: &mut Nudges,
+    link: &mut Link,
+) -> Result<CallResult, CallError> {
+    let clock = context.clock;
     let mut unread = Vec::new();
     if !way.chat.is_empty() {
         let credentials = site.credentials.as_ref().map(|c| c.0.clone()).unwrap_or_default();
         let mut chat = Chat::new(clock(), &way.chat, credentials);
-        let (outcome, rest) = link::drive(&mut link, &mut chat, &[], nudges, clock).await;
+        let (outcome, rest) = link::drive(link, &mut chat, &[], nudges, clock).await;
         outcome?;
         unread = rest;
     }
@@ -208,7 +222,7 @@ async fn converse(
         worst,
     };
     let mut session = Session::calling(clock(), calling, link.facts.clone(), site.parameters.clone());
-    let (result, _) = link::drive(&mut link, &mut session, &unread, nudges, clock).await;
+    let (result, _) = link::drive(link, &mut session, &unread, nudges, clock).await;
     match result.ending {
         Ending::Complete => Ok(result),
         _ => Err(CallError::Ended(Box::new(result))),

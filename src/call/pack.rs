@@ -186,7 +186,8 @@ fn pack_articles(context: &Context, site: &Site, items: &[Item]) -> Result<Optio
 }
 
 /// A job as the session knows it. The names follow Taylor's: `D.0001` is the file, `D.villageC0001` its name at the site.
-pub(super) fn task(our_name: &str, job: &Job) -> session::Task {
+/// `again`: it was offered in an earlier call.
+pub(super) fn task(our_name: &str, job: &Job, again: bool) -> session::Task {
     let temp = format!("D.{}", job.sequence);
     let short: String = our_name.chars().take(7).collect();
     let (user, deed) = match &job.deed {
@@ -209,5 +210,5 @@ pub(super) fn task(our_name: &str, job: &Job) -> session::Task {
         }
         Deed::Fetch { from, to, user } => (user, session::Deed::Fetch { from: from.clone(), to: to.clone() }),
     };
-    session::Task { id: session::TaskId(job.id.0), grade: job.grade, user: user.clone(), deed }
+    session::Task { id: session::TaskId(job.id.0), grade: job.grade, user: user.clone(), again, deed }
 }

@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Failure, Here, Opened, TEMPORARY, UNAVAILABLE, USAGE, runtime};
 use crate::base::names::Grade;
 use crate::call::{self, CallError, Progress, Site};
+use crate::dialogue::Nudge;
 use crate::link;
 use crate::session::CallResult;
 use crate::store::{LockKind, StoreError};
@@ -45,7 +46,13 @@ pub fn call(here: &Here, arguments: &Call) -> Result<(), Failure> {
     Ok(())
 }
 
-fn place(opened: &Opened, name: &str, grade: Option<Grade>, port: Option<&str>, show: bool) -> Result<CallResult, Failure> {
+fn place(
+    opened: &Opened,
+    name: &str,
+    grade: Option<Grade>,
+    port: Option<&str>,
+    show: bool,
+) -> Result<CallResult, Failure> {
     let unknown = || Failure::new(UNAVAILABLE, format!("no site `{name}` in {}", opened.config.path.display()));
     let site = opened.context.site(name).ok_or_else(unknown)?.clone();
     if site.ways.is_empty() {
@@ -58,7 +65,13 @@ fn place(opened: &Opened, name: &str, grade: Option<Grade>, port: Option<&str>, 
 }
 
 /// Each way in turn, until one reaches the site.
-async fn try_ways(opened: &Opened, site: &Site, worst: Grade, port: Option<&str>, show: bool) -> Result<CallResult, Failure> {
+async fn try_ways(
+    opened: &Opened,
+    site: &Site,
+    worst: Grade,
+    port: Option<&str>,
+    show: bool,
+) -> Result<CallResult, Failure> {
     let mut last = Failure::new(USAGE, format!("site {} is not called over that port", site.name));
     for way in site.ways.iter().filter(|w| port.is_none_or(|p| p == w.port.as_str())) {
         let progress = Arc::new(Progress::default());
@@ -171,10 +184,8 @@ fn call_all(opened: &Opened) -> Result<(), Failure> {
         opened.config.sites.iter().map(one).collect::<Result<Vec<_>, _>>()
     })?;
     let ports: Vec<_> = opened.config.sites.iter().flat_map(|s| &s.ways).collect();
-    let ports: Vec<_> = ports
-        .iter()
-        .map(|w| crate::sched::PortView { name: w.port.clone(), busy: false, single: false })
-        .collect();
+    let ports: Vec<_> =
+        ports.iter().map(|w| crate::sched::PortView { name: w.port.clone(), busy: false, single: false }).collect();
     let mut failed = None;
     for planned in crate::sched::plan(now, &views, &ports).calls {
         if let Err(failure) = place(opened, planned.site.as_str(), Some(planned.worst), None, false) {
@@ -189,12 +200,29 @@ fn call_all(opened: &Opened) -> Result<(), Failure> {
 fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
     let login = told.login.clone().or_else(super::local::user_name);
     let result = runtime()?.block_on(async {
+        let (keep, mut nudges) = call::no_nudges();
+        outlive_hang_up(keep.clone());
         let link = link::standard_streams()?;
         let progress = Arc::new(Progress::default());
-        let (_keep, mut nudges) = call::no_nudges();
         call::answer(&opened.context, link, told.ask_login, login, &progress, &mut nudges).await
     });
     unpack(opened)?;
     opened.nudge();
     result.map(drop).map_err(|error| Failure::of(TEMPORARY, &error))
+}
+
+/// The caller's program ends us with signals as soon as it has hung up. What has arrived is unpacked all the same:
+/// from here on they only ask for an orderly end.
+fn outlive_hang_up(nudges: tokio::sync::broadcast::Sender<Nudge>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    for kind in [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()] {
+        // Without a handler we are ended early, and the daemon or the next call unpacks.
+        let Ok(mut heard) = signal(kind) else { continue };
+        let nudges = nudges.clone();
+        tokio::spawn(async move {
+            while heard.recv().await.is_some() {
+                let _ = nudges.send(Nudge::WindDown);
+            }
+        });
+    }
 }

@@ -12,7 +12,10 @@ use crate::store::{BodyId, Cargo, Draft, Hop, NewItem, StoreError};
 
 /// The words behind a classic command, which has its own rules for options.
 #[derive(clap::Args)]
-pub struct Words(#[arg(trailing_var_arg = true, allow_hyphen_values = true)] pub Vec<String>);
+pub struct Words {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub words: Vec<String>,
+}
 
 /// What `uux` and `uucp` were told.
 #[derive(Default)]
@@ -88,7 +91,8 @@ pub fn uux(here: &Here, words: Vec<String>) -> Result<(), Failure> {
     // The command may come as one word or as many.
     let line = told.rest.join(" ");
     let mut words = line.split_ascii_whitespace();
-    let command = words.next().ok_or_else(|| Failure::new(USAGE, "uux needs a command: uux - site!command arguments"))?;
+    let command =
+        words.next().ok_or_else(|| Failure::new(USAGE, "uux needs a command: uux - site!command arguments"))?;
     let (site, program) = match at_site(&opened, command)? {
         Some(found) => found,
         None => return Err(Failure::new(USAGE, format!("`{command}` names no site: write site!command"))),
@@ -98,7 +102,10 @@ pub fn uux(here: &Here, words: Vec<String>) -> Result<(), Failure> {
         // Parentheses keep an address with a `!` from being taken for a file.
         let plain = argument.strip_prefix('(').and_then(|a| a.strip_suffix(')'));
         if plain.is_none() && argument.contains(['!', '<', '>', '|', ';', '&']) {
-            return Err(Failure::new(USAGE, format!("files as arguments are not supported: put `{argument}` in parentheses if it is an address")));
+            return Err(Failure::new(
+                USAGE,
+                format!("files as arguments are not supported: put `{argument}` in parentheses if it is an address"),
+            ));
         }
         line.push(' ');
         line.push_str(plain.unwrap_or(argument));
@@ -110,7 +117,8 @@ pub fn uux(here: &Here, words: Vec<String>) -> Result<(), Failure> {
     let user = super::local::user_name().unwrap_or_else(|| "uucp".to_owned());
     let grade = told.grade.unwrap_or(Grade::FILE);
     let (requestor, what) = (told.requestor.clone(), line.clone());
-    let cargo = |input: BodyId| Cargo::Command { line: line.clone(), user: user.clone(), requestor: requestor.clone(), input };
+    let cargo =
+        |input: BodyId| Cargo::Command { line: line.clone(), user: user.clone(), requestor: requestor.clone(), input };
     queue(&opened, site, grade, draft, told.print_id, ("command", what), cargo)
 }
 
@@ -129,7 +137,14 @@ pub fn uucp(here: &Here, words: Vec<String>) -> Result<(), Failure> {
                 let (path, draft, mode) = read_file(&opened, source)?;
                 let from = path.display().to_string();
                 let (to, notify) = (place.to_owned(), told.notify.clone());
-                let cargo = |body: BodyId| Cargo::File { from: from.clone(), to: to.clone(), user: user.clone(), mode, notify: notify.clone(), body };
+                let cargo = |body: BodyId| Cargo::File {
+                    from: from.clone(),
+                    to: to.clone(),
+                    user: user.clone(),
+                    mode,
+                    notify: notify.clone(),
+                    body,
+                };
                 queue(&opened, site, grade, draft, told.print_id, ("file", place.to_owned()), cargo)?;
             }
             (Some((site, file)), None) => {
@@ -139,7 +154,9 @@ pub fn uucp(here: &Here, words: Vec<String>) -> Result<(), Failure> {
                 queue(&opened, site, grade, opened.store.draft(), told.print_id, ("file", file.to_owned()), cargo)?;
             }
             (None, None) => return Err(Failure::new(USAGE, "neither source nor target is at another site: use cp")),
-            (Some(_), Some(_)) => return Err(Failure::new(USAGE, "from one site to another is not supported: fetch it, then send it")),
+            (Some(_), Some(_)) => {
+                return Err(Failure::new(USAGE, "from one site to another is not supported: fetch it, then send it"));
+            }
         }
     }
     Ok(())
@@ -198,7 +215,15 @@ fn queue(
         let body = change.keep(draft)?;
         let item = change.enqueue(NewItem { hop: Hop::Site(site.clone()), cargo: cargo(body), grade, queued: now })?;
         let place = site.to_string();
-        change.record(Fact { at: now, verb: "accepted", what, place, id, bytes, detail: format!("item {}", item.0) })?;
+        change.record(Fact {
+            at: now,
+            verb: "accepted",
+            what,
+            place,
+            id,
+            bytes,
+            detail: format!("item {}", item.0),
+        })?;
         Ok(item)
     })?;
     opened.nudge();

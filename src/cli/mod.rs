@@ -110,7 +110,7 @@ enum Command {
     /// Run the daemon, in the foreground
     Run,
     /// The main job on this machine: two sites, a simulated modem line, mail and news both ways
-    Demo(demo::Arguments),
+    Demo(demo::Demo),
     /// Everything wrong in the configuration, with file, line and hint
     Check(sites::Check),
     /// Call a site now
@@ -209,13 +209,13 @@ fn dispatch(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
         Command::User(command) => mail::user(&site, command),
         Command::Route(arguments) => mail::route(&site, &arguments),
         Command::Group(command) => news::group(&site, command),
-        Command::Uucico(words) => calls::uucico(&site, words.0),
-        Command::Uux(words) => classic::uux(&site, words.0),
-        Command::Uucp(words) => classic::uucp(&site, words.0),
-        Command::Uuname(words) => classic::uuname(&site, words.0),
-        Command::Rmail(words) => local::rmail(&site, words.0),
-        Command::Rnews(words) => local::rnews(&site, words.0),
-        Command::Sendmail(words) => local::sendmail(&site, words.0),
+        Command::Uucico(told) => calls::uucico(&site, told.words),
+        Command::Uux(told) => classic::uux(&site, told.words),
+        Command::Uucp(told) => classic::uucp(&site, told.words),
+        Command::Uuname(told) => classic::uuname(&site, told.words),
+        Command::Rmail(told) => local::rmail(&site, told.words),
+        Command::Rnews(told) => local::rnews(&site, told.words),
+        Command::Sendmail(told) => local::sendmail(&site, told.words),
     }
 }
 
@@ -240,6 +240,8 @@ impl Here {
     fn open(&self) -> Result<Opened, Failure> {
         let config = self.config()?;
         let store = Store::open(&config.spool)?;
+        // A public directory elsewhere may be another user's to make; who needs it is told then.
+        let _ = std::fs::create_dir_all(&config.public);
         let context = daemon::context(&config, store.clone());
         Ok(Opened { config, store, context })
     }

@@ -14,9 +14,15 @@ pub fn start_log(verbose: u8, daemon: bool) {
         (1, _) => "debug",
         (_, _) => "trace",
     };
-    let filter = EnvFilter::try_from_env("BANGPATH_LOG").unwrap_or_else(|_| EnvFilter::new(format!("bangpath={level}")));
+    let filter =
+        EnvFilter::try_from_env("BANGPATH_LOG").unwrap_or_else(|_| EnvFilter::new(format!("bangpath={level}")));
     let colours = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .init();
 }
 
 /// Rows under headings, columns as wide as they must be.

@@ -38,7 +38,7 @@ fn split(text: &str) -> Option<(u64, &str)> {
 /// The word of `known` that is most like `word`, if one is like it at all.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let best = known.into_iter().map(|k| (distance(word, k), k)).min()?;
-    (best.0 <= word.len().max(3) / 3).then_some(best.1)
+    (best.0 <= (word.len() / 3).max(2)).then_some(best.1)
 }
 
 /// Edits that make one word of the other (Levenshtein).

@@ -46,7 +46,7 @@ async fn smtp(shared: &Shared, hop: &Hop, host: &str, port: u16) -> Result<(), S
             }
         }
     };
-    let Some(why) = failure else { return Ok(()) };
+    let Some(why): Option<String> = failure else { return Ok(()) };
     tracing::warn!(host, port, why, "SMTP host cannot be reached");
     let now = clock();
     block_in_place(|| shared.store.write(|change| delivery::defer_hop(change, &shared.config.mail, now, hop, &why)))
@@ -68,7 +68,7 @@ async fn nntp(shared: &Shared, hop: &Hop) -> Result<(), StoreError> {
             }
         },
     };
-    let Some(why) = failure else { return Ok(()) };
+    let Some(why): Option<String> = failure else { return Ok(()) };
     tracing::warn!(peer = %name, why, "NNTP peer cannot be reached");
     let now = clock().wall;
     block_in_place(|| {
@@ -108,7 +108,9 @@ fn to_maildir(shared: &Shared, hop: &Hop, user: &UserName) -> Result<(), StoreEr
                 }
             },
         };
-        shared.store.write(|change| delivery::settle_whole(change, &shared.config.mail, now, &item, |_| verdict.clone()))?;
+        shared
+            .store
+            .write(|change| delivery::settle_whole(change, &shared.config.mail, now, &item, |_| verdict.clone()))?;
     }
     Ok(())
 }

@@ -74,6 +74,8 @@ pub fn context(config: &Config, store: Store) -> call::Context {
 /// Runs until a signal ends it.
 pub async fn run(config: Config) -> Result<(), DaemonError> {
     let store = Store::open(&config.spool)?;
+    let made = std::fs::create_dir_all(&config.public);
+    made.map_err(|source| DaemonError::Io { path: config.public.clone(), source })?;
     let Some(_lock) = store.lock(LockKind::Daemon, "daemon")? else {
         return Err(DaemonError::Running(config.spool));
     };

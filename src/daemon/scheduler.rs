@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::block_in_place;
 
+use super::Shared;
 use super::deliver;
 use super::serve::wound_down;
-use super::Shared;
 use crate::base::names::{PortName, SiteName};
 use crate::base::time::Timestamp;
 use crate::call::{self, Progress, Site};

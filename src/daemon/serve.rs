@@ -28,7 +28,11 @@ enum Service {
 /// Opens every configured service; `listening` gets their addresses.
 pub(super) async fn start(shared: &Shared, listening: &mut Vec<String>) -> Result<(), DaemonError> {
     let listen = &shared.config.listen;
-    let services = [(Service::Smtp, "smtp", &listen.smtp), (Service::Nntp, "nntp", &listen.nntp), (Service::Uucp, "uucp", &listen.uucp)];
+    let services = [
+        (Service::Smtp, "smtp", &listen.smtp),
+        (Service::Nntp, "nntp", &listen.nntp),
+        (Service::Uucp, "uucp", &listen.uucp),
+    ];
     for (service, name, address) in services {
         let Some(address) = address else { continue };
         let listener = link::listen(address).await?;

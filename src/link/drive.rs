@@ -81,8 +81,14 @@ pub async fn drive<D: Dialogue>(
             () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => Woken::Time,
         };
         match woken {
-            Woken::Read(Ok(count)) if count > 0 => block_in_place(|| dialogue.handle_input(clock(), &buffer[..count])),
-            Woken::Wrote(Ok(count)) if count > 0 => out.wrote(link, clock(), count),
+            Woken::Read(Ok(count)) if count > 0 => {
+                tracing::trace!(link = %link.facts, count, "<");
+                block_in_place(|| dialogue.handle_input(clock(), &buffer[..count]));
+            }
+            Woken::Wrote(Ok(count)) if count > 0 => {
+                tracing::trace!(link = %link.facts, count, ">");
+                out.wrote(link, clock(), count);
+            }
             Woken::Time if !out.is_stalled(clock()) => block_in_place(|| dialogue.handle_timeout(clock())),
             Woken::Nudged(Ok(nudge)) => block_in_place(|| dialogue.handle_nudge(clock(), nudge)),
             // Some were missed: look again, that is all they ever ask for.

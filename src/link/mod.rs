@@ -46,8 +46,10 @@ pub struct Link {
     writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// The tty behind it, where there is one.
     tty: Option<serial::Tty>,
-    /// What must live, and end, with the link: a child process, the original modes of a terminal.
-    _with: Option<Box<dyn Send>>,
+    /// The program behind it, where there is one.
+    child: Option<pipe::Running>,
+    /// The modes of our own terminal, to be restored.
+    _terminal: Option<pipe::RawTerminal>,
 }
 
 impl Link {
@@ -57,7 +59,17 @@ impl Link {
         reader: impl AsyncRead + Send + Unpin + 'static,
         writer: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Self {
-        Self { facts, reader: Box::new(reader), writer: Box::new(writer), tty: None, _with: None }
+        Self { facts, reader: Box::new(reader), writer: Box::new(writer), tty: None, child: None, _terminal: None }
+    }
+
+    /// Hangs up in good order: a program at the other end sees the end of its input and gets a moment to do what it
+    /// does last, before it is killed. Dropping the link kills it at once.
+    pub async fn close(self) {
+        let Self { reader, writer, child, .. } = self;
+        drop((reader, writer));
+        if let Some(child) = child {
+            child.end().await;
+        }
     }
 
     /// A link over one open file, such as the end of a pty or of a socket pair.

@@ -3,12 +3,16 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::process::Stdio;
+use std::time::Duration;
 
 use nix::sys::termios::{self, SetArg, Termios};
 use tokio::process::{Child, Command};
 
 use super::{Link, LinkError, fd::FdStream};
 use crate::dialogue::Facts;
+
+/// How long a program may go on after we have hung up: it may have mail to unpack.
+const LAST_DEEDS: Duration = Duration::from_secs(10);
 
 /// Runs `argv` without a shell; its standard input and output are the link. It is killed when the link is dropped.
 pub fn spawn(argv: &[String]) -> Result<Link, LinkError> {
@@ -27,12 +31,24 @@ pub fn spawn(argv: &[String]) -> Result<Link, LinkError> {
         return Err(failed(io::Error::other("its standard streams are missing")));
     };
     let mut link = Link::new(Facts::stream(program.clone()), stdout, stdin);
-    link._with = Some(Box::new(Running(child)));
+    link.child = Some(Running(child));
     Ok(link)
 }
 
-/// Kills the child with the link, and lets the runtime collect it.
-struct Running(#[allow(dead_code, reason = "held for its drop")] Child);
+/// The program of a link. Killed when dropped; the runtime collects it.
+pub(super) struct Running(Child);
+
+impl Running {
+    /// Waits for it to end by itself, for a while.
+    pub async fn end(mut self) {
+        match tokio::time::timeout(LAST_DEEDS, self.0.wait()).await {
+            Ok(Ok(status)) if status.success() => {}
+            Ok(Ok(status)) => tracing::info!(%status, "the program of the port ended"),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot wait for the program of the port"),
+            Err(_) => tracing::warn!("the program of the port does not end: killing it"),
+        }
+    }
+}
 
 /// Our own standard input and output: a login shell, inetd, the far end of ssh.
 pub fn standard_streams() -> Result<Link, LinkError> {
@@ -40,20 +56,44 @@ pub fn standard_streams() -> Result<Link, LinkError> {
         let input = io::stdin().as_fd().try_clone_to_owned()?;
         let output = io::stdout().as_fd().try_clone_to_owned()?;
         let raw = RawTerminal::begin()?;
+        let speed = raw.as_ref().and_then(|raw| line_speed(&raw.before));
         let mut link = Link::new(Facts::stream("standard input"), FdStream::new(input)?, FdStream::new(output)?);
         if raw.is_some() {
             // A modem may be behind the terminal we were logged in on.
             link.facts.reliable = false;
             link.facts.end_to_end = false;
+            link.facts.speed = speed;
         }
-        link._with = raw.map(|raw| Box::new(raw) as Box<dyn Send>);
+        link._terminal = raw;
         Ok(link)
     };
     open().map_err(LinkError::Standard)
 }
 
+/// The speed of a terminal in bits per second, if it is one of the usual.
+fn line_speed(modes: &Termios) -> Option<u32> {
+    use nix::libc;
+    let known = [
+        (libc::B300, 300),
+        (libc::B1200, 1200),
+        (libc::B2400, 2400),
+        (libc::B4800, 4800),
+        (libc::B9600, 9600),
+        (libc::B19200, 19_200),
+        (libc::B38400, 38_400),
+        (libc::B57600, 57_600),
+        (libc::B115200, 115_200),
+        (libc::B230400, 230_400),
+        (libc::B4000000, 4_000_000),
+    ];
+    let modes: libc::termios = modes.clone().into();
+    // SAFETY: the function only reads the structure.
+    let speed = unsafe { libc::cfgetospeed(&raw const modes) };
+    known.iter().find(|(code, _)| *code == speed).map(|(_, bits)| *bits)
+}
+
 /// Standard input as an eight-bit line while it lives.
-struct RawTerminal {
+pub(super) struct RawTerminal {
     before: Termios,
 }
 

@@ -62,7 +62,7 @@ pub struct G {
 
 #[derive(PartialEq)]
 enum Stage {
-    /// Nothing has been sent: the clock is not known yet.
+    /// Nothing has been sent or heard.
     New,
     Opening,
     /// Both sides are ready, and the session has not been told.
@@ -210,6 +210,13 @@ impl G {
     fn peer_runs(&mut self, now: Now) {
         if self.stage == Stage::Opening && self.opening.knows_peer() {
             self.begin(now);
+        }
+    }
+
+    fn open(&mut self) {
+        if self.stage == Stage::New {
+            self.stage = Stage::Opening;
+            self.opening.begin(&mut self.control);
         }
     }
 
@@ -413,10 +420,11 @@ impl G {
         let timeout = self.start.parameters.timeout;
         let patience = self.pace.patience();
         let longer = (patience * (1 << self.fruitless.min(6))).min(timeout.max(patience));
-        if !self.outstanding.is_empty() {
-            return self.asked + longer;
-        }
+        // The peer's line, or its driver, may be busy with a packet.
         let packet = self.pace.line_time(HEADER + self.opening.our_field());
+        if !self.outstanding.is_empty() {
+            return self.asked + longer + packet;
+        }
         let wait = if self.doubtful { longer * 2 } else { timeout };
         self.asked.max(self.heard) + wait + packet
     }
@@ -453,6 +461,8 @@ impl G {
 
 impl Protocol for G {
     fn handle_input(&mut self, now: Now, bytes: &[u8]) {
+        // The peer may have begun before we were asked for our first packet.
+        self.open();
         self.scanner.feed(bytes);
         while !self.is_over() && !self.peer_closed {
             let Some(scanned) = self.scanner.next() else { return };
@@ -487,10 +497,7 @@ impl Protocol for G {
     }
 
     fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
-        if self.stage == Stage::New {
-            self.stage = Stage::Opening;
-            self.opening.begin(&mut self.control);
-        }
+        self.open();
         let start = out.len();
         let running = self.is_running();
         if running && self.owed && !self.new_packet_ready() {
@@ -580,3 +587,6 @@ impl Protocol for G {
         self.tally.counters
     }
 }
+
+#[cfg(test)]
+mod tests;

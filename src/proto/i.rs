@@ -57,6 +57,7 @@ pub struct I {
     peer_closed: bool,
     /// Packets to ask for, as soon as the line has room.
     naks: Vec<u8>,
+    query: Query,
 
     /// When something last went well in either direction, or began to be waited for.
     progress: Instant,
@@ -68,7 +69,7 @@ pub struct I {
 
 #[derive(PartialEq)]
 enum Stage {
-    /// Nothing has been sent: the clock is not known yet.
+    /// Nothing has been sent or heard.
     New,
     Opening,
     /// Both sides are ready, and the session has not been told.
@@ -113,6 +114,16 @@ enum SyncKind {
     Size,
 }
 
+/// A NAK for a packet that does not exist yet: Taylor, and we, answer it with an ACK.
+#[derive(Clone, Copy)]
+enum Query {
+    No,
+    /// To be sent once what is due has gone.
+    Wanted,
+    /// When it will have left.
+    Asked(Instant),
+}
+
 /// Packets taken since we last acknowledged any.
 #[derive(Default)]
 struct Owed {
@@ -154,6 +165,7 @@ impl I {
             noise_in: Noise::default(),
             peer_closed: false,
             naks: Vec::new(),
+            query: Query::No,
             progress: Instant::default(),
             asked: Instant::default(),
             heard: Instant::default(),
@@ -209,7 +221,21 @@ impl I {
         match packet.kind {
             IKind::Data | IKind::Position | IKind::Close => self.handle_numbered(now, packet),
             IKind::Nak => self.handle_nak(now, packet.number),
-            IKind::Ack | IKind::Sync | IKind::Unknown => {}
+            IKind::Ack => self.handle_answer(now),
+            IKind::Sync | IKind::Unknown => {}
+        }
+    }
+
+    /// If this answers our query, the peer has heard all that we had sent before; what it does not acknowledge is lost.
+    fn handle_answer(&mut self, now: Now) {
+        let Query::Asked(left) = self.query else { return };
+        if now.instant < left {
+            return;
+        }
+        self.query = Query::No;
+        if let Some(oldest) = self.outstanding.front_mut().filter(|oldest| oldest.left < left) {
+            oldest.due = true;
+            self.query = Query::Wanted;
         }
     }
 
@@ -232,6 +258,14 @@ impl I {
                 self.sync.answers += 1;
                 self.sync.due = Some(SyncKind::Whole);
             }
+        }
+    }
+
+    fn open(&mut self, now: Now) {
+        if self.stage == Stage::New {
+            self.stage = Stage::Opening;
+            self.sync.left = now.instant;
+            self.sync.due = Some(SyncKind::Whole);
         }
     }
 
@@ -280,7 +314,7 @@ impl I {
         let best = self.noise_in.best_size(most);
         self.sync.packets += 1;
         let unheard = length > self.sync.size && self.sync.packets > UNDER_WAY_MAX;
-        if best <= self.sync.size / 2 || best >= self.sync.size * 2 {
+        if best <= self.sync.size / 2 && self.noise_in.is_certain() || best >= self.sync.size * 2 {
             self.sync.size = best;
             self.sync.due = Some(SyncKind::Size);
         } else if unheard {
@@ -315,8 +349,8 @@ impl I {
     fn handle_nak(&mut self, now: Now, number: u8) {
         self.tally.counters.rejects += 1;
         let Some(sent) = self.outstanding.iter_mut().find(|sent| sent.packet.number == number) else {
-            // The peer has heard nothing for long, and asks for what we have not sent: tell it that we are there.
-            self.owed.at_once |= self.outstanding.is_empty() && number == self.next;
+            // The peer asks for what we have not sent: it wants to know whether we live, and what we have.
+            self.owed.at_once |= number == self.next;
             return;
         };
         // What has not left cannot be what it misses.
@@ -449,7 +483,12 @@ impl I {
 
     /// How long a packet may take that was asked for: behind what the peer has given to its line already.
     fn repair_patience(&self) -> Duration {
-        self.repair.patience().min(self.pace.patience() * 2) + self.pace.line_time(self.sync.size * 2)
+        self.repair.patience().min(self.pace.patience() * 2) + self.lag() * 2
+    }
+
+    /// How long an answer may wait at the peer behind one packet of its own data.
+    fn lag(&self) -> Duration {
+        self.pace.line_time(self.sync.size + I_OVERHEAD)
     }
 
     /// The callee waits a little longer, so that both do not speak at once.
@@ -460,11 +499,11 @@ impl I {
     /// When to do something about missing acknowledgements, or about silence.
     fn wake_at(&self) -> Instant {
         if self.outstanding.is_empty() {
-            return self.asked.max(self.heard) + self.timeout() + self.pace.line_time(self.sync.size);
+            return self.asked.max(self.heard) + self.timeout() + self.lag();
         }
         let patience = self.pace.patience();
         let longer = patience * (1 << self.fruitless.min(6));
-        self.asked + longer.min(self.timeout().max(patience))
+        self.asked + longer.min(self.timeout().max(patience)) + self.lag()
     }
 
     fn gives_up_at(&self) -> Instant {
@@ -479,14 +518,20 @@ impl I {
     fn nudge(&mut self, now: Now) {
         self.asked = now.instant;
         self.scanner.give_up_partial();
-        if self.outstanding.is_empty() || now.instant.since(self.heard) >= self.timeout() {
+        if self.outstanding.is_empty() {
             self.naks.push(self.intake.expected());
         }
-        // If the last packet was lost, to repeat it is all that is needed; if an earlier one, it makes the peer ask for
-        // that. If neither helps, the peer may count on the oldest.
-        let last_first = self.fruitless.is_multiple_of(2);
-        let probe = if last_first { self.outstanding.back_mut() } else { self.outstanding.front_mut() };
-        if let Some(sent) = probe {
+        // What the peer answers tells what it lacks. Only if it does not answer are packets repeated on suspicion: the
+        // oldest, then the last, for if that comes early the peer asks for those before it.
+        if !self.outstanding.is_empty() {
+            self.query = Query::Wanted;
+        }
+        let suspect = match self.fruitless {
+            0 => None,
+            n if n.is_multiple_of(2) => self.outstanding.back_mut(),
+            _ => self.outstanding.front_mut(),
+        };
+        if let Some(sent) = suspect {
             sent.due = true;
         }
         self.fruitless += 1;
@@ -511,6 +556,8 @@ impl I {
 
 impl Protocol for I {
     fn handle_input(&mut self, now: Now, bytes: &[u8]) {
+        // The peer may have begun before we were asked for our first packet.
+        self.open(now);
         self.scanner.feed(bytes);
         while !self.is_over() && !self.peer_closed {
             let Some(scanned) = self.scanner.next() else { break };
@@ -546,15 +593,16 @@ impl Protocol for I {
     }
 
     fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
-        if self.stage == Stage::New {
-            self.stage = Stage::Opening;
-            self.sync.due = Some(SyncKind::Whole);
-        }
+        self.open(now);
         let start = out.len();
         self.transmit_sync(now, out);
         if self.is_running() {
             self.transmit_naks(now, out);
             self.transmit_numbered(now, out, self.budget().saturating_sub(out.len() - start));
+            if matches!(self.query, Query::Wanted) && !self.outstanding.iter().any(|sent| sent.due) {
+                let query = self.packet(IKind::Nak, self.intake.expected(), Vec::new());
+                self.query = Query::Asked(self.write(now, &query, out));
+            }
             if self.owed.at_once {
                 let ack = self.packet(IKind::Ack, 0, Vec::new());
                 self.write(now, &ack, out);
@@ -645,3 +693,6 @@ impl Protocol for I {
         self.tally.counters
     }
 }
+
+#[cfg(test)]
+mod tests;

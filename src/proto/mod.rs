@@ -213,3 +213,28 @@ pub fn suitable(facts: &Facts, configured: Option<&str>) -> String {
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Bench;
+    use super::*;
+
+    #[test]
+    fn a_peer_that_speaks_before_we_have_is_heard() {
+        for entry in PROTOCOLS {
+            let (mut caller, mut answerer) = (Bench::new(entry.letter, true), Bench::new(entry.letter, false));
+            let mut events = answerer.events();
+            for _ in 0..5 {
+                let sent = caller.sent();
+                events.extend(answerer.feed(&sent));
+                let sent = answerer.sent();
+                caller.feed(&sent);
+            }
+            assert!(
+                events.contains(&Event::Started) || answerer.events().contains(&Event::Started),
+                "{}",
+                entry.letter
+            );
+        }
+    }
+}

@@ -292,7 +292,7 @@ mod tests {
             last_call: Some(at(-3595)),
             ..site("hub")
         };
-        check(&[poll.clone()], &ports(), "", 5);
+        check(std::slice::from_ref(&poll), &ports(), "", 5);
         check(&[SiteView { last_call: Some(at(-3600)), ..poll.clone() }], &ports(), "hub>modem", 30);
         check(&[SiteView { last_call: Some(at(400_000_000)), ..poll }], &ports(), "hub>modem", 30);
     }

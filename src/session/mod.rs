@@ -154,8 +154,17 @@ impl Session {
         }
         let farewell = handshake_message(if transfer.caller { "OOOOOO" } else { "OOOOOOO" });
         self.out.extend(farewell.iter().chain(&farewell));
+        // The peer's may have come in one piece with the end of its protocol.
+        let mut reader = HandshakeReader::default();
+        let heard = hears_farewell(&mut reader, &transfer.unread());
+        // Who asked for the end has the peer's agreement, and the peer needs no more than what now goes out.
+        if heard || transfer.has_asked() {
+            self.stage = Stage::Over;
+            self.outcome = Some(result);
+            return;
+        }
         let deadline = now.instant + FAREWELL_TIMEOUT;
-        self.stage = Stage::Farewell { reader: HandshakeReader::default(), deadline, result };
+        self.stage = Stage::Farewell { reader, deadline, result };
     }
 
     fn end_farewell(&mut self) {
@@ -163,6 +172,10 @@ impl Session {
             self.outcome = Some(result);
         }
     }
+}
+
+fn hears_farewell(reader: &mut HandshakeReader, bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| reader.push(*byte).is_some_and(|message| message.starts_with("OOOOO")))
 }
 
 impl Dialogue for Session {
@@ -191,7 +204,7 @@ impl Dialogue for Session {
                     self.look_for_ending(now);
                 }
                 Stage::Farewell { reader, .. } => {
-                    let heard = bytes.iter().any(|b| reader.push(*b).is_some_and(|m| m.starts_with("OOOOO")));
+                    let heard = hears_farewell(reader, bytes);
                     bytes = &[];
                     if heard {
                         self.end_farewell();
@@ -284,6 +297,8 @@ pub struct Task {
     pub grade: Grade,
     /// The user it is done for.
     pub user: String,
+    /// It was offered in an earlier call: the peer may have a part of it.
+    pub again: bool,
     pub deed: Deed,
 }
 
@@ -401,7 +416,7 @@ pub trait Desk: Send {
     /// Confirmed by the peer (`CY`, or `SN8`); for a fetch: its inbox is committed.
     fn finished(&mut self, task: TaskId) -> io::Result<()>;
     fn refused(&mut self, task: TaskId, why: Refusal) -> io::Result<()>;
-    /// The peer has gone on after our confirmations: what we received is not in doubt any more.
+    /// The peer has nothing left to offer: what we received, in this call and before, is not in doubt any more.
     fn settled(&mut self) -> io::Result<()>;
 }
 

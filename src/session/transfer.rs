@@ -38,8 +38,9 @@ struct Ours {
 }
 
 enum OurStage {
-    /// A file going out. Where several commands may be under way its bytes do not wait for `SY`.
-    Sending { part: Part, offset: u64, ended: bool },
+    /// A file going out. Where several commands may be under way its bytes do not wait for `SY`, unless the peer may
+    /// have a part of it.
+    Sending { part: Part, offset: u64, answered: bool, ended: bool },
     /// We asked for a file; the answer has not come.
     Asking,
     /// The file we asked for is coming.
@@ -200,6 +201,16 @@ impl Transfer {
         self.protocol.counters()
     }
 
+    /// What came behind the end of the protocol.
+    pub fn unread(&mut self) -> Vec<u8> {
+        self.protocol.unread()
+    }
+
+    /// Whether we, as master, asked for the end, and the peer agreed.
+    pub fn has_asked(&self) -> bool {
+        self.master && self.parting == Parting::Closing
+    }
+
     fn is_parting(&self) -> bool {
         matches!(self.parting, Parting::Agreed | Parting::Closing)
     }
@@ -274,6 +285,7 @@ impl Transfer {
                     && matches!(verb, 'S' | 'E')
                     && let Channel::Theirs(n) = channel
                 {
+                    self.protocol.begin_file(channel, Way::In);
                     self.theirs.insert(n, Theirs::Arriving(Arriving::discarded(false)));
                 }
                 Ok(())
@@ -284,6 +296,8 @@ impl Transfer {
     // --- the end of a turn, and of the call ---------------------------------------------------
 
     fn handle_hang_up_request(&mut self, now: Now) -> io::Result<()> {
+        // The peer has nothing left to offer, so it will not offer again what we have confirmed. A mere next command
+        // says less: it may be the first of a call, before what an earlier one left in doubt.
         self.desk.settled()?;
         self.drained = false;
         self.prepare()?;
@@ -386,7 +400,7 @@ impl Transfer {
             if self.many() {
                 self.streams.push_back(channel);
             }
-            OurStage::Sending { part, offset: 0, ended: false }
+            OurStage::Sending { part, offset: 0, answered: false, ended: false }
         };
         self.ours.insert(n, Ours { task, stage });
         Ok(())
@@ -398,7 +412,7 @@ impl Transfer {
             return Ok(());
         };
         match (stage, reply.verb, reply.yes) {
-            (OurStage::Sending { part, offset, ended }, 'S' | 'E', true) => {
+            (OurStage::Sending { part, offset, ended, .. }, 'S' | 'E', true) => {
                 self.go_ahead(n, task, part, offset, ended, reply.number)
             }
             (OurStage::Sending { part, .. }, 'C', true) => self.part_confirmed(n, task, part),
@@ -444,7 +458,7 @@ impl Transfer {
         if from > 0 && offset == from {
             tracing::info!(site = %self.site, from, size, "going on in the middle");
         }
-        self.ours.insert(n, Ours { task, stage: OurStage::Sending { part, offset, ended } });
+        self.ours.insert(n, Ours { task, stage: OurStage::Sending { part, offset, answered: true, ended } });
         Ok(())
     }
 
@@ -487,7 +501,11 @@ impl Transfer {
             let out = &mut chunk[..room];
             let (offset, ended, count) = match channel {
                 Channel::Ours(n) => match self.ours.get_mut(&n) {
-                    Some(Ours { task, stage: OurStage::Sending { part, offset, ended } }) => {
+                    Some(Ours { task, stage: OurStage::Sending { part, offset, answered, ended } }) => {
+                        // Taylor forgets the part it has as soon as other bytes come.
+                        if task.again && !*answered {
+                            return Ok(());
+                        }
                         let count = part.read(self.desk.as_mut(), task, *offset, out)?;
                         (offset, ended, count)
                     }
@@ -550,10 +568,6 @@ impl Transfer {
     }
 
     fn handle_command(&mut self, channel: Channel, command: Command) -> io::Result<()> {
-        if !self.many() {
-            // A new command means that our last confirmation has arrived.
-            self.desk.settled()?;
-        }
         let n = match channel {
             Channel::Theirs(n) if self.many() => n,
             Channel::Ours(_) | Channel::Theirs(_) => 1,
@@ -609,12 +623,10 @@ impl Transfer {
                 (Reply::no(verb, Some(reason_of(&why))), discarded)
             }
         };
-        let yes = reply.yes;
         self.say(channel, &reply.print());
         if let Some(arriving) = arriving {
-            if yes {
-                self.protocol.begin_file(channel, Way::In);
-            }
+            // Also after a refusal: bytes that flow ahead of it are bytes of a file.
+            self.protocol.begin_file(channel, Way::In);
             self.theirs.insert(n, Theirs::Arriving(arriving));
         }
         Ok(())

@@ -175,3 +175,57 @@ impl Opening {
         self.answers <= max
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Control::{InitA, InitB, InitC};
+
+    /// What is said in answer, after our INITA, to each of these in turn; `All` at the end if we have started.
+    fn check(heard: &[Control], expected: &[&[Control]], started: bool) {
+        let mut opening = Opening::new(&Parameters::default_for('g'));
+        let mut out = VecDeque::new();
+        opening.begin(&mut out);
+        assert_eq!(out, [InitA(7)]);
+        let mut last = Heard::Nothing;
+        for (control, answer) in heard.iter().zip(expected) {
+            out.clear();
+            last = opening.handle(Instant::default(), *control, &mut out);
+            assert_eq!(out, *answer, "to {control:?} of {heard:?}");
+        }
+        assert_eq!(matches!(last, Heard::All { .. }), started, "{heard:?}");
+    }
+
+    #[test]
+    fn each_step_answers_the_one_before_and_a_lost_one_begins_anew() {
+        check(&[InitA(3), InitB(5), InitC(3)], &[&[InitB(1)], &[InitC(7)], &[]], true);
+        check(&[InitB(1), InitC(7)], &[&[], &[]], false);
+        check(&[InitA(7), InitA(7), InitB(1)], &[&[InitB(1)], &[], &[InitC(7)]], false);
+        check(&[InitA(7), InitC(7)], &[&[InitB(1)], &[InitA(7), InitB(1)]], false);
+        let fell_back: &[Control] = &[InitA(7), InitB(1), InitC(7)];
+        check(&[InitA(7), InitB(1), InitA(7), InitC(7)], &[&[InitB(1)], &[InitC(7)], fell_back, &[]], true);
+        check(&[InitA(7), InitB(1), InitB(2), InitC(7)], &[&[InitB(1)], &[InitC(7)], &[], &[]], true);
+    }
+
+    #[test]
+    fn what_the_peer_states_is_what_it_gets() {
+        let mut opening = Opening::new(&Parameters { window: 9, packet_size: 5000, ..Parameters::default_for('g') });
+        assert_eq!((opening.our_window(), opening.our_field()), (7, 4096));
+        let mut out = VecDeque::new();
+        opening.begin(&mut out);
+        for control in [InitA(2), InitB(7), InitC(3)] {
+            opening.handle(Instant::default(), control, &mut out);
+        }
+        assert_eq!((opening.peer_window(), opening.peer_field()), (3, 4096));
+        let odd = Opening::new(&Parameters { window: 0, packet_size: 100, ..Parameters::default_for('g') });
+        assert_eq!((odd.our_window(), odd.our_field()), (1, 64));
+    }
+
+    #[test]
+    fn it_does_not_start_again_for_ever() {
+        let mut opening = Opening::new(&Parameters::default_for('g'));
+        let mut out = VecDeque::new();
+        let starts = (0..100).take_while(|_| opening.start_again(Instant::default(), &mut out).is_ok()).count();
+        assert_eq!(starts, STARTS_MAX as usize);
+    }
+}

@@ -282,7 +282,9 @@ mod tests {
             packet(IKind::Data, 9, 1, 0, b"py\0"),
             packet(IKind::Close, 10, 0, 0, b""),
         ];
-        events.into_iter().for_each(|packet| drop(intake.place(packet)));
+        for packet in events {
+            assert!(matches!(intake.place(packet), Placed::InOrder { .. }));
+        }
         let channel = Channel::Theirs(1);
         let command = |channel, text: &str| Some(Ok(Event::Command { channel, text: text.into() }));
         let data = |offset, text: &str| Some(Ok(Event::Data { channel, offset, bytes: text.into() }));

@@ -6,7 +6,7 @@ use crate::wire::packet::I_OVERHEAD;
 pub const SIZE_MIN: usize = 64;
 /// The line as we take it to be before we know it: one damaged byte in 100,000, which suits packets of about 1,000.
 const BEFORE_BYTES: f64 = 10_000.0;
-const BEFORE_LOSSES: f64 = 0.1;
+const BEFORE_LOSSES: f64 = 0.09;
 /// After so many bytes the past counts half.
 const MEMORY: f64 = 100_000.0;
 
@@ -28,6 +28,11 @@ impl Noise {
 
     pub fn lost(&mut self) {
         self.losses += 1.0;
+    }
+
+    /// Whether enough was lost to tell noise from an accident.
+    pub fn is_certain(&self) -> bool {
+        self.losses >= 3.0
     }
 
     /// The size that carries most, `max` at most. With e the rate of damaged bytes and h the bytes around the data, the

@@ -140,7 +140,7 @@ impl Line {
         self.under_way.is_empty()
     }
 
-    /// When a reader at the far end will next be told of bytes: of some at a time, as chips and kernels do.
+    /// When a reader at the far end will next be told of bytes. Chips and kernels do not tell of each.
     pub fn next_arrival(&self) -> Option<Instant> {
         let last = self.portion.min(self.under_way.len()).checked_sub(1)?;
         Some(self.under_way[last].0)
@@ -149,7 +149,9 @@ impl Line {
     pub fn arrived(&mut self, now: Instant) -> Vec<u8> {
         let count = self.under_way.partition_point(|&(at, _)| at <= now);
         if count > 0 {
-            self.portion = 1 + self.chance.below(48) as usize;
+            // Some at a time, for 20 ms at most.
+            let most = if self.quality.speed == 0 { 48 } else { (self.quality.speed / 500).clamp(1, 48) };
+            self.portion = 1 + self.chance.below(u64::from(most)) as usize;
         }
         self.under_way.drain(..count).map(|(_, byte)| byte).collect()
     }

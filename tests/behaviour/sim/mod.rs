@@ -3,9 +3,11 @@
 pub mod chance;
 pub mod courier;
 pub mod line;
+pub mod shelf;
 pub mod world;
 
 mod protocols;
+mod sessions;
 mod splits;
 mod throughput;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bangpath::dialogue::Facts;
 use bangpath::proto::{Parameters, Start};
+use bangpath::wire::packet::g_sum;
 
 use super::chance::Chance;
 use super::courier::{Courier, Delivered, File};
@@ -48,61 +49,92 @@ fn sorted(files: &[File]) -> Vec<&File> {
     sorted
 }
 
-/// Exchanges files over a line with these properties in both directions, and wants them there.
-fn check(letter: char, quality: Quality, seed: u64) {
-    check_lines(letter, [quality; 2], seed);
+fn same(received: &[File], sent: &[File]) -> bool {
+    sorted(received) == sorted(sent)
 }
 
-fn check_lines(letter: char, lines: [Quality; 2], seed: u64) {
+/// Whether what came is what was sent, as far as the sum of g in packets of 64 bytes can tell. It is weak in places:
+/// it nearly cancels the first byte of a packet without NULs, and is no more than a sum of shifted bytes near the end.
+fn same_to_the_sum(received: &[File], sent: &[File]) -> bool {
+    let packet = |bytes: &[u8]| {
+        let mut field = bytes.to_vec();
+        if bytes.len() < 64 {
+            field.insert(0, 64 - bytes.len() as u8);
+            field.resize(64, 0);
+        }
+        g_sum(&field)
+    };
+    let sums = |content: &[u8]| content.chunks(64).map(packet).collect::<Vec<_>>();
+    let all =
+        |files: &[File]| sorted(files).iter().map(|(name, bytes)| (name.clone(), sums(bytes))).collect::<Vec<_>>();
+    all(received) == all(sent)
+}
+
+/// Exchanges files over a line with these properties in both directions, and wants them there.
+fn check(letter: char, quality: Quality, seed: u64) -> Exchanged {
+    let parameters = Parameters::default_for(letter);
+    check_with([parameters.clone(), parameters], letter, quality, seed)
+}
+
+fn check_with(parameters: [Parameters; 2], letter: char, quality: Quality, seed: u64) -> Exchanged {
     let mut chance = Chance::new(seed, 3);
     let forth = binaries(&mut chance, &[0, 1, 63, 64, 65, 4095, 4096, 4097, 20_000]);
     let back = texts(&mut chance, &[2000, 100, 31, 32, 33]);
-    let report = exchange(letter, lines, seed, [forth.clone(), back.clone()]);
+    let report = exchange_with(parameters, letter, [quality; 2], seed, [forth.clone(), back.clone()]);
+    let what = format!("{letter}, seed {seed}, {quality:?}");
     let Report { caller, answerer, .. } = &report;
-    assert!(caller.end.is_ok() && answerer.end.is_ok(), "{letter}, seed {seed}: {:?} {:?}", caller.end, answerer.end);
-    assert!(
-        sorted(&answerer.files) == sorted(&forth),
-        "{letter}, seed {seed}: what came to the answerer is not what was sent"
+    assert!(caller.end.is_ok() && answerer.end.is_ok(), "{what}: {:?} {:?}", caller.end, answerer.end);
+    let same = if letter == 'g' && report.damaged > 0 { same_to_the_sum } else { same };
+    assert!(same(&answerer.files, &forth), "{what}: what came to the answerer is not what was sent");
+    assert!(same(&caller.files, &back), "{what}: what came to the caller is not what was sent");
+    assert_eq!((caller.confirmed, answerer.confirmed), (forth.len(), back.len()), "{what}");
+    report
+}
+
+/// On a line that does no harm nothing is sent twice.
+fn check_clean(letter: char, quality: Quality, seed: u64) {
+    let report = check(letter, quality, seed);
+    let resent = report.caller.counters.resent + report.answerer.counters.resent;
+    assert_eq!(
+        resent, 0,
+        "{letter}, seed {seed}, {quality:?}: {} | {}",
+        report.caller.counters, report.answerer.counters
     );
-    assert!(
-        sorted(&caller.files) == sorted(&back),
-        "{letter}, seed {seed}: what came to the caller is not what was sent"
-    );
-    assert_eq!((caller.confirmed, answerer.confirmed), (forth.len(), back.len()), "{letter}, seed {seed}");
 }
 
 #[test]
-fn t_is_exact_on_clean_lines() {
-    for seed in seeds(3) {
-        check('t', Quality::clean(9600), seed);
-        check('t', Quality::clean(115_200).latency(300), seed);
-        check('t', Quality::clean(0), seed);
+fn clean_lines_carry_everything_once() {
+    for seed in 1..=2 {
+        for letter in ['t', 'g', 'i'] {
+            for speed in [1200, 9600, 115_200] {
+                check_clean(letter, Quality::clean(speed), seed);
+                check_clean(letter, Quality::clean(speed).latency(300), seed);
+                check_clean(letter, Quality::clean(speed).latency(900), seed);
+            }
+            check_clean(letter, Quality::clean(0), seed);
+        }
     }
 }
 
 #[test]
-fn g_is_exact_on_clean_lines() {
-    for seed in seeds(3) {
-        check('g', Quality::clean(9600), seed);
-        check('g', Quality::clean(115_200).latency(300), seed);
-        check('g', Quality::clean(0), seed);
+fn g_speaks_every_window_and_size() {
+    for seed in seeds(2) {
+        for (n, size) in [32, 64, 128, 256, 512, 1024, 2048, 4096].into_iter().enumerate() {
+            let window = 1 + n as u8 % 7;
+            let ours = Parameters { window, packet_size: size, ..Parameters::default_for('g') };
+            let theirs = Parameters { packet_size: 4096 / (size / 32), short_packets: n % 2 == 0, ..ours.clone() };
+            check_with([ours, theirs], 'g', Quality::clean(19_200), seed);
+        }
     }
 }
 
 #[test]
-fn g_survives_lost_bytes_bursts_and_noise() {
-    for seed in seeds(5) {
-        check('g', Quality::clean(9600).losses(3e-4), seed);
-        check('g', Quality::clean(57_600).bursts(3e-5, 200), seed);
-    }
-}
-
-#[test]
-fn i_is_exact_on_clean_lines() {
-    for seed in seeds(3) {
-        check('i', Quality::clean(9600), seed);
-        check('i', Quality::clean(115_200).latency(300), seed);
-        check('i', Quality::clean(0), seed);
+fn i_speaks_every_window_and_many_sizes() {
+    for seed in seeds(2) {
+        for (window, size) in [(1, 1024), (2, 64), (5, 4095), (16, 100), (16, 1)] {
+            let ours = Parameters { window, packet_size: size, ..Parameters::default_for('i') };
+            check_with([ours, Parameters::default_for('i')], 'i', Quality::clean(19_200), seed);
+        }
     }
 }
 
@@ -112,7 +144,52 @@ fn i_is_exact_whatever_the_line_does() {
         check('i', Quality::clean(9600).losses(3e-4), seed);
         check('i', Quality::clean(57_600).bursts(3e-5, 200), seed);
         check('i', Quality::clean(9600).errors(3e-4), seed);
-        check('i', Quality::clean(115_200).errors(1e-3), seed);
+        let report = check('i', Quality::clean(115_200).errors(1e-3), seed);
+        assert!(report.damaged > 0, "the noise was there");
         check('i', Quality::clean(57_600).latency(300).errors(1e-3), seed);
+    }
+}
+
+#[test]
+fn g_is_as_exact_as_its_sum() {
+    for seed in seeds(5) {
+        check('g', Quality::clean(9600).losses(3e-4), seed);
+        check('g', Quality::clean(57_600).latency(300).losses(3e-4), seed);
+        check('g', Quality::clean(57_600).bursts(3e-5, 200), seed);
+    }
+    let (mut packets, mut changed) = (0, 0);
+    for seed in seeds(8) {
+        let mut chance = Chance::new(seed, 3);
+        let forth = texts(&mut chance, &[30_016; 2]);
+        let report = exchange('g', [Quality::clean(57_600).errors(3e-4); 2], seed, [forth.clone(), Vec::new()]);
+        assert!(same_to_the_sum(&report.answerer.files, &forth), "seed {seed}");
+        for ((_, sent), (_, received)) in forth.iter().zip(&report.answerer.files) {
+            packets += sent.len() / 64;
+            changed += sent.chunks(64).zip(received.chunks(64)).filter(|(sent, received)| sent != received).count();
+        }
+    }
+    // Of the damage to first bytes nearly all passes, of other damage nearly none.
+    let expected = packets as f64 * 3e-4;
+    assert!((changed as f64) < expected * 2.0 + 5.0, "{changed} of {packets} packets changed, not about {expected}");
+}
+
+#[test]
+fn a_line_that_is_cut_ends_the_conversation_on_both_sides() {
+    for seed in seeds(3) {
+        for letter in ['t', 'g', 'i'] {
+            for cut in [0, 1, 20, 100, 5000, 12_000] {
+                let mut chance = Chance::new(seed, 3);
+                let forth = binaries(&mut chance, &[8000, 8000]);
+                let quality = Quality::clean(9600).cut_at(cut);
+                let report = exchange(letter, [quality; 2], seed, [forth.clone(), Vec::new()]);
+                let what = format!("{letter}, seed {seed}, cut at {cut}");
+                assert!(report.caller.end.is_err() && report.answerer.end.is_err(), "{what}");
+                assert!(report.elapsed < Duration::from_secs(60), "{what}: {:?}", report.elapsed);
+                assert!(report.carried[0] <= cut, "{what}");
+                for file in &report.answerer.files {
+                    assert!(forth.contains(file), "{what}: a file that was not whole counts as whole");
+                }
+            }
+        }
     }
 }

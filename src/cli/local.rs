@@ -1,0 +1,135 @@
+//! Mail and news from programs on this machine: `sendmail`, `rmail`, `rnews`. Success means: on the disk.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::{DATA, Failure, Here, Opened, PERMISSION, TEMPORARY, USAGE};
+use crate::base::address::Address;
+use crate::call::unpack::{LocalError as NewsError, local_rnews};
+use crate::mail::local::{Arguments, LocalError, Mode, submission};
+use crate::mail::rmail::incoming_rmail;
+use crate::mail::{self, IntakeError, Origin, Refused, Submission};
+
+/// The name of who runs us.
+pub fn user_name() -> Option<String> {
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten()?;
+    Some(user.name)
+}
+
+/// Whether who runs us may say whom mail is from: root, the spool's owner, and the users that mailers run as.
+fn is_trusted(opened: &Opened) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let uid = nix::unistd::getuid();
+    let owner = std::fs::metadata(&opened.config.spool).map(|m| m.uid());
+    uid.is_root()
+        || owner.is_ok_and(|o| o == uid.as_raw())
+        || matches!(user_name().as_deref(), Some("uucp" | "news" | "daemon"))
+}
+
+/// Takes a leading `-I FILE` off the words of a classic command.
+fn configuration(words: &mut Vec<String>) -> Option<PathBuf> {
+    if words.first().is_some_and(|w| w == "-I") && words.len() > 1 {
+        let file = words.remove(1);
+        words.remove(0);
+        return Some(file.into());
+    }
+    None
+}
+
+impl From<IntakeError> for Failure {
+    fn from(error: IntakeError) -> Self {
+        let status = match error {
+            IntakeError::HeaderTooLong(_) | IntakeError::TooLarge(_) => DATA,
+            IntakeError::Io(_) => TEMPORARY,
+        };
+        Self::of(status, &error)
+    }
+}
+
+impl From<LocalError> for Failure {
+    fn from(error: LocalError) -> Self {
+        match error {
+            LocalError::Intake(error) => error.into(),
+            LocalError::Input(_) => Self::of(TEMPORARY, &error),
+            LocalError::NoRecipients => Self::of(USAGE, &error),
+            LocalError::Address(..) | LocalError::TooManyRecipients => Self::of(DATA, &error),
+        }
+    }
+}
+
+fn accept(opened: &Opened, submission: Submission) -> Result<(), Failure> {
+    let now = (opened.context.clock)();
+    let accepted = opened.store.write(|change| mail::accept(change, &opened.config.mail, now, submission));
+    match accepted {
+        Ok(_) => {
+            opened.nudge();
+            Ok(())
+        }
+        Err(Refused::Store(error)) => Err(error.into()),
+        Err(error) => Err(Failure::of(DATA, &error)),
+    }
+}
+
+/// `sendmail [-t] [-f sender] [-i] recipient…`
+pub fn sendmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
+    let file = configuration(&mut words);
+    let arguments = Arguments::parse(&words).map_err(|e| Failure::of(USAGE, &e))?;
+    match arguments.mode {
+        Mode::ListQueue => return super::queue::queue(&here.with(file), super::queue::list_all()),
+        // There is no database of aliases to rebuild.
+        Mode::Aliases => return Ok(()),
+        Mode::Submit => {}
+    }
+    let opened = here.with(file).open()?;
+    if arguments.sender.is_some() && !is_trusted(&opened) {
+        return Err(Failure::new(PERMISSION, "only root, uucp, news and daemon may use -f"));
+    }
+    let user = user_name().unwrap_or_else(|| opened.config.postmaster.to_string());
+    let now = (opened.context.clock)();
+    let submission = submission(&opened.store, &opened.config.mail, now, &user, &arguments, io::stdin().lock())?;
+    accept(&opened, submission)
+}
+
+/// `rmail recipient…`, with `From_` lines on standard input. `$UU_MACHINE` names the site it comes from, as uuxqt sets it.
+pub fn rmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
+    let file = configuration(&mut words);
+    if words.is_empty() {
+        return Err(Failure::new(USAGE, "rmail needs recipients"));
+    }
+    let opened = here.with(file).open()?;
+    let user = user_name().unwrap_or_else(|| "uucp".to_owned());
+    let machine = std::env::var("UU_MACHINE").ok().filter(|_| is_trusted(&opened));
+    let origin = match machine.and_then(|name| opened.context.site(&name).map(|s| s.name.clone())) {
+        Some(site) => Origin::Site(site),
+        None => Origin::Local(user.clone()),
+    };
+    let now = (opened.context.clock)();
+    let arguments: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut submission =
+        incoming_rmail(&opened.store, &opened.config.mail, now, (origin, &user), &arguments, io::stdin().lock())?;
+    if !is_trusted(&opened) {
+        // In their own name, whatever the `From_` line says.
+        submission.envelope.sender = Address::parse_smtp(&user).ok();
+    }
+    accept(&opened, submission)
+}
+
+/// `rnews`: an article or a batch on standard input.
+pub fn rnews(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
+    let file = configuration(&mut words);
+    let opened = here.with(file).open()?;
+    let user = user_name().unwrap_or_else(|| "news".to_owned());
+    let taken = local_rnews(&opened.context, &user, io::stdin().lock());
+    opened.nudge();
+    match taken {
+        Ok((_, 0)) => Ok(()),
+        // Refused articles are in the log; the batch has been dealt with, so nobody should send it again.
+        Ok((taken, refused)) => {
+            eprintln!("bangpath: {taken} articles taken, {refused} refused: see `bangpath log`");
+            Ok(())
+        }
+        Err(NewsError::Store(error)) => Err(error.into()),
+        Err(error @ NewsError::Io(_)) => Err(Failure::of(DATA, &error)),
+        Err(error @ NewsError::Damaged(_)) => Err(Failure::of(DATA, &error)),
+    }
+}

@@ -1,0 +1,347 @@
+//! `queue`, `dead` and `log`: what waits, what is lost without a person, what has been done.
+
+use serde_json::json;
+
+use super::sites::place;
+use super::ui::{self, Table};
+use super::{Failure, Here, Opened, TEMPORARY, UNAVAILABLE};
+use crate::base::limits::BODY_INLINE_MAX;
+use crate::mail::delivery;
+use crate::store::ledger::{Entry, Fact};
+use crate::store::queue::ItemFilter;
+use crate::store::{BodyId, Cargo, Hop, Item, ItemId, StoreError};
+
+/// What waits to leave.
+#[derive(clap::Subcommand)]
+pub enum Queue {
+    /// All of it, oldest first
+    List {
+        /// Only for this UUCP site
+        #[arg(long)]
+        site: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// One item and the beginning of what it carries
+    Show { item: i64 },
+    /// Leave an item where it is until released
+    Hold {
+        item: i64,
+        #[arg(long, default_value = "by hand")]
+        reason: String,
+    },
+    /// Let an item go, at once
+    Release { item: i64 },
+    /// Throw an item away
+    Drop {
+        item: i64,
+        /// Also when the site was offered it and may have it
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// `mailq`
+pub fn list_all() -> Queue {
+    Queue::List { site: None, json: false }
+}
+
+pub fn queue(here: &Here, command: Queue) -> Result<(), Failure> {
+    let opened = here.open()?;
+    match command {
+        Queue::List { site, json } => list(&opened, site.as_deref(), json),
+        Queue::Show { item } => show(&opened, item),
+        Queue::Hold { item, reason } => {
+            find(&opened, item)?;
+            opened.store.write::<_, StoreError>(|change| change.hold_item(ItemId(item), &reason))?;
+            Ok(())
+        }
+        Queue::Release { item } => {
+            find(&opened, item)?;
+            opened.store.write::<_, StoreError>(|change| change.release_item(ItemId(item)))?;
+            opened.nudge();
+            Ok(())
+        }
+        Queue::Drop { item, force } => drop_item(&opened, item, force),
+    }
+}
+
+fn find(opened: &Opened, id: i64) -> Result<Item, Failure> {
+    let item = opened.store.read::<_, StoreError>(|view| view.item(ItemId(id)))?;
+    item.ok_or_else(|| Failure::new(UNAVAILABLE, format!("no item {id} in the queue")))
+}
+
+/// What it is, and for whom, in few words.
+fn describe(cargo: &Cargo) -> (&'static str, String, BodyId) {
+    match cargo {
+        Cargo::Mail { envelope, body } => {
+            let from = envelope.sender.as_ref().map_or("<>".to_owned(), ToString::to_string);
+            let to: Vec<String> = envelope.recipients.iter().map(ToString::to_string).collect();
+            ("mail", format!("{from} > {}", to.join(" ")), *body)
+        }
+        Cargo::Article { message_id, body } => ("article", message_id.clone(), *body),
+        Cargo::File { from, to, body, .. } => ("file", format!("{from} > {to}"), *body),
+        Cargo::Fetch { from, to, .. } => ("fetch", format!("{from} > {to}"), BodyId(0)),
+        Cargo::Command { line, input, .. } => ("command", line.clone(), *input),
+    }
+}
+
+fn state(item: &Item) -> String {
+    match (&item.held, item.in_doubt, &item.last_error) {
+        (Some(reason), _, _) => format!("held: {reason}"),
+        (None, true, _) => "offered to the site, not confirmed".to_owned(),
+        (None, false, Some(error)) => format!("waiting until {}: {error}", item.not_before),
+        (None, false, None) => "waiting".to_owned(),
+    }
+}
+
+fn list(opened: &Opened, site: Option<&str>, as_json: bool) -> Result<(), Failure> {
+    let hop = match site {
+        Some(name) => match opened.context.site(name) {
+            Some(site) => Some(Hop::Site(site.name.clone())),
+            None => return Err(Failure::new(UNAVAILABLE, format!("no site `{name}`"))),
+        },
+        None => None,
+    };
+    let items = opened.store.read::<_, StoreError>(|view| view.items(&ItemFilter { hop, ..ItemFilter::default() }))?;
+    if as_json {
+        let rows: Vec<serde_json::Value> = items
+            .iter()
+            .map(|item| {
+                let (kind, what, _) = describe(&item.cargo);
+                json!({
+                    "item": item.id.0, "hop": place(&item.hop), "kind": kind, "what": what, "grade": item.grade.to_string(),
+                    "bytes": item.size, "queued": item.queued.to_string(), "not_before": item.not_before.to_string(),
+                    "attempts": item.attempts, "held": item.held, "last_error": item.last_error, "in_doubt": item.in_doubt,
+                })
+            })
+            .collect();
+        return ui::print_json(&rows);
+    }
+    let mut table = Table::new(["ITEM", "GRADE", "HOP", "KIND", "SIZE", "QUEUED", "WHAT", "STATE"]);
+    for item in &items {
+        let (kind, what, _) = describe(&item.cargo);
+        let cells = [item.id.0.to_string(), item.grade.to_string(), place(&item.hop), kind.to_owned()];
+        let [id, grade, hop, kind] = cells;
+        table.row([id, grade, hop, kind, ui::bytes(item.size), item.queued.to_string(), what, state(item)]);
+    }
+    table.print()
+}
+
+fn show(opened: &Opened, id: i64) -> Result<(), Failure> {
+    let item = find(opened, id)?;
+    let (kind, what, body) = describe(&item.cargo);
+    let mut text = format!(
+        "item      {id}\nkind      {kind}\nwhat      {what}\nhop       {}\ngrade     {}\nsize      {}\nqueued    {}\nattempts  {}\nstate     {}\n",
+        place(&item.hop),
+        item.grade,
+        ui::bytes(item.size),
+        item.queued,
+        item.attempts,
+        state(&item),
+    );
+    if item.size > 0 {
+        let body = opened.store.read::<_, StoreError>(|view| view.body(body))?;
+        text.push('\n');
+        text.push_str(&beginning(&body)?);
+    }
+    ui::print(&text)
+}
+
+/// The first lines of a body, printable.
+fn beginning(body: &crate::store::Body) -> Result<String, Failure> {
+    let mut bytes = vec![0; 4096];
+    let count = body.read_at(0, &mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
+    let shown = text.lines().take(30).map(|l| l.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>());
+    Ok(shown.map(|l| l + "\n").collect())
+}
+
+fn drop_item(opened: &Opened, id: i64, force: bool) -> Result<(), Failure> {
+    let item = find(opened, id)?;
+    let now = opened.context.now();
+    let (kind, what, _) = describe(&item.cargo);
+    let dropped = opened.store.write::<_, StoreError>(|change| {
+        let dropped = change.drop_item(ItemId(id), force)?;
+        if dropped.is_ok() {
+            let (place, detail) = (place(&item.hop), "by hand".to_owned());
+            change.record(Fact {
+                at: now,
+                verb: "dropped",
+                what: kind,
+                place,
+                id: what.clone(),
+                bytes: item.size,
+                detail,
+            })?;
+        }
+        Ok(dropped)
+    })?;
+    dropped.map_err(|refusal| Failure::of(TEMPORARY, &refusal))
+}
+
+/// What can neither be delivered nor returned.
+#[derive(clap::Subcommand)]
+pub enum Dead {
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// One of them, with the beginning of its bytes; --all: every byte, to a file or pipe
+    Show {
+        number: i64,
+        #[arg(long)]
+        all: bool,
+    },
+    /// Back to where it came from
+    Retry { number: i64 },
+    /// Throw it away
+    Drop { number: i64 },
+}
+
+pub fn dead(here: &Here, command: Dead) -> Result<(), Failure> {
+    let opened = here.open()?;
+    let none = |number: i64| Failure::new(UNAVAILABLE, format!("no dead letter {number}"));
+    match command {
+        Dead::List { json } => list_dead(&opened, json),
+        Dead::Show { number, all } => {
+            let found = opened.store.read::<_, StoreError>(|view| view.dead_letter(number))?;
+            let (letter, body) = found.ok_or_else(|| none(number))?;
+            if all {
+                return write_all(&body);
+            }
+            let head = format!(
+                "number  {number}\nsince   {}\nwhat    {}\nwhy     {}\nsize    {}\n\n",
+                letter.at,
+                letter.what,
+                letter.why,
+                ui::bytes(letter.size)
+            );
+            ui::print(&(head + &beginning(&body)?))
+        }
+        Dead::Retry { number } => {
+            let clock = (opened.context.clock)();
+            let ours = Hop::Site(opened.config.name.clone());
+            let policy = &opened.config.mail;
+            let found = opened.store.write::<_, StoreError>(|change| {
+                let found = change.retry_dead_letter(number, clock.wall)?;
+                // A letter that waits for ourselves is one that could not be returned: it is routed anew.
+                let filter = ItemFilter { hop: Some(ours.clone()), ..ItemFilter::default() };
+                for item in change.items(&filter)? {
+                    delivery::reroute(change, policy, clock, item.id)?;
+                }
+                Ok(found)
+            })?;
+            opened.nudge();
+            if found { Ok(()) } else { Err(none(number)) }
+        }
+        Dead::Drop { number } => {
+            let now = opened.context.now();
+            let found = opened.store.write::<_, StoreError>(|change| {
+                let found = change.drop_dead_letter(number)?;
+                if found {
+                    let (place, id) = (String::new(), format!("dead letter {number}"));
+                    change.record(Fact {
+                        at: now,
+                        verb: "dropped",
+                        what: "mail",
+                        place,
+                        id,
+                        bytes: 0,
+                        detail: "by hand".to_owned(),
+                    })?;
+                }
+                Ok(found)
+            })?;
+            if found { Ok(()) } else { Err(none(number)) }
+        }
+    }
+}
+
+fn write_all(body: &crate::store::Body) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let (mut buffer, mut at) = (vec![0; BODY_INLINE_MAX], 0);
+    loop {
+        let count = body.read_at(at, &mut buffer)?;
+        if count == 0 {
+            return Ok(out.flush()?);
+        }
+        out.write_all(&buffer[..count])?;
+        at += count as u64;
+    }
+}
+
+fn list_dead(opened: &Opened, as_json: bool) -> Result<(), Failure> {
+    let letters = opened.store.read::<_, StoreError>(|view| view.dead_letters())?;
+    if as_json {
+        let rows: Vec<serde_json::Value> = letters
+            .iter()
+            .map(|l| json!({"number": l.number, "at": l.at.to_string(), "what": l.what, "why": l.why, "bytes": l.size}))
+            .collect();
+        return ui::print_json(&rows);
+    }
+    let mut table = Table::new(["NUMBER", "SINCE", "SIZE", "WHAT", "WHY"]);
+    for letter in letters {
+        table.row([letter.number.to_string(), letter.at.to_string(), ui::bytes(letter.size), letter.what, letter.why]);
+    }
+    table.print()
+}
+
+/// What has been done.
+#[derive(clap::Args)]
+pub struct Log {
+    /// Go on showing what is done, until interrupted
+    #[arg(short, long)]
+    follow: bool,
+    /// How many deeds
+    #[arg(short = 'n', long, default_value_t = 50)]
+    lines: usize,
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn log(here: &Here, arguments: &Log) -> Result<(), Failure> {
+    let opened = here.open()?;
+    let mut entries = opened.store.read::<_, StoreError>(|view| view.ledger_tail(arguments.lines))?;
+    if arguments.json && !arguments.follow {
+        let rows: Vec<serde_json::Value> = entries.iter().map(as_json).collect();
+        return ui::print_json(&rows);
+    }
+    loop {
+        for entry in &entries {
+            let line = if arguments.json { as_json(entry).to_string() } else { as_line(entry) };
+            ui::print(&format!("{line}\n"))?;
+        }
+        if !arguments.follow {
+            return Ok(());
+        }
+        let last = entries.last().map_or(0, |e| e.number);
+        entries = next_entries(&opened, last)?;
+    }
+}
+
+/// Waits until something more has been done.
+fn next_entries(opened: &Opened, last: i64) -> Result<Vec<Entry>, Failure> {
+    loop {
+        let entries = opened.store.read::<_, StoreError>(|view| view.ledger(last, 1000))?;
+        if !entries.is_empty() {
+            return Ok(entries);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+}
+
+fn as_json(e: &Entry) -> serde_json::Value {
+    json!({
+        "number": e.number, "at": e.at.to_string(), "verb": e.verb, "what": e.what, "place": e.place, "id": e.id,
+        "bytes": e.bytes, "detail": e.detail,
+    })
+}
+
+fn as_line(e: &Entry) -> String {
+    let id = if e.id.is_empty() { String::new() } else { format!(" {}", e.id) };
+    format!("{} {} {} {}{id} ({}) {}", e.at, e.verb, e.what, e.place, ui::bytes(e.bytes), e.detail)
+        .trim_end()
+        .to_owned()
+}

@@ -1,0 +1,200 @@
+//! `check` and `site`.
+
+use serde_json::json;
+
+use super::ui::{self, Table};
+use super::{Failure, Here, Opened, UNAVAILABLE};
+use crate::base::time::Timestamp;
+use crate::call::{self, PortKind};
+use crate::config::Config;
+use crate::daemon::site_view;
+use crate::sched;
+use crate::store::sites::SiteState;
+use crate::store::{Hop, HopTotals, StoreError};
+
+/// Everything wrong in the configuration.
+#[derive(clap::Args)]
+pub struct Check {
+    /// Say also what the configuration amounts to
+    #[arg(long)]
+    explain: bool,
+}
+
+pub fn check(here: &Here, arguments: &Check) -> Result<(), Failure> {
+    let config = here.config()?;
+    if arguments.explain {
+        return ui::print(&explain(&config));
+    }
+    ui::print(&format!("{}: no complaints\n", config.path.display()))
+}
+
+fn explain(config: &Config) -> String {
+    let mut lines = vec![
+        format!(
+            "We are {} in UUCP and {} in mail; the postmaster is {}.",
+            config.name, config.mail.domain, config.postmaster
+        ),
+        format!("The store is in {}, the public directory is {}.", config.spool.display(), config.public.display()),
+    ];
+    let service = |name: &str, address: &Option<String>| match address {
+        Some(address) => format!("{name} listens on {address}."),
+        None => format!("{name} is off."),
+    };
+    lines.push(service("SMTP", &config.listen.smtp));
+    lines.push(service("NNTP", &config.listen.nntp));
+    let login = if config.listen.uucp_login { " and asks for a login" } else { " and asks for no login" };
+    lines.push(match &config.listen.uucp {
+        Some(address) => format!("UUCP listens on {address}{login}."),
+        None => "UUCP over TCP is off.".to_owned(),
+    });
+    for site in config.sites.iter() {
+        let ways: Vec<String> = site.ways.iter().map(describe_way).collect();
+        let how = if ways.is_empty() {
+            "calls us; we do not call it".to_owned()
+        } else {
+            format!("is called over {}", ways.join(", else "))
+        };
+        lines.push(format!("Site {} {how}; it may run {}.", site.name, site.commands.join(" and ")));
+    }
+    for (pattern, via) in &config.mail.routes {
+        lines.push(format!("Mail for {pattern} goes {via}."));
+    }
+    for feed in &config.news.feeds {
+        lines.push(format!("News goes to {}.", place(&feed.hop)));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn describe_way(way: &call::Way) -> String {
+    match &way.kind {
+        PortKind::Serial { device, speed, .. } => format!("{} ({} at {speed} bit/s)", way.port, device.display()),
+        PortKind::Tcp { address } => format!("{} (TCP to {address})", way.port),
+        PortKind::Pipe { command } => format!("{} ({})", way.port, command.join(" ")),
+    }
+}
+
+/// A hop in few words.
+pub fn place(hop: &Hop) -> String {
+    match hop {
+        Hop::Site(site) => format!("uucp:{site}"),
+        Hop::Smtp { host, port } => format!("smtp:{host}:{port}"),
+        Hop::Nntp(peer) => format!("nntp:{peer}"),
+        Hop::Maildir(user) => format!("maildir:{user}"),
+    }
+}
+
+/// The UUCP neighbours.
+#[derive(clap::Subcommand)]
+pub enum Site {
+    /// What waits for each and how the last call went
+    List {
+        #[arg(long)]
+        json: bool,
+    },
+    /// One site: its ways, its state, why it is or is not called now
+    Show { site: String },
+    /// Call it now
+    Call(super::calls::Call),
+    /// No calls by ourselves until released
+    Hold {
+        site: String,
+        #[arg(long, default_value = "by hand")]
+        reason: String,
+    },
+    /// Calls again, at once if something waits
+    Release { site: String },
+}
+
+pub fn site(here: &Here, command: Site) -> Result<(), Failure> {
+    match command {
+        Site::List { json } => list(&here.open()?, json),
+        Site::Show { site } => show(&here.open()?, &site),
+        Site::Call(arguments) => super::calls::call(here, &arguments),
+        Site::Hold { site, reason } => change(&here.open()?, &site, |state| state.held = Some(reason.clone())),
+        Site::Release { site } => change(&here.open()?, &site, |state| {
+            state.held = None;
+            state.not_before = None;
+            state.failures = 0;
+        }),
+    }
+}
+
+fn find<'a>(opened: &'a Opened, name: &str) -> Result<&'a call::Site, Failure> {
+    let unknown = || Failure::new(UNAVAILABLE, format!("no site `{name}` in {}", opened.config.path.display()));
+    opened.context.site(name).ok_or_else(unknown)
+}
+
+fn change(opened: &Opened, name: &str, edit: impl Fn(&mut SiteState)) -> Result<(), Failure> {
+    let site = &find(opened, name)?.name;
+    opened.store.write::<_, StoreError>(|change| {
+        let mut state = change.site_state(site)?;
+        edit(&mut state);
+        change.set_site_state(site, &state)
+    })?;
+    opened.nudge();
+    Ok(())
+}
+
+fn waiting(totals: &[HopTotals], site: &call::Site) -> (u64, u64) {
+    let own = totals.iter().filter(|t| matches!(&t.hop, Hop::Site(name) if *name == site.name));
+    own.fold((0, 0), |(items, bytes), t| (items + t.items + t.held, bytes + t.bytes))
+}
+
+fn when(at: Option<Timestamp>) -> String {
+    at.map_or("never".to_owned(), |at| at.to_string())
+}
+
+fn list(opened: &Opened, as_json: bool) -> Result<(), Failure> {
+    let now = opened.context.now();
+    let mut table = Table::new(["SITE", "ITEMS", "BYTES", "LAST CALL", "RESULT", "NEXT"]);
+    let mut rows = Vec::new();
+    opened.store.read::<_, StoreError>(|view| {
+        let totals = view.totals()?;
+        for site in opened.config.sites.iter() {
+            let state = view.site_state(&site.name)?;
+            let (items, bytes) = waiting(&totals, site);
+            let next = sched::explain(now, &site_view(view, site, &totals, false)?);
+            let result = state.last_result.clone().unwrap_or_default();
+            rows.push(json!({
+                "site": site.name.as_str(), "items": items, "bytes": bytes, "failures": state.failures,
+                "last_call": state.last_call.map(|t| t.to_string()), "result": result, "next": next, "held": state.held,
+            }));
+            table.row([
+                site.name.to_string(),
+                items.to_string(),
+                ui::bytes(bytes),
+                when(state.last_call),
+                result,
+                next,
+            ]);
+        }
+        Ok(())
+    })?;
+    if as_json { ui::print_json(&rows) } else { table.print() }
+}
+
+fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
+    let site = find(opened, name)?;
+    let now = opened.context.now();
+    let (state, next, offered) = opened.store.read::<_, StoreError>(|view| {
+        let totals = view.totals()?;
+        let next = sched::explain(now, &site_view(view, site, &totals, false)?);
+        Ok((view.site_state(&site.name)?, next, view.offered_jobs(&site.name)?.len()))
+    })?;
+    let ways: Vec<String> = site.ways.iter().map(describe_way).collect();
+    let mut lines = vec![
+        format!("site          {}", site.name),
+        format!("ways          {}", if ways.is_empty() { "none: it calls us".to_owned() } else { ways.join("; ") }),
+        format!("protocols     {}", site.protocols.as_deref().unwrap_or("every one that suits the link")),
+        format!("last call     {}", when(state.last_call)),
+        format!("result        {}", state.last_result.as_deref().unwrap_or("-")),
+        format!("last success  {}", when(state.last_success)),
+        format!("failures      {}", state.failures),
+        format!("in doubt      {offered} jobs"),
+        format!("next call     {next}"),
+    ];
+    if let Some(reason) = &state.held {
+        lines.push(format!("held          {reason}"));
+    }
+    ui::print(&(lines.join("\n") + "\n"))
+}

@@ -1,0 +1,193 @@
+//! Whole sessions on simulated lines: handshake, commands both ways, hang-up; lines that are cut; calls until all is there.
+
+use std::time::Duration;
+
+use bangpath::base::names::{Grade, SiteName};
+use bangpath::base::time::Now;
+use bangpath::dialogue::Facts;
+use bangpath::session::{Answering, CallResult, Calling, Ending, ParameterSet, Session};
+use bangpath::wire::uucp::ExecutionFile;
+
+use super::chance::Chance;
+use super::line::Quality;
+use super::seeds;
+use super::shelf::{OpenDoor, Shelf};
+use super::world::{Report, World};
+
+/// Calls after which everything must be there, whatever the line does.
+const CALLS_MAX: u32 = 60;
+
+fn facts(letter: char, quality: Quality) -> Facts {
+    let facts = Facts { speed: Some(quality.speed).filter(|s| *s > 0), ..Facts::serial("sim", 0) };
+    // `t` claims streams only.
+    if letter == 't' { Facts { reliable: true, end_to_end: true, ..facts } } else { facts }
+}
+
+fn call(letter: char, quality: Quality, seed: u64, [caller, answerer]: [&Shelf; 2]) -> Report<CallResult, CallResult> {
+    let now = Now::default();
+    let site = |name: &str| SiteName::parse(name).expect("a name");
+    let calling = Calling {
+        name: "village".to_owned(),
+        site: site("hub"),
+        desk: caller.desk(),
+        protocols: Some(letter.to_string()),
+        worst: Grade::LEAST,
+    };
+    let answering = Answering { name: "hub".to_owned(), login: None, reception: Box::new(OpenDoor(answerer.clone())) };
+    let here = Session::calling(now, calling, facts(letter, quality), ParameterSet::default());
+    let there = Session::answering(now, answering, facts(letter, quality), ParameterSet::default());
+    let world = World::new(here, there, quality, seed);
+    world.run(Duration::from_secs(24 * 3600)).unwrap_or_else(|stuck| panic!("{letter}, seed {seed}: {stuck}"))
+}
+
+/// What a site has got, as `shelf.rs` notes it.
+type Arrived = Vec<(String, Vec<u8>)>;
+
+/// Puts mail on a shelf; gives what the other side must get.
+fn fill(shelf: &Shelf, chance: &mut Chance, sizes: &[usize]) -> Arrived {
+    let mut expected = Vec::new();
+    for (id, size) in (1..).zip(sizes) {
+        let bytes = chance.bytes(*size);
+        shelf.open().outbox.insert(id, bytes.clone());
+        expected.push((format!("rmail user{id}"), bytes));
+    }
+    expected.sort();
+    expected
+}
+
+/// Commands with their input. Damage may take the letter for E out of a handshake, which has no checksum: then the
+/// two came as files.
+fn arrived(shelf: &Shelf) -> Arrived {
+    let contents = shelf.open();
+    let data = |name: &str| contents.arrived.iter().find(|(n, _)| n == name).map(|(_, bytes)| bytes.clone());
+    let command = |(name, bytes): &(String, Vec<u8>)| match name.get(..2) {
+        Some("X.") => {
+            let file = ExecutionFile::parse(bytes).expect("an execution file");
+            Some((file.command, data(&file.input.expect("an input")).expect("its data")))
+        }
+        Some("D.") => None,
+        _ => Some((name.clone(), bytes.clone())),
+    };
+    let mut arrived: Arrived = contents.arrived.iter().filter_map(command).collect();
+    arrived.sort();
+    arrived
+}
+
+/// Calls over lines of these qualities, one after the other and then the last again and again, until both sides have
+/// everything. Each message must have arrived once and exactly. Gives how many calls it took.
+fn check(letter: char, seed: u64, qualities: &[Quality]) -> u32 {
+    let (here, there) = (Shelf::default(), Shelf::default());
+    let mut chance = Chance::new(seed, 9);
+    let forth = fill(&here, &mut chance, &[0, 1, 63, 64, 65, 1000, 4095, 4096, 4097, 30_000]);
+    let back = fill(&there, &mut chance, &[74, 2000, 2000, 2000, 12_000]);
+    for n in 0..CALLS_MAX {
+        let quality = qualities[(n as usize).min(qualities.len() - 1)];
+        let report = call(letter, quality, seed * 1000 + u64::from(n), [&here, &there]);
+        let done = here.open().outbox.is_empty() && there.open().outbox.is_empty();
+        if done && report.caller.ending.is_complete() {
+            let summary =
+                |all: &Arrived| all.iter().map(|(name, bytes)| format!("{name}:{}", bytes.len())).collect::<Vec<_>>();
+            for (got, expected, way) in [(arrived(&there), &forth, "forth"), (arrived(&here), &back, "back")] {
+                assert_eq!(summary(&got), summary(expected), "{letter}, seed {seed}, {way}");
+                assert!(got == *expected, "{letter}, seed {seed}: what went {way} is not what arrived");
+            }
+            return n + 1;
+        }
+    }
+    panic!("{letter}, seed {seed}: not everything arrived in {CALLS_MAX} calls");
+}
+
+#[test]
+fn one_call_on_a_clean_line_carries_everything_both_ways() {
+    for seed in seeds(4) {
+        for (letter, speed) in [('t', 0), ('g', 9600), ('i', 9600), ('i', 0), ('g', 115_200)] {
+            assert_eq!(check(letter, seed, &[Quality::clean(speed)]), 1, "{letter}");
+        }
+    }
+}
+
+#[test]
+fn a_line_that_dies_anywhere_loses_nothing_and_doubles_nothing() {
+    for seed in seeds(4) {
+        let mut chance = Chance::new(seed, 4);
+        for letter in ['t', 'g', 'i'] {
+            // Cut anywhere, from the first byte of the handshake to the last of the good-bye.
+            let cuts = [60, 400, 6000, 80_000].map(|range| Quality::clean(19_200).cut_at(chance.below(range)));
+            check(letter, seed, &[&cuts[..], &[Quality::clean(19_200)]].concat());
+        }
+    }
+}
+
+#[test]
+fn a_noisy_line_takes_more_calls_at_most() {
+    for seed in seeds(4) {
+        check('i', seed, &[Quality::clean(19_200).errors(3e-4)]);
+        check('i', seed, &[Quality::clean(9600).latency(300).errors(1e-4).losses(1e-5)]);
+    }
+}
+
+#[test]
+fn a_restarted_file_moves_only_the_rest() {
+    for letter in ['t', 'g', 'i'] {
+        for share in [25, 50, 75] {
+            let (here, there) = (Shelf::default(), Shelf::default());
+            let expected = fill(&here, &mut Chance::new(share, 9), &[200_000]);
+            let cut = Quality::clean(57_600).cut_at(2000 * share);
+            let report = call(letter, cut, share, [&here, &there]);
+            assert!(
+                matches!(report.caller.ending, Ending::LineLost(_) | Ending::Violation(_)),
+                "{:?}",
+                report.caller.ending
+            );
+            let before = there.open().bytes_in;
+            let report = call(letter, Quality::clean(57_600), share, [&here, &there]);
+            assert!(report.caller.ending.is_complete(), "{letter}: {}", report.caller.ending);
+            assert!(arrived(&there) == expected, "{letter} {share}");
+            let second = there.open().bytes_in - before;
+            assert!(second <= 200_000 - before + 64_000, "{letter} {share}: {second} bytes after {before}");
+            assert!(
+                report.carried[0] <= (200_000 - before + 64_000) * 12 / 10,
+                "{letter} {share}: {} on the line",
+                report.carried[0]
+            );
+        }
+    }
+}
+
+#[test]
+fn files_are_asked_for_and_refused() {
+    for letter in ['t', 'g', 'i'] {
+        let (here, there) = (Shelf::default(), Shelf::default());
+        let file = Chance::new(1, 2).bytes(5000);
+        there.open().library.insert("~/wanted".to_owned(), file.clone());
+        here.open().wishes.insert(1, "~/wanted".to_owned());
+        here.open().wishes.insert(2, "~/secret".to_owned());
+        fill(&there, &mut Chance::new(3, 3), &[300]);
+        let report = call(letter, Quality::clean(9600), 1, [&here, &there]);
+        assert!(report.caller.ending.is_complete() && report.answerer.ending.is_complete(), "{letter}");
+        assert!(here.open().arrived.contains(&("~/wanted".to_owned(), file)), "{letter}");
+        assert_eq!(here.open().refused.len(), 1, "{letter}");
+        assert!(here.open().wishes.is_empty() && there.open().outbox.is_empty(), "{letter}");
+    }
+}
+
+#[test]
+fn the_wrong_site_and_no_common_protocol_end_a_call_in_words() {
+    let quality = Quality::clean(0);
+    let (here, there) = (Shelf::default(), Shelf::default());
+    let calling = Calling {
+        name: "village".to_owned(),
+        site: SiteName::parse("other").expect("a name"),
+        desk: here.desk(),
+        protocols: Some("g".to_owned()),
+        worst: Grade::LEAST,
+    };
+    let answering = Answering { name: "hub".to_owned(), login: None, reception: Box::new(OpenDoor(there.clone())) };
+    let facts = facts('g', quality);
+    let here = Session::calling(Now::default(), calling, facts.clone(), ParameterSet::default());
+    let there = Session::answering(Now::default(), answering, facts, ParameterSet::default());
+    let report =
+        World::new(here, there, quality, 1).run(Duration::from_secs(600)).unwrap_or_else(|stuck| panic!("{stuck}"));
+    assert_eq!(report.caller.ending.to_string(), "called the wrong site: it says it is `hub`");
+    assert_eq!(report.answerer.ending.to_string(), "the line was lost during the caller's name");
+}
