@@ -1,6 +1,8 @@
 //! Behaviour of the whole and of its parts, without network, real clock or root.
 
 mod config;
+mod cuts;
 mod sim;
+mod site;
 mod store;
 mod tidy;
