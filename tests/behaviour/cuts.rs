@@ -70,8 +70,8 @@ fn village_config(hub: &Site, cut: Option<&str>) -> String {
 
 impl Pair {
     fn new() -> Self {
-        let hub = Site::new("hub", HUB);
-        let village = Site::new("village", &village_config(&hub, None));
+        let hub = Site::in_memory("hub", HUB);
+        let village = Site::in_memory("village", &village_config(&hub, None));
         Self { village, hub }
     }
 

@@ -1,5 +1,6 @@
 //! Behaviour of the whole and of its parts, without network, real clock or root.
 
+mod bad_input;
 mod config;
 mod cuts;
 mod sim;

@@ -29,7 +29,16 @@ pub struct Site {
 impl Site {
     /// With the users alice and bob; `rest` is the configuration behind `[site]`.
     pub fn new(name: &str, rest: &str) -> Self {
-        let site = Self { folder: tempfile::tempdir().expect("a temporary folder"), name: name.to_owned() };
+        Self::within(tempfile::tempdir(), name, rest)
+    }
+
+    /// The same on a disk in memory, if there is one: what a killed process wrote is kept by either.
+    pub fn in_memory(name: &str, rest: &str) -> Self {
+        Self::within(memory_folder(), name, rest)
+    }
+
+    fn within(folder: std::io::Result<tempfile::TempDir>, name: &str, rest: &str) -> Self {
+        let site = Self { folder: folder.expect("a temporary folder"), name: name.to_owned() };
         site.configure(rest);
         for user in ["alice", "bob"] {
             site.add_user(user, None);
@@ -37,9 +46,9 @@ impl Site {
         site
     }
 
-    /// Another site with the same store.
+    /// The same site once more, in memory, with a copy of its store.
     pub fn copy(&self, rest: &str) -> Self {
-        let copy = Self { folder: tempfile::tempdir().expect("a temporary folder"), name: self.name.clone() };
+        let copy = Self { folder: memory_folder().expect("a temporary folder"), name: self.name.clone() };
         copy_folder(&self.spool(), &copy.spool());
         copy.configure(rest);
         copy
@@ -139,16 +148,28 @@ impl Site {
         self.read(|view| view.dead_letters())
     }
 
-    /// Whether something waits to leave, or to be unpacked.
+    /// How much waits to leave.
+    pub fn queued(&self) -> usize {
+        self.read(|view| Ok(view.items(&ItemFilter::default())?.len()))
+    }
+
+    /// Whether nothing that came waits to be unpacked.
+    pub fn is_unpacked(&self) -> bool {
+        self.read(|view| Ok(view.received(MUCH_LATER, usize::MAX)?.is_empty()))
+    }
+
+    /// Whether nothing waits, to leave or to be unpacked.
     pub fn is_idle(&self) -> bool {
-        self.read(|view| {
-            Ok(view.items(&ItemFilter::default())?.is_empty() && view.received(MUCH_LATER, usize::MAX)?.is_empty())
-        })
+        self.queued() == 0 && self.is_unpacked()
     }
 }
 
 fn user(name: &str) -> UserName {
     UserName::parse(name).expect("a user name")
+}
+
+fn memory_folder() -> std::io::Result<tempfile::TempDir> {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 
 fn copy_folder(from: &Path, to: &Path) {
@@ -173,6 +194,10 @@ impl Daemon {
     /// The address of a service, if the daemon came to listen.
     pub fn address(&self, service: &str) -> Option<String> {
         self.listening.lines().find_map(|l| l.strip_prefix(service)).map(|a| a.trim().to_owned())
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Whether it has come to an end by itself.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const LARGE: usize = 150_000;
+const LARGE: usize = 70_000;
 
 /// Small and large mail and an article at either end.
 fn loaded() -> Pair {

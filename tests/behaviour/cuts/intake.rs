@@ -3,11 +3,11 @@
 use super::super::site::Client;
 use super::*;
 
-const LARGE: usize = 150_000;
+const LARGE: usize = 70_000;
 const LISTEN: &str = "[listen]\nsmtp = \"127.0.0.1:0\"\n";
 
 fn local(rest: &str) -> Site {
-    Site::new("village", &format!("{rest}\n[news]\ncreate = \"*\"\n"))
+    Site::in_memory("village", &format!("{rest}\n[news]\ncreate = \"*\"\n"))
 }
 
 /// Cuts a command of one letter for alice.
