@@ -1,7 +1,10 @@
 //! Behaviour of the whole and of its parts, without network, real clock or root.
 
+mod bad_input;
 mod config;
+mod cuts;
 mod docs;
 mod sim;
+mod site;
 mod store;
 mod tidy;
