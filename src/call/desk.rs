@@ -22,6 +22,8 @@ use crate::store::ledger::Fact;
 use crate::store::{Body, Cargo, Change, Item, Lock, StoreError};
 use crate::wire::smtp::Status;
 
+/// How often, in bytes of a file, the space on the disk is looked at.
+const LOOK_AT_DISK: u64 = 4 << 20;
 /// How long an item that the site could not take now waits before it is offered again.
 const LATER: Duration = Duration::from_secs(30 * 60);
 
@@ -356,6 +358,13 @@ impl Inbox for StoreInbox {
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         Progress::add(&self.progress.bytes_received, bytes.len() as u64);
+        // A peer that announces no size, or sends for hours, must not fill the disk.
+        if offset / LOOK_AT_DISK != (offset + bytes.len() as u64) / LOOK_AT_DISK {
+            let free = self.context.store.free_space().map_err(to_io)?;
+            if free < self.context.reserve {
+                return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk is nearly full"));
+            }
+        }
         self.receiving.write(offset, bytes)
     }
 

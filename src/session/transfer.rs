@@ -770,6 +770,9 @@ impl Arriving {
         if bytes.is_empty() {
             return Ok(());
         }
+        if self.size.is_some_and(|size| at + bytes.len() as u64 > size) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is longer than the peer announced"));
+        }
         if at > self.position {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer left out a part of the file"));
         }

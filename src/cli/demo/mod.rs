@@ -16,6 +16,7 @@ use crate::base::newsgroup::GroupName;
 use crate::base::time::Timestamp;
 use crate::proto;
 use crate::store::{StoreError, mailboxes};
+use crate::wire::header::Header;
 
 mod clients;
 mod input;
@@ -227,19 +228,15 @@ fn send_news(from: &'static str, to: &'static str, messages: Vec<Message>, addre
     let mut client = Poster::connect(address)?;
     for message in messages {
         // What has been on Usenet already is offered as a server does; a new article is posted.
-        let has_path =
-            message.bytes.get(..5).is_some_and(|b| b.eq_ignore_ascii_case(b"path:")) || find_path(&message.bytes);
+        let has_path = Header::parse(&message.bytes).is_ok_and(|(header, _)| header.find("Path").is_some());
         let answer = match &message.message_id {
             Some(id) if has_path => client.offer(id, &message.bytes)?,
-            _ => client.post(&message.bytes)?,
+            Some(_) => client.post(&message.bytes)?,
+            None => Err("it has no Message-ID".to_owned()),
         };
         sort(&mut stream, message, answer);
     }
     Ok(stream)
-}
-
-fn find_path(article: &[u8]) -> bool {
-    crate::wire::header::Header::parse(article).is_ok_and(|(header, _)| header.find("Path").is_some())
 }
 
 /// Waits until everything has arrived, or nothing comes any more. Gives the time it took.
