@@ -32,6 +32,8 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 const INPUT_MAX: usize = 64 * 1024;
 /// Replies above this wait for the line.
 const OUTPUT_MAX: usize = 8 * 1024;
+/// The first line of a reply without its CRLF (RFC 3977 section 3.1). The reason of a refusal may be longer.
+const REPLY_MAX: usize = 510;
 /// Given to the line at once.
 const PIECE: usize = 16 * 1024;
 
@@ -118,7 +120,10 @@ impl NntpIn {
     }
 
     fn reply(&mut self, reply: &Reply) {
-        self.output.extend_from_slice(format!("{reply}\r\n").as_bytes());
+        let mut line = reply.to_string();
+        line.truncate(line.floor_char_boundary(REPLY_MAX));
+        self.output.extend_from_slice(line.as_bytes());
+        self.output.extend_from_slice(b"\r\n");
     }
 
     fn end(&mut self, ended: Ended, code: u16, text: &str) {

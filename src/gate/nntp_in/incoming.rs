@@ -266,6 +266,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_long_reason_is_cut_to_a_line() {
+        let groups: Vec<String> = (0..5).map(|n| format!("g{n}.{}", "x".repeat(200))).collect();
+        let text = ARTICLE.replace("local.a", &groups.join(","));
+        let said: String = format!("437 we carry none of its groups: {}", groups.join(",")).chars().take(510).collect();
+        for split in SPLITS {
+            let (_dir, store) = open();
+            let script = [HELLO, "< IHAVE <1@x>\n> 335 …\n", &text, "> ", &said, "\n< DATE\n> 111 …"].concat();
+            Player::new(server(&store, village()), split).play(&script);
+        }
+    }
+
     /// An article of `head`, many pieces, and its end: what is said of it, with memory bounded.
     fn large(policy: Policy, head: &[u8], piece: &[u8], count: usize, expected: &str) {
         for (begin, code) in [("< POST\n> 340 …", "441"), ("< IHAVE <1@x>\n> 335 …", "437")] {
