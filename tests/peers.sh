@@ -1,67 +1,93 @@
-#!/bin/sh
-# Brings the real peers that the tests talk to: Debian packages, unpacked below target/peers.
-# Nothing is installed, no service is started, the machine's own mail and news stay as they are.
-# Exit 0: all are there. Exit 1 with a word on each that is missing.
+#!/usr/bin/env bash
+# Brings the real peers that the tests talk to: Debian packages, unpacked into a folder. All of them run from there:
+# nothing is installed, no service is started, the machine's own mail and news stay as they are.
+#
+# usage: tests/peers.sh [FOLDER]      FOLDER is target/peers unless given
+#
+# Exit status 0: all are there. 1: something is missing, and it has been said what and why.
 set -u
 cd "$(dirname "$0")/.."
-top=target/peers
-packages="uucp ncompress postfix"
-missing=""
+peers=$(realpath -m "${1:-target/peers}")
+packages=(uucp postfix inn2 inn2-inews swaks ncompress)
+programs=(usr/lib/uucp/uucico usr/bin/uux usr/bin/uucp usr/sbin/uuxqt usr/lib/postfix/sbin/master usr/sbin/smtp-source
+  usr/sbin/smtp-sink usr/lib/news/bin/innd usr/bin/swaks usr/bin/compress)
+log=$peers/log
+
+missing() {
+  echo "peers: MISSING: $*" >&2
+  exit 1
+}
+
+mkdir -p "$peers/packages" || missing "cannot write to $peers"
 
 # Run by root, Taylor's programs become user uucp, who may not even read this folder. This keeps them who they are.
-stay() {
-    [ "$(id -u)" = 0 ] && [ ! -e $top/stay.so ] || return 0
-    mkdir -p $top
-    printf '#include <sys/types.h>\nint setuid(uid_t u){(void)u;return 0;}\nint seteuid(uid_t u){(void)u;return 0;}\nint setreuid(uid_t r,uid_t e){(void)r;(void)e;return 0;}\n' |
-        cc -shared -fPIC -x c -o $top/stay.so - || echo "peers: no C compiler: Taylor UUCP cannot be run as root" >&2
-}
+if [ "$(id -u)" = 0 ] && [ ! -e "$peers/stay.so" ]; then
+  cc -shared -fPIC -x c -o "$peers/stay.so" - <<'C' || missing "no C compiler: Taylor UUCP cannot be run as root"
+#include <sys/types.h>
+int setuid(uid_t u) { (void)u; return 0; }
+int seteuid(uid_t u) { (void)u; return 0; }
+int setreuid(uid_t r, uid_t e) { (void)r; (void)e; return 0; }
+C
+fi
 
-have() {
-    case $1 in
-        uucp) [ -x $top/usr/lib/uucp/uucico ] ;;
-        ncompress) [ -x $top/usr/bin/compress.ncompress ] || [ -x $top/usr/bin/compress ] ;;
-        postfix) [ -x $top/usr/sbin/smtp-sink ] && [ -x $top/usr/sbin/smtp-source ] ;;
-    esac
-}
+[ "$(cat "$peers/complete" 2>/dev/null)" = "${packages[*]}" ] && exit 0
 
-for package in $packages; do
-    have "$package" || missing="$missing $package"
+for tool in apt-get apt-cache dpkg-deb dpkg-query; do
+  command -v "$tool" >/dev/null || missing "this machine has no $tool, so ${packages[*]} cannot be fetched"
 done
-# What was unpacked runs as whoever runs the tests.
-plain() {
-    chmod -R u+rwX,go+rX $top
-    for program in usr/lib/uucp/uucico usr/bin/uux usr/bin/uucp usr/bin/uustat usr/sbin/uuxqt; do
-        [ ! -e $top/$program ] || chmod u-s,g-s $top/$program
+: > "$log"
+apt=(-o APT::Sandbox::User="$(id -un)")
+complaint() {
+  grep -m 1 -E 'Temporary failure|Could not resolve|Unable to connect|Failed to fetch' "$log" || grep -E '^(E:|W:)' "$log" | tail -n 1
+}
+
+# The machine's own package lists serve if it has them and they are fresh. Otherwise lists of our own, beside the
+# packages: the machine's are not ours to change.
+own_lists() {
+  mkdir -p "$peers/apt/state/lists/partial" "$peers/apt/cache/archives/partial"
+  apt+=(-o Dir::State="$peers/apt/state" -o Dir::Cache="$peers/apt/cache" -o Dir::State::status=/var/lib/dpkg/status)
+  apt-get "${apt[@]}" -qq update >>"$log" 2>&1
+}
+known() { apt-cache "${apt[@]}" show "${packages[@]}" >/dev/null 2>&1; }
+known || own_lists
+known || missing "the package lists cannot be fetched (no network?): $(complaint)"
+
+# Libraries that the packages need and the machine lacks, found through their dependencies; what else they
+# would like (cron, a mail server) the tests do without.
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+libraries() {
+  local look=("$@") seen=" " next package
+  while [ ${#look[@]} -gt 0 ]; do
+    mapfile -t next < <(
+      apt-cache "${apt[@]}" depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
+        --no-enhances "${look[@]}" 2>/dev/null | sed -nE 's/^ *\|?(Pre)?Depends: (lib[a-z0-9.+-]+).*/\2/p' | sort -u
+    )
+    look=()
+    for package in "${next[@]}"; do
+      if [[ $seen != *" $package "* ]] && ! installed "$package"; then
+        seen+="$package "
+        look+=("$package")
+        echo "$package"
+      fi
     done
+  done
 }
+download() {
+  local libraries
+  mapfile -t libraries < <(libraries "${packages[@]}")
+  (cd "$peers/packages" && rm -f ./*.deb && apt-get "${apt[@]}" -q download "${packages[@]}" "${libraries[@]}") >>"$log" 2>&1
+}
+download || { own_lists && download; } || missing "the packages cannot be fetched (no network?): $(complaint)"
 
-stay
-[ -z "$missing" ] && exit 0
+for package in "$peers"/packages/*.deb; do
+  # Not with the owners of the package, and setuid to nobody: the programs run as whoever runs the tests.
+  dpkg-deb --fsys-tarfile "$package" | tar -x -C "$peers" --no-same-owner --no-same-permissions 2>>"$log" ||
+    missing "cannot unpack $(basename "$package"): $(tail -n 1 "$log")"
+done
+chmod -R u+rwX,go+rX,u-s,g-s "$peers/usr"
 
-mkdir -p $top/debs
-if ! command -v apt-get >/dev/null; then
-    echo "peers: no apt-get here; cannot bring:$missing" >&2
-    exit 1
-fi
-# The lists of a fresh machine are empty or old; only root can renew them.
-if [ "$(id -u)" = 0 ]; then
-    apt-get update -qq >/dev/null 2>&1 || echo "peers: apt-get update failed; trying with the lists there are" >&2
-fi
-failed=""
-for package in $missing; do
-    (cd $top/debs && apt-get download -qq "$package" >/dev/null 2>&1)
-    deb=$(ls -t $top/debs/"${package}"_*.deb 2>/dev/null | head -n 1)
-    if [ -n "$deb" ] && dpkg -x "$deb" $top; then
-        echo "peers: $package unpacked below $top"
-    else
-        failed="$failed $package"
-    fi
+for program in "${programs[@]}"; do
+  [ -e "$peers/$program" ] || missing "$program is not in the packages"
 done
-plain
-for package in $packages; do
-    have "$package" || case " $failed " in *" $package "*) ;; *) failed="$failed $package" ;; esac
-done
-if [ -n "$failed" ]; then
-    echo "peers: cannot be had:$failed (apt-get download failed: no network, or empty lists: run apt-get update as root)" >&2
-    exit 1
-fi
+echo "${packages[*]}" > "$peers/complete"
+echo "peers: ${packages[*]} unpacked in $peers"

@@ -40,6 +40,15 @@ pub const RECIPIENTS_MAX: usize = 1000;
 pub const BAD_COMMANDS_MAX: u32 = 20;
 /// One NNTP command line with its CRLF: RFC 3977 section 3.1 says 512.
 pub const NNTP_COMMAND_MAX: usize = 512;
+/// One line of an NNTP reply from a server (RFC 3977 section 3.1: 512).
+pub const NNTP_REPLY_LINE_MAX: usize = 2048;
+/// A field in overview and HDR: a line of an answer is put together in memory. Real ones stay under 4 kB.
+pub const OVERVIEW_FIELD_MAX: usize = 8 * 1024;
+/// Groups in all, counted where an article makes a new one: a peer may name as many as it likes. The largest servers carry
+/// some 100,000.
+pub const GROUPS_MAX: u64 = 100_000;
+/// Attempts to send an article to a news peer that asks each time to try later: ten days of them.
+pub const ARTICLE_ATTEMPTS_MAX: u32 = 60;
 /// `Received` lines after which a message is taken to be in a loop (RFC 5321 section 6.3: at least 100).
 pub const RECEIVED_MAX: usize = 100;
 /// Newsgroups of one article.

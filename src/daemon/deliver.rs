@@ -7,6 +7,7 @@ use tokio::task::block_in_place;
 use super::Shared;
 use crate::base::names::{Grade, UserName};
 use crate::files::maildir;
+use crate::gate::nntp_out::NntpOut;
 use crate::gate::smtp_out::{Ended, SmtpOut};
 use crate::link;
 use crate::mail::delivery::{self, Verdict};
@@ -20,7 +21,7 @@ const RUN: usize = 100;
 pub(super) async fn run(shared: &Shared, hop: &Hop) {
     let result = match hop {
         Hop::Smtp { host, port } => smtp(shared, hop, host, *port).await,
-        Hop::Nntp(_) => Ok(()),
+        Hop::Nntp(_) => nntp(shared, hop).await,
         Hop::Maildir(user) => block_in_place(|| to_maildir(shared, hop, user)),
         // Calls are the scheduler's.
         Hop::Site(_) => Ok(()),
@@ -45,10 +46,39 @@ async fn smtp(shared: &Shared, hop: &Hop, host: &str, port: u16) -> Result<(), S
             }
         }
     };
-    let Some(why) = failure else { return Ok(()) };
+    let Some(why): Option<String> = failure else { return Ok(()) };
     tracing::warn!(host, port, why, "SMTP host cannot be reached");
     let now = clock();
     block_in_place(|| shared.store.write(|change| delivery::defer_hop(change, &shared.config.mail, now, hop, &why)))
+}
+
+async fn nntp(shared: &Shared, hop: &Hop) -> Result<(), StoreError> {
+    let clock = shared.context.clock;
+    let Hop::Nntp(name) = hop else { return Ok(()) };
+    let failure = match shared.config.peers.iter().find(|p| p.name == *name) {
+        None => Some("it is not in the configuration any more".to_owned()),
+        Some(peer) => match link::connect(&peer.address).await {
+            Err(error) => Some(explain(&error)),
+            Ok(mut link) => {
+                let mut nudges = shared.nudges.subscribe();
+                let mut client = NntpOut::new(shared.store.clone(), name.clone(), clock());
+                let (outcome, _) = link::drive(&mut link, &mut client, &[], &mut nudges, clock).await;
+                tracing::info!(peer = %name, sent = outcome.sent, refused = outcome.refused, "NNTP delivery");
+                outcome.failure
+            }
+        },
+    };
+    let Some(why): Option<String> = failure else { return Ok(()) };
+    tracing::warn!(peer = %name, why, "NNTP peer cannot be reached");
+    let now = clock().wall;
+    block_in_place(|| {
+        shared.store.write(|change| {
+            for item in change.ready_items(hop, now, Grade::LEAST, usize::MAX)? {
+                change.defer_item(item.id, delivery::retry_at(now, item.attempts), &why)?;
+            }
+            Ok(())
+        })
+    })
 }
 
 /// An error with its cause, on one line.

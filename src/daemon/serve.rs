@@ -11,6 +11,7 @@ use super::{DaemonError, Shared};
 use crate::base::limits::CLIENTS_MAX;
 use crate::call::{self, Progress};
 use crate::dialogue::Nudge;
+use crate::gate::nntp_in::NntpIn;
 use crate::gate::smtp_in::SmtpIn;
 use crate::link::{self, Link, Nudges};
 
@@ -20,13 +21,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, Copy)]
 enum Service {
     Smtp,
+    Nntp,
     Uucp,
 }
 
 /// Opens every configured service; `listening` gets their addresses.
 pub(super) async fn start(shared: &Shared, listening: &mut Vec<String>) -> Result<(), DaemonError> {
     let listen = &shared.config.listen;
-    let services = [(Service::Smtp, "smtp", &listen.smtp), (Service::Uucp, "uucp", &listen.uucp)];
+    let services = [
+        (Service::Smtp, "smtp", &listen.smtp),
+        (Service::Nntp, "nntp", &listen.nntp),
+        (Service::Uucp, "uucp", &listen.uucp),
+    ];
     for (service, name, address) in services {
         let Some(address) = address else { continue };
         let listener = link::listen(address).await?;
@@ -78,6 +84,11 @@ async fn converse(shared: Shared, service: Service, mut link: Link, peer: Socket
             let mut server = SmtpIn::new(shared.store.clone(), Arc::clone(&shared.config.mail), peer.ip(), clock());
             let (outcome, _) = link::drive(&mut link, &mut server, &[], &mut nudges, clock).await;
             tracing::info!(%peer, accepted = outcome.accepted, ended = ?outcome.ended, "SMTP client");
+        }
+        Service::Nntp => {
+            let mut server = NntpIn::new(shared.store.clone(), Arc::clone(&shared.config.news), peer.ip(), clock());
+            let (outcome, _) = link::drive(&mut link, &mut server, &[], &mut nudges, clock).await;
+            tracing::info!(%peer, taken = outcome.taken, ended = ?outcome.ended, "NNTP client");
         }
         Service::Uucp => {
             let progress = Arc::new(Progress::default());

@@ -1,5 +1,7 @@
 //! The connected side and the local clients: SMTP and NNTP, in and out.
 
+pub mod nntp_in;
+pub mod nntp_out;
 #[cfg(test)]
 mod script;
 pub mod smtp_in;

@@ -44,7 +44,9 @@ pub struct I {
     outstanding: VecDeque<Sent>,
     /// Number of the next new packet.
     next: u8,
+    /// The most that the peer takes, and what it wants now.
     peer_size: usize,
+    peer_wish: usize,
     peer_window: u8,
     channels: u8,
     noise_out: Noise,
@@ -57,6 +59,7 @@ pub struct I {
     peer_closed: bool,
     /// Packets to ask for, as soon as the line has room.
     naks: Vec<u8>,
+    query: Query,
 
     /// When something last went well in either direction, or began to be waited for.
     progress: Instant,
@@ -113,6 +116,16 @@ enum SyncKind {
     Size,
 }
 
+/// A NAK for a packet that does not exist yet: Taylor, and we, answer it with an ACK.
+#[derive(Clone, Copy)]
+enum Query {
+    No,
+    /// To be sent once what is due has gone.
+    Wanted,
+    /// When it will have left.
+    Asked(Instant),
+}
+
 /// Packets taken since we last acknowledged any.
 #[derive(Default)]
 struct Owed {
@@ -145,6 +158,7 @@ impl I {
             outstanding: VecDeque::new(),
             next: 1,
             peer_size: SIZE_UNKNOWN,
+            peer_wish: SIZE_UNKNOWN,
             peer_window: WINDOW_UNKNOWN,
             channels,
             noise_out: Noise::default(),
@@ -154,6 +168,7 @@ impl I {
             noise_in: Noise::default(),
             peer_closed: false,
             naks: Vec::new(),
+            query: Query::No,
             progress: Instant::default(),
             asked: Instant::default(),
             heard: Instant::default(),
@@ -182,7 +197,7 @@ impl I {
     /// An error on the line. As long as smaller packets may help, it is no reason to give up.
     fn count_error(&mut self) {
         if let Err(why) = self.tally.error()
-            && self.packet_size() <= SIZE_MIN.max(self.least_size())
+            && self.packet_size() <= SIZE_MIN.max(self.least_to_send())
         {
             self.fail(why);
         }
@@ -209,7 +224,21 @@ impl I {
         match packet.kind {
             IKind::Data | IKind::Position | IKind::Close => self.handle_numbered(now, packet),
             IKind::Nak => self.handle_nak(now, packet.number),
-            IKind::Ack | IKind::Sync | IKind::Unknown => {}
+            IKind::Ack => self.handle_answer(now),
+            IKind::Sync | IKind::Unknown => {}
+        }
+    }
+
+    /// If this answers our query, the peer has heard all that we had sent before; what it does not acknowledge is lost.
+    fn handle_answer(&mut self, now: Now) {
+        let Query::Asked(left) = self.query else { return };
+        if now.instant < left {
+            return;
+        }
+        self.query = Query::No;
+        if let Some(oldest) = self.outstanding.front_mut().filter(|oldest| oldest.left < left) {
+            oldest.due = true;
+            self.query = Query::Wanted;
         }
     }
 
@@ -217,7 +246,9 @@ impl I {
         let &[high, low, window, ref rest @ ..] = data else { return };
         let size = usize::from(u16::from_be_bytes([high, low]));
         if size > 0 {
-            self.peer_size = size.min(I_DATA_MAX);
+            // A request in the middle is about noise; what the peer can take it has said at the start.
+            self.peer_wish = size.min(I_DATA_MAX);
+            self.peer_size = if rest.is_empty() { self.peer_size.max(self.peer_wish) } else { self.peer_wish };
         }
         self.peer_window = if window == 0 { WINDOW_MAX } else { window.min(WINDOW_MAX) };
         if let Some(&channels @ 1..=CHANNELS_MAX) = rest.first() {
@@ -285,7 +316,7 @@ impl I {
     /// Asks the peer for packets that suit the noise, and asks again when the request seems to have been lost.
     fn ask_for_smaller(&mut self, length: usize) {
         let most = usize::from(self.start.parameters.packet_size).clamp(1, I_DATA_MAX);
-        let best = self.noise_in.best_size(most);
+        let best = self.noise_in.best_size(most).max(self.least_to_ask()).min(most);
         self.sync.packets += 1;
         let unheard = length > self.sync.size && self.sync.packets > UNDER_WAY_MAX;
         if best <= self.sync.size / 2 && self.noise_in.is_certain() || best >= self.sync.size * 2 {
@@ -323,8 +354,8 @@ impl I {
     fn handle_nak(&mut self, now: Now, number: u8) {
         self.tally.counters.rejects += 1;
         let Some(sent) = self.outstanding.iter_mut().find(|sent| sent.packet.number == number) else {
-            // The peer has heard nothing for long, and asks for what we have not sent: tell it that we are there.
-            self.owed.at_once |= self.outstanding.is_empty() && number == self.next;
+            // The peer asks for what we have not sent: it wants to know whether we live, and what we have.
+            self.owed.at_once |= number == self.next;
             return;
         };
         // What has not left cannot be what it misses.
@@ -336,15 +367,25 @@ impl I {
         self.count_error();
     }
 
-    fn least_size(&self) -> usize {
+    /// Smaller packets would leave the line idle with such a window, noise or not: a full window must last for so many
+    /// round trips. One brings the first acknowledgement, the others the packets that are repeated.
+    fn least_size(&self, window: u8, round_trips: f64) -> usize {
         let (Some(speed), Some(quickest)) = (self.start.facts.speed, self.pace.quickest()) else { return 0 };
-        // A full window must last until the first acknowledgement is back, or the line falls idle.
         let on_the_way = f64::from(speed) / 10.0 * quickest.as_secs_f64();
-        (on_the_way / f64::from(self.peer_window) * 1.5) as usize
+        (on_the_way / f64::from(window) * round_trips) as usize
+    }
+
+    fn least_to_send(&self) -> usize {
+        self.least_size(self.peer_window, 4.0)
+    }
+
+    /// What we see of the way back holds the peer's own backlog, so less will do.
+    fn least_to_ask(&self) -> usize {
+        self.least_size(self.our_window(), 1.5)
     }
 
     fn packet_size(&self) -> usize {
-        self.noise_out.best_size(self.peer_size).max(self.least_size()).min(self.peer_size)
+        self.noise_out.best_size(self.peer_wish).max(self.least_to_send()).min(self.peer_size)
     }
 
     fn packet(&self, kind: IKind, number: u8, data: Vec<u8>) -> IPacket {
@@ -492,14 +533,20 @@ impl I {
     fn nudge(&mut self, now: Now) {
         self.asked = now.instant;
         self.scanner.give_up_partial();
-        if self.outstanding.is_empty() || now.instant.since(self.heard) >= self.timeout() + self.lag() {
+        if self.outstanding.is_empty() {
             self.naks.push(self.intake.expected());
         }
-        // If the last packet was lost, to repeat it is all that is needed; if an earlier one, it makes the peer ask for
-        // that. If neither helps, the peer may count on the oldest.
-        let last_first = self.fruitless.is_multiple_of(2);
-        let probe = if last_first { self.outstanding.back_mut() } else { self.outstanding.front_mut() };
-        if let Some(sent) = probe {
+        // What the peer answers tells what it lacks. Only if it does not answer are packets repeated on suspicion: the
+        // oldest, then the last, for if that comes early the peer asks for those before it.
+        if !self.outstanding.is_empty() {
+            self.query = Query::Wanted;
+        }
+        let suspect = match self.fruitless {
+            0 => None,
+            n if n.is_multiple_of(2) => self.outstanding.back_mut(),
+            _ => self.outstanding.front_mut(),
+        };
+        if let Some(sent) = suspect {
             sent.due = true;
         }
         self.fruitless += 1;
@@ -567,6 +614,10 @@ impl Protocol for I {
         if self.is_running() {
             self.transmit_naks(now, out);
             self.transmit_numbered(now, out, self.budget().saturating_sub(out.len() - start));
+            if matches!(self.query, Query::Wanted) && !self.outstanding.iter().any(|sent| sent.due) {
+                let query = self.packet(IKind::Nak, self.intake.expected(), Vec::new());
+                self.query = Query::Asked(self.write(now, &query, out));
+            }
             if self.owed.at_once {
                 let ack = self.packet(IKind::Ack, 0, Vec::new());
                 self.write(now, &ack, out);

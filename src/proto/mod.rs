@@ -32,10 +32,12 @@ pub trait Protocol: Send {
     /// Queues a command or reply, without its NUL. Always taken: the session never has more than a few under way.
     fn send_command(&mut self, channel: Channel, command: &[u8]);
 
-    /// Queues file bytes, at most `room`; `offset` is their place in the file. Empty: end of file.
+    /// Queues file bytes, at most `room`; `offset` is their place in the file. Empty: end of file. In i an end that does
+    /// not stand where the bytes ended takes back those that have not gone: nobody wants the file.
     fn send_data(&mut self, channel: Channel, offset: u64, data: &[u8]);
 
-    /// A file follows on this channel, in this direction. `t` needs to know what the next bytes received are.
+    /// A file follows on this channel, in this direction: what is received on it is file bytes up to their end, and a
+    /// command after it. In i also before a refusal, for there the bytes do not wait for the answer.
     fn begin_file(&mut self, channel: Channel, way: Way);
 
     /// Sends the protocol's own good-bye after what is queued. `poll_event` yields `Closed` when it has been handed out.
@@ -56,6 +58,7 @@ pub trait Protocol: Send {
 
 /// Which conversation within the session: the one that we began by our command number n, or they by theirs.
 /// Protocols with a single channel use `Ours(1)` for everything and leave it to the session to know whose turn it is.
+/// Number 0 belongs to nobody: in i the hang-up is said on it, and it comes as `Theirs(0)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Channel {
     Ours(u8),

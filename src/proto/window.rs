@@ -7,7 +7,7 @@ use crate::base::time::Instant;
 use crate::dialogue::Facts;
 
 /// The least that we wait for an answer beyond the line's own time: a peer on a slow machine writes to its disk.
-const PATIENCE_MIN: Duration = Duration::from_secs(1);
+const PATIENCE_MIN: Duration = Duration::from_millis(500);
 /// What we wait before any answer has told us better.
 const PATIENCE_FIRST: Duration = Duration::from_secs(3);
 

@@ -54,6 +54,16 @@ pub struct Article {
     pub placed: Vec<(GroupName, u64)>,
 }
 
+/// An article in the order of arrival.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Where the next look goes on.
+    pub place: (Timestamp, i64),
+    pub message_id: String,
+    /// The groups that it stands in, joined by commas.
+    pub groups: String,
+}
+
 /// What the history knows of a Message-ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
@@ -100,6 +110,18 @@ impl View<'_> {
     /// All groups, by name.
     pub fn groups(&self) -> Result<Vec<Group>, StoreError> {
         self.rows(&format!("{GROUP} ORDER BY name"), [], group)
+    }
+
+    /// Groups behind this name in the order of names, `limit` at most: a listing in pieces begins with the empty name.
+    pub fn groups_after(&self, name: &str, limit: usize) -> Result<Vec<Group>, StoreError> {
+        let sql = format!("{GROUP} WHERE name > ? ORDER BY name LIMIT ?");
+        self.rows(&sql, params![name, integer(limit as u64)], group)
+    }
+
+    /// How many groups there are.
+    pub fn group_count(&self) -> Result<u64, StoreError> {
+        let found = self.row("SELECT count(*) AS groups FROM newsgroup", [], |row| count(row, "groups"))?;
+        Ok(found.unwrap_or(0))
     }
 
     /// One group, if we carry it.
@@ -154,12 +176,12 @@ impl View<'_> {
         })
     }
 
-    /// The numbers in the range, in order.
-    pub fn numbers(&self, group: &GroupName, range: RangeInclusive<u64>) -> Result<Vec<u64>, StoreError> {
+    /// The numbers in the range, in order, `limit` at most.
+    pub fn numbers(&self, group: &GroupName, range: RangeInclusive<u64>, limit: usize) -> Result<Vec<u64>, StoreError> {
         let sql = "SELECT number FROM placed WHERE newsgroup = (SELECT id FROM newsgroup WHERE name = ?)
-                   AND number BETWEEN ? AND ? ORDER BY number";
+                   AND number BETWEEN ? AND ? ORDER BY number LIMIT ?";
         let (first, last) = bounds(&range);
-        self.rows(sql, params![group, first, last], |row| count(row, "number"))
+        self.rows(sql, params![group, first, last, integer(limit as u64)], |row| count(row, "number"))
     }
 
     /// The nearest article after (or before) this number.
@@ -177,10 +199,20 @@ impl View<'_> {
         self.row(sql, params![group, integer(number)], |row| count(row, "number"))
     }
 
-    /// Message-IDs that arrived since, in order, `limit` at most.
-    pub fn arrived_since(&self, since: Timestamp, limit: usize) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT message_id FROM article WHERE arrived >= ? ORDER BY arrived, id LIMIT ?";
-        self.rows(sql, params![since, integer(limit as u64)], |row| row.get(0))
+    /// What arrived behind this place, in order, `limit` at most. All that arrived at a time or later stands behind
+    /// `(time, 0)`.
+    pub fn arrivals(&self, behind: (Timestamp, i64), limit: usize) -> Result<Vec<Arrival>, StoreError> {
+        let sql = "SELECT id, arrived, message_id,
+                       (SELECT group_concat(name, ',') FROM placed JOIN newsgroup ON newsgroup.id = placed.newsgroup
+                        WHERE placed.article = article.id) AS groups
+                   FROM article WHERE (arrived, id) > (?, ?) ORDER BY arrived, id LIMIT ?";
+        self.rows(sql, params![behind.0, behind.1, integer(limit as u64)], |row| {
+            Ok(Arrival {
+                place: (row.get("arrived")?, row.get("id")?),
+                message_id: row.get("message_id")?,
+                groups: row.get::<_, Option<String>>("groups")?.unwrap_or_default(),
+            })
+        })
     }
 }
 
@@ -359,7 +391,8 @@ mod tests {
         assert_eq!(water_marks(&store, "a.b"), (2, 4, 2));
         assert_eq!(read(&store, |v| v.history("<3@x>")), Some(Known::Gone));
         assert!(file(&store, "<3@x>", &["a.b"]).is_err());
-        assert_eq!(read(&store, |v| v.numbers(&name("a.b"), 1..=u64::MAX)), [2, 4]);
+        assert_eq!(read(&store, |v| v.numbers(&name("a.b"), 1..=u64::MAX, 9)), [2, 4]);
+        assert_eq!(read(&store, |v| v.numbers(&name("a.b"), 1..=u64::MAX, 1)), [2]);
         for (number, forward, expected) in
             [(2, true, Some(4)), (4, true, None), (4, false, Some(2)), (2, false, None), (0, true, Some(2))]
         {
@@ -392,14 +425,36 @@ mod tests {
     #[test]
     fn new_articles_are_those_that_arrived_since() {
         let (_folder, store) = open();
-        carry(&store, &["a.b"]);
-        for (id, arrived) in [("<1@x>", 30), ("<2@x>", 10), ("<3@x>", 20)] {
+        carry(&store, &["a.b", "a.c"]);
+        for (id, arrived, groups) in
+            [("<1@x>", 30, ["a.b"].as_slice()), ("<2@x>", 10, &["a.b"]), ("<3@x>", 20, &["a.c", "a.b"])]
+        {
             write(&store, |c| {
                 let body = c.keep_bytes(b"x")?;
-                c.add_article(new(id, &["a.b"], body, later(arrived)))
+                c.add_article(new(id, groups, body, later(arrived)))
             });
         }
-        assert_eq!(read(&store, |v| v.arrived_since(later(20), 9)), ["<3@x>", "<1@x>"]);
-        assert_eq!(read(&store, |v| v.arrived_since(NOW, 1)), ["<2@x>"]);
+        let found = read(&store, |v| v.arrivals((later(20), 0), 9));
+        let shown: Vec<(&str, &str)> = found.iter().map(|a| (a.message_id.as_str(), a.groups.as_str())).collect();
+        assert!(shown == [("<3@x>", "a.c,a.b"), ("<1@x>", "a.b")] || shown == [("<3@x>", "a.b,a.c"), ("<1@x>", "a.b")]);
+        let first = read(&store, |v| v.arrivals((NOW, 0), 1)).remove(0);
+        assert_eq!(first.message_id, "<2@x>");
+        let next = read(&store, |v| v.arrivals(first.place, 1)).remove(0);
+        assert_eq!(next.message_id, "<3@x>");
+    }
+
+    #[test]
+    fn groups_come_in_pieces_and_are_counted() {
+        let (_folder, store) = open();
+        assert_eq!(read(&store, |v| v.group_count()), 0);
+        carry(&store, &["b.c", "a.c", "a.b"]);
+        let names = |after, limit| {
+            let groups = read(&store, |v| v.groups_after(after, limit));
+            groups.into_iter().map(|g| g.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("", 2), ["a.b", "a.c"]);
+        assert_eq!(names("a.c", 2), ["b.c"]);
+        assert_eq!(names("b.c", 2), [""; 0]);
+        assert_eq!(read(&store, |v| v.group_count()), 3);
     }
 }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod config;
 mod cuts;
+mod docs;
 mod sim;
 mod site;
 mod store;

@@ -34,13 +34,9 @@ impl Site {
         );
         fs::write(&config, text)?;
         let log = fs::File::create(folder.join(format!("{name}.log")))?;
-        let daemon = Command::new(program()?)
-            .args(["run", "-c"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
+        let mut command = Command::new(program()?);
+        command.args(["run", "-c"]).arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let daemon = end_with_us(&mut command).spawn()?;
         let mut started = Started(Some(daemon));
         let listening = wait_for_listening(&spool, &mut started, folder, name)?;
         let address = |service: &str| {
@@ -102,6 +98,13 @@ fn stop(child: &mut Child) {
     let _ = child.wait();
 }
 
+/// Has the child end when we do, however we end.
+fn end_with_us(command: &mut Command) -> &mut Command {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: one system call, which is allowed between fork and exec.
+    unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?)) }
+}
+
 /// This program.
 pub fn program() -> io::Result<PathBuf> {
     std::env::current_exe()
@@ -112,13 +115,9 @@ pub fn program() -> io::Result<PathBuf> {
 pub fn answer(config: &Path, terminal: &Path, log: &Path, has_carrier: impl Fn() -> bool) -> io::Result<()> {
     let open = || fs::OpenOptions::new().read(true).write(true).open(terminal);
     let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
-    let mut child = Command::new(program()?)
-        .args(["uucico", "-I"])
-        .arg(config)
-        .stdin(open()?)
-        .stdout(open()?)
-        .stderr(log)
-        .spawn()?;
+    let mut command = Command::new(program()?);
+    command.args(["uucico", "-I"]).arg(config).stdin(open()?).stdout(open()?).stderr(log);
+    let mut child = end_with_us(&mut command).spawn()?;
     let mut gone: Option<Instant> = None;
     while child.try_wait()?.is_none() {
         let since = *match has_carrier() {

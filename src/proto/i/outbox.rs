@@ -48,6 +48,15 @@ impl Outbox {
 
     /// Queues file bytes; none of them: its end.
     pub fn data(&mut self, channel: Channel, offset: u64, bytes: &[u8]) {
+        let is_data = |item: &Item| item.channel == channel && matches!(item.content, Content::Data(_));
+        let ends_elsewhere = |item: &Item| match item.content {
+            Content::Data(start) => start + item.bytes.len() as u64 != offset,
+            Content::Command | Content::EndOfFile => false,
+        };
+        // An end that is not where the bytes end says that nobody wants them any more.
+        if bytes.is_empty() && self.items.iter().rfind(|item| is_data(item)).is_some_and(ends_elsewhere) {
+            self.items.retain(|item| !is_data(item));
+        }
         let last = self.items.iter_mut().rfind(|item| item.channel == channel);
         match last {
             _ if bytes.is_empty() => {
@@ -167,6 +176,17 @@ mod tests {
         };
         check(8, fill, "2:3 2:0");
         check(5, fill, "1:5 @0 2:3 2:0");
+    }
+
+    #[test]
+    fn an_end_elsewhere_takes_back_what_has_not_gone() {
+        let fill = |o: &mut Outbox| {
+            o.data(Ours(1), 0, &[0; 20]);
+            o.data(Ours(2), 0, &[0; 3]);
+            o.data(Ours(1), 0, &[]);
+            o.data(Ours(2), 3, &[]);
+        };
+        check(8, fill, "2:3 1:0 2:0");
     }
 
     #[test]

@@ -178,16 +178,38 @@ fn acknowledgements_go_with_data_after_half_a_window_or_soon() {
 }
 
 #[test]
-fn silence_brings_the_last_packet_then_the_oldest() {
+fn silence_brings_a_query_and_its_answer_what_was_lost() {
     let mut i = started();
     for number in 1..=3 {
         i.protocol.send_command(Ours(number), b"S");
     }
     i.sent();
     i.pass(4);
-    assert_eq!(packets(&i.sent()), "3:0x2");
+    assert_eq!(packets(&i.sent()), "NAK1", "the peer has sent nothing yet");
+    i.pass(1);
+    i.feed(&ack(1));
+    assert_eq!(packets(&i.sent()), "2:0x2 NAK1");
+    i.pass(1);
+    i.feed(&ack(2));
+    assert_eq!(packets(&i.sent()), "3:0x2 NAK1");
+    i.pass(1);
+    i.feed(&ack(3));
+    assert_eq!(packets(&i.sent()), "");
+}
+
+#[test]
+fn a_peer_that_does_not_answer_gets_the_oldest_and_the_last_again() {
+    let mut i = started();
+    for number in 1..=3 {
+        i.protocol.send_command(Ours(number), b"S");
+    }
+    i.sent();
+    i.pass(4);
+    assert_eq!(packets(&i.sent()), "NAK1");
     i.pass(7);
-    assert_eq!(packets(&i.sent()), "NAK1 1:0x2", "and wakes a peer that has said nothing for so long");
+    assert_eq!(packets(&i.sent()), "1:0x2 NAK1");
+    i.pass(12);
+    assert_eq!(packets(&i.sent()), "3:0x2 NAK1");
     i.feed(&ack(3));
     i.pass(11);
     assert_eq!(packets(&i.sent()), "NAK1");

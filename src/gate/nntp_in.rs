@@ -1,0 +1,820 @@
+//! NNTP for readers and for peers that bring articles (RFC 3977; XOVER and XHDR of RFC 2980).
+//!
+//! Articles come by POST and IHAVE into a draft; behind the final dot [`news::accept`] runs in one change, and `240` or `235` is
+//! said only after the store has it. Long answers are not made at once: each piece is read from the store when the last
+//! one has left.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::base::limits::{BAD_COMMANDS_MAX, MESSAGE_LINE_MAX, NNTP_COMMAND_MAX};
+use crate::base::newsgroup::GroupName;
+use crate::base::time::{Instant, Now};
+use crate::dialogue::{Dialogue, Nudge, Request};
+use crate::news::{self, Policy, Source, Verdict};
+use crate::store::{Draft, Store, StoreError};
+use crate::wire::nntp::{self, Command, List, Reply};
+use crate::wire::text::{DotReader, LineEnds, LineReader};
+
+mod answers;
+mod reading;
+
+use answers::{Answer, Text};
+
+/// RFC 3977 section 3.1 asks for three minutes at least; people who read are slow.
+const IDLE: Duration = Duration::from_secs(15 * 60);
+/// Input that waits because the client does not read our replies.
+const INPUT_MAX: usize = 64 * 1024;
+/// Replies above this wait for the line.
+const OUTPUT_MAX: usize = 8 * 1024;
+/// Given to the line at once.
+const PIECE: usize = 16 * 1024;
+
+/// How a conversation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    Quit,
+    Lost,
+    TimedOut,
+    TooManyErrors,
+    WindDown,
+    /// The store failed in the middle of an answer, where nothing else can be said.
+    Broken,
+}
+
+/// What a conversation came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// Articles accepted.
+    pub taken: u32,
+    pub ended: Ended,
+}
+
+/// The server's side of one NNTP connection.
+pub struct NntpIn {
+    store: Store,
+    policy: Arc<Policy>,
+    peer: IpAddr,
+    selected: Option<Selected>,
+    state: State,
+    input: LineReader,
+    output: Vec<u8>,
+    deadline: Instant,
+    /// Bad commands since the last good one.
+    bad: u32,
+    taken: u32,
+    wind_down: bool,
+    ended: Option<Ended>,
+}
+
+/// The group that was chosen, and the current article in it, if there is one.
+struct Selected {
+    name: GroupName,
+    current: Option<u64>,
+}
+
+enum State {
+    Idle,
+    /// An article comes in.
+    Incoming(Box<Incoming>),
+    /// An answer of many lines goes out.
+    Answering(Box<Answer>),
+    /// An article, or a part of it, goes out.
+    Sending(Box<Text>),
+}
+
+struct Incoming {
+    way: Way,
+    dots: DotReader,
+    /// The article so far, or what will be said of it at its end.
+    draft: Result<Draft, Reply>,
+}
+
+/// How an article comes, which decides the words for what becomes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Post,
+    Ihave,
+}
+
+impl Way {
+    fn taken(self) -> Reply {
+        match self {
+            Self::Post => Reply::new(240, "article posted"),
+            Self::Ihave => Reply::new(235, "article taken"),
+        }
+    }
+
+    fn refused(self, why: &str) -> Reply {
+        match self {
+            Self::Post => Reply::new(441, why),
+            Self::Ihave => Reply::new(437, why),
+        }
+    }
+
+    /// POST has no code of its own for what may work later.
+    fn later(self, why: &str) -> Reply {
+        match self {
+            Self::Post => Reply::new(441, format!("{why}; try again later")),
+            Self::Ihave => Reply::new(436, format!("{why}; try again later")),
+        }
+    }
+
+    fn store_trouble(self, why: &StoreError) -> Reply {
+        warn!(%why, "the store refuses an article");
+        self.later(match why {
+            StoreError::Full(_) => "no space left here",
+            StoreError::Io { .. }
+            | StoreError::Database { .. }
+            | StoreError::Schema { .. }
+            | StoreError::Damaged(_) => "cannot keep it now",
+        })
+    }
+}
+
+impl NntpIn {
+    pub fn new(store: Store, policy: Arc<Policy>, peer: IpAddr, now: Now) -> Self {
+        let mut server = Self {
+            selected: None,
+            state: State::Idle,
+            input: LineReader::new(NNTP_COMMAND_MAX, LineEnds::Tolerant),
+            output: Vec::new(),
+            deadline: now.instant + IDLE,
+            bad: 0,
+            taken: 0,
+            wind_down: false,
+            ended: None,
+            store,
+            policy,
+            // A socket for both families shows IPv4 clients as `::ffff:192.0.2.1`.
+            peer: peer.to_canonical(),
+        };
+        server.greet();
+        server
+    }
+
+    fn greet(&mut self) {
+        self.say(200, format!("{} bangpath news server ready, posting allowed", self.policy.path_name));
+    }
+
+    fn say(&mut self, code: u16, text: impl Into<String>) {
+        self.reply(&Reply::new(code, text));
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        self.output.extend_from_slice(format!("{reply}\r\n").as_bytes());
+    }
+
+    fn end(&mut self, ended: Ended, code: u16, text: &str) {
+        self.say(code, text);
+        self.state = State::Idle;
+        self.ended = Some(ended);
+    }
+
+    /// Works on what has arrived until there is no more, or the client must first read.
+    fn process(&mut self, now: Now) {
+        while self.ended.is_none() && self.output.len() < OUTPUT_MAX {
+            let worked = match &self.state {
+                State::Idle => self.line(now),
+                State::Incoming(_) => self.incoming(now),
+                State::Answering(_) => self.answer_on(),
+                State::Sending(_) => self.send_on(),
+            };
+            if self.wind_down && matches!(self.state, State::Idle) && self.ended.is_none() {
+                self.end(Ended::WindDown, 400, "shutting down");
+            }
+            if !worked {
+                break;
+            }
+        }
+    }
+
+    fn line(&mut self, now: Now) -> bool {
+        let Some(line) = self.input.next_line() else {
+            return false;
+        };
+        self.deadline = now.instant + IDLE;
+        match line {
+            // An empty line is no command; some clients send one behind an article.
+            Ok(line) if line.iter().all(|b| matches!(b, b' ' | b'\t')) => {}
+            Ok(line) => match Command::parse(&line, now.wall) {
+                Ok(command) => {
+                    self.bad = 0;
+                    self.command(now, command);
+                }
+                Err(why) => self.complain(why.code(), why.to_string()),
+            },
+            Err(why) => self.complain(501, why.to_string()),
+        }
+        true
+    }
+
+    /// A reply to a mistake. Too many of them in a row end the conversation.
+    fn complain(&mut self, code: u16, text: String) {
+        self.say(code, text);
+        self.bad += 1;
+        if self.bad >= BAD_COMMANDS_MAX {
+            self.end(Ended::TooManyErrors, 400, "too many errors");
+        }
+    }
+
+    fn command(&mut self, now: Now, command: Command) {
+        let done = match command {
+            Command::Capabilities => self.lines(101, "capabilities", &CAPABILITIES),
+            Command::Help => self.lines(100, "commands", &HELP),
+            Command::List(List::OverviewFmt) => self.lines(215, "fields of the overview", &OVERVIEW),
+            Command::List(List::Headers) => self.lines(215, "all fields, and", &[":", ":bytes", ":lines"]),
+            Command::ModeReader => {
+                self.greet();
+                Ok(())
+            }
+            Command::Date => {
+                self.say(111, now.wall.to_jiff().strftime("%Y%m%d%H%M%S").to_string());
+                Ok(())
+            }
+            Command::Quit => {
+                self.end(Ended::Quit, 205, "goodbye");
+                Ok(())
+            }
+            Command::Post => {
+                self.invite(Way::Post);
+                Ok(())
+            }
+            Command::Ihave(id) => self.ihave(&id),
+            Command::Group(name) => self.group(&name),
+            Command::ListGroup(name, range) => self.list_group(name.as_deref(), range),
+            Command::Last => self.step(false),
+            Command::Next => self.step(true),
+            Command::Retrieve(part, which) => self.retrieve(part, &which),
+            Command::Over { of, old } => self.over(of, old),
+            Command::Hdr { field, of, old } => self.hdr(field, of, old),
+            Command::List(List::Active(wildmat)) => self.list(answers::Groups::Active, wildmat),
+            Command::List(List::ActiveTimes(wildmat)) => self.list(answers::Groups::Times, wildmat),
+            Command::List(List::Newsgroups(wildmat)) => self.list(answers::Groups::Descriptions, wildmat),
+            Command::NewGroups(since) => self.new_groups(since),
+            Command::NewNews(wildmat, since) => self.new_news(&wildmat, since),
+        };
+        if let Err(why) = done {
+            warn!(peer = %self.peer, %why, "cannot answer a news client");
+            self.say(403, "cannot read the store now");
+        }
+    }
+
+    /// A short answer of several lines.
+    fn lines(&mut self, code: u16, text: &str, lines: &[&str]) -> Result<(), StoreError> {
+        self.say(code, text);
+        for line in lines {
+            self.output.extend_from_slice(line.as_bytes());
+            self.output.extend_from_slice(b"\r\n");
+        }
+        self.output.extend_from_slice(b".\r\n");
+        Ok(())
+    }
+
+    fn ihave(&mut self, id: &str) -> Result<(), StoreError> {
+        // A name that cannot be one is not wanted, rather than bad syntax: a peer would take that for our fault.
+        let wanted = if nntp::is_message_id(id) {
+            self.store.read(|view| news::is_wanted(view, id))
+        } else {
+            return Ok(self.say(435, "that is no Message-ID"));
+        };
+        match wanted {
+            Ok(true) => self.invite(Way::Ihave),
+            Ok(false) => self.say(435, "not wanted"),
+            Err(why) => self.reply(&Way::Ihave.store_trouble(&why)),
+        }
+        Ok(())
+    }
+
+    fn invite(&mut self, way: Way) {
+        let code = match way {
+            Way::Post => 340,
+            Way::Ihave => 335,
+        };
+        self.say(code, "send it, end with a dot alone on a line");
+        self.state = State::Incoming(Box::new(Incoming {
+            way,
+            dots: DotReader::new(LineEnds::Tolerant, MESSAGE_LINE_MAX),
+            draft: Ok(self.store.draft()),
+        }));
+    }
+
+    /// Takes text up to the final dot, whatever is wrong with it: only behind the dot can a refusal be told.
+    fn incoming(&mut self, now: Now) -> bool {
+        let State::Incoming(incoming) = &mut self.state else {
+            return false;
+        };
+        if self.input.pending().is_empty() {
+            return false;
+        }
+        let mut text = Vec::new();
+        let progress = incoming.dots.push(self.input.pending(), &mut text);
+        self.input.consume(progress.used);
+        self.deadline = now.instant + IDLE;
+        // A refusal takes the place of the draft: the rest is read and thrown away.
+        if let Err(refusal) = incoming.keep(&text, self.policy.article_max) {
+            incoming.draft = Err(refusal);
+        }
+        if progress.done {
+            self.finish_incoming(now);
+        }
+        true
+    }
+
+    fn finish_incoming(&mut self, now: Now) {
+        let State::Incoming(incoming) = std::mem::replace(&mut self.state, State::Idle) else {
+            return;
+        };
+        let Incoming { way, draft, .. } = *incoming;
+        let reply = draft.and_then(|draft| read_back(way, &draft)).map(|article| self.accept(now, way, &article));
+        match reply {
+            Ok(reply) => self.reply(&reply),
+            Err(reply) => {
+                info!(peer = %self.peer, %reply, "article refused");
+                self.reply(&reply);
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Now, way: Way, article: &[u8]) -> Reply {
+        let source = match way {
+            Way::Post => Source::Poster(self.peer.to_string()),
+            Way::Ihave => Source::Peer(self.peer.to_string()),
+        };
+        match self.store.write(|change| news::accept(change, &self.policy, now, &source, article)) {
+            Ok(Verdict::Taken { message_id, placed }) => {
+                self.taken += 1;
+                info!(peer = %self.peer, message_id, bytes = article.len(), groups = placed.len(), "article accepted");
+                way.taken()
+            }
+            Ok(Verdict::Duplicate { .. }) => way.refused("it is here already"),
+            Ok(Verdict::Rejected { message_id, why }) => {
+                info!(peer = %self.peer, message_id, %why, "article refused");
+                way.refused(&why.to_string())
+            }
+            Err(why) => way.store_trouble(&why),
+        }
+    }
+}
+
+impl Incoming {
+    fn keep(&mut self, text: &[u8], article_max: u64) -> Result<(), Reply> {
+        let Ok(draft) = &mut self.draft else {
+            return Ok(());
+        };
+        if self.dots.flaw().is_some() {
+            return Err(self.way.refused(&format!("a line of it is longer than {MESSAGE_LINE_MAX} bytes")));
+        }
+        if draft.len() + text.len() as u64 > article_max {
+            return Err(self.way.refused(&format!("it is larger than {article_max} bytes")));
+        }
+        std::io::Write::write_all(draft, text).map_err(|why| not_kept(self.way, &why))
+    }
+}
+
+/// The whole article: up to now it may have been in a file, so that many clients at once do not fill the memory.
+fn read_back(way: Way, draft: &Draft) -> Result<Vec<u8>, Reply> {
+    let mut article = vec![0; usize::try_from(draft.len()).expect("at most the largest article")];
+    match draft.read_at(0, &mut article) {
+        Ok(count) if count == article.len() => Ok(article),
+        Ok(_) => Err(not_kept(way, &std::io::ErrorKind::UnexpectedEof.into())),
+        Err(why) => Err(not_kept(way, &why)),
+    }
+}
+
+fn not_kept(way: Way, why: &std::io::Error) -> Reply {
+    warn!(%why, "cannot keep an article");
+    way.later(if why.kind() == std::io::ErrorKind::StorageFull { "no space left here" } else { "cannot keep it now" })
+}
+
+/// RFC 3977 section 5.2. IHAVE and READER on one port, so there is no MODE-READER.
+const CAPABILITIES: [&str; 9] = [
+    "VERSION 2",
+    concat!("IMPLEMENTATION bangpath ", env!("CARGO_PKG_VERSION")),
+    "READER",
+    "POST",
+    "IHAVE",
+    "NEWNEWS",
+    "OVER MSGID",
+    "HDR",
+    "LIST ACTIVE ACTIVE.TIMES HEADERS NEWSGROUPS OVERVIEW.FMT",
+];
+
+/// RFC 3977 section 8.4.2: these seven, in this order.
+const OVERVIEW: [&str; 7] = ["Subject:", "From:", "Date:", "Message-ID:", "References:", ":bytes", ":lines"];
+
+const HELP: [&str; 6] = [
+    "CAPABILITIES  DATE  HELP  MODE READER  QUIT",
+    "GROUP group  LISTGROUP [group [range]]  NEXT  LAST",
+    "ARTICLE  HEAD  BODY  STAT  [number|message-id]",
+    "OVER [range|message-id]  HDR field [range|message-id]  XOVER  XHDR",
+    "LIST [ACTIVE|ACTIVE.TIMES|NEWSGROUPS [wildmat]|HEADERS|OVERVIEW.FMT]  NEWGROUPS date time  NEWNEWS wildmat date time",
+    "POST  IHAVE message-id",
+];
+
+impl Dialogue for NntpIn {
+    type Outcome = Outcome;
+
+    fn handle_input(&mut self, now: Now, bytes: &[u8]) {
+        self.input.push(bytes);
+        self.process(now);
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        if now.instant >= self.deadline && self.ended.is_none() {
+            self.end(Ended::TimedOut, 400, "nothing heard for too long");
+        }
+    }
+
+    fn handle_hangup(&mut self, _now: Now) {
+        self.state = State::Idle;
+        self.output.clear();
+        self.ended.get_or_insert(Ended::Lost);
+    }
+
+    fn handle_nudge(&mut self, now: Now, nudge: Nudge) {
+        match nudge {
+            Nudge::Store => {}
+            Nudge::WindDown => {
+                self.wind_down = true;
+                self.process(now);
+            }
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
+        if self.output.is_empty() {
+            self.process(now);
+        }
+        if !self.output.is_empty() {
+            // Who takes a long answer slowly is not idle.
+            self.deadline = now.instant + IDLE;
+        }
+        out.extend(self.output.drain(..self.output.len().min(PIECE)));
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.ended.is_none().then_some(self.deadline)
+    }
+
+    fn poll_request(&mut self) -> Option<Request<Outcome>> {
+        let ended = self.ended.filter(|_| self.output.is_empty())?;
+        let outcome = Outcome { taken: self.taken, ended };
+        let unread = self.input.pending().to_vec();
+        Some(Request::Finish { outcome, unread })
+    }
+
+    fn room(&self) -> usize {
+        INPUT_MAX.saturating_sub(self.input.pending().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::script::{Player, SPLITS, Split, start};
+    use crate::news::testing::{body, facts, open, queued, village};
+
+    fn server(store: &Store, policy: Policy) -> NntpIn {
+        NntpIn::new(store.clone(), Arc::new(policy), "::ffff:192.0.2.1".parse().expect("an address"), start())
+    }
+
+    const HELLO: &str = "> 200 village bangpath news server ready, posting allowed\n";
+
+    /// Plays a conversation in every split, each with a store of its own; the ledger afterwards, and the outcome.
+    fn check(script: &str, expected: &[&str]) -> Option<Outcome> {
+        let mut last = None;
+        for split in SPLITS {
+            let (_dir, store) = open();
+            let mut player = Player::new(server(&store, village()), split);
+            player.play(&[HELLO, script].concat());
+            assert_eq!(facts(&store), expected, "{split:?}");
+            last = player.outcome;
+        }
+        last
+    }
+
+    /// A whole article as text of a script.
+    const ARTICLE: &str = "
+        < Path: up!not-for-mail
+        < From: ann@x
+        < Newsgroups: local.a
+        < Subject: hi
+        < Message-ID: <1@x>
+        < Date: 5 Apr 93 18:01:16 GMT
+        <
+        < ..dot
+        < .\n";
+
+    #[test]
+    fn an_article_comes_by_ihave() {
+        let script = [
+            "< IHAVE <1@x>
+             > 335 …\n",
+            ARTICLE,
+            "> 235 article taken
+             < ihave <1@x>
+             > 435 not wanted
+             < IHAVE 1@x
+             > 435 that is no Message-ID
+             < QUIT
+             > 205 goodbye",
+        ];
+        let outcome = check(&script.concat(), &["accepted article 192.0.2.1 <1@x>: local.a:1"]);
+        assert_eq!(outcome, Some(Outcome { taken: 1, ended: Ended::Quit }));
+        let (_dir, store) = open();
+        Player::new(server(&store, village()), Split::Whole).play(&[HELLO, &script.concat()].concat());
+        assert!(body(&store, "local.a", 1).starts_with("Path: village!up!not-for-mail\nFrom"));
+        assert!(body(&store, "local.a", 1).ends_with("\n\n.dot\n"));
+        assert_eq!(queued(&store), ["leaf <1@x>", "hub <1@x>", "up <1@x>"]);
+    }
+
+    #[test]
+    fn an_article_that_is_not_wanted_is_rejected_for_good() {
+        let elsewhere = ARTICLE.replace("local.a", "far.away");
+        let script = [
+            "< IHAVE <1@x>\n> 335 …\n",
+            &elsewhere,
+            "> 437 we carry none of its groups: far.away
+             < IHAVE <1@x>
+             > 435 not wanted\n",
+        ];
+        check(&script.concat(), &["refused article 192.0.2.1 <1@x>: we carry none of its groups: far.away"]);
+        // Offered under one name and then another, or by two at once: the name in the article counts.
+        let script = [
+            "< IHAVE <1@x>\n> 335 …\n",
+            ARTICLE,
+            "> 235 …\n< IHAVE <2@x>\n> 335 …\n",
+            ARTICLE,
+            "> 437 it is here already",
+        ];
+        check(&script.concat(), &["accepted article 192.0.2.1 <1@x>: local.a:1"]);
+    }
+
+    #[test]
+    fn a_reader_posts() {
+        let script = "
+            < POST
+            > 340 …
+            < From: ann@x
+            < Newsgroups: local.a
+            < Subject: hi
+            <
+            < text
+            < .
+            > 240 article posted
+            < POST
+            > 340 …
+            < From: ann@x
+            < Newsgroups: local.closed
+            < Subject: hi
+            <
+            < .
+            > 441 posting to local.closed is not allowed
+            < POST
+            > 340 …
+            < .
+            > 441 it has no text: no blank line ends the header
+            < GROUP local.a
+            > 211 1 1 1 local.a";
+        for split in SPLITS {
+            let (_dir, store) = open();
+            Player::new(server(&store, village()), split).play(&[HELLO, script].concat());
+            let shown = body(&store, "local.a", 1);
+            assert!(shown.starts_with("Path: village!not-for-mail\nFrom: ann@x\n"), "{shown}");
+            assert!(shown.contains("\nMessage-ID: <") && shown.ends_with("\n\ntext\n"), "{shown}");
+            let ledger = facts(&store);
+            assert_eq!(ledger.len(), 3);
+            assert!(
+                ledger[1].starts_with("refused article 192.0.2.1 : posting to local.closed")
+                    || ledger[1].ends_with("posting to local.closed is not allowed"),
+                "{}",
+                ledger[1]
+            );
+        }
+    }
+
+    #[test]
+    fn commands_may_be_sent_ahead_of_their_answers() {
+        let script = "
+            < MODE READER
+            < GROUP local.a
+            < DATE
+            < LIST ACTIVE local.?
+            < STAT
+            < QUIT
+            > 200 village bangpath news server ready, posting allowed
+            > 211 0 1 0 local.a
+            > 111 20260528202640
+            > 215 list follows
+            > local.a 0 1 y
+            > local.b 0 1 y
+            > .
+            > 420 there is no current article
+            > 205 goodbye";
+        check(script, &[]);
+    }
+
+    #[test]
+    fn capabilities_and_help_are_told() {
+        let version = env!("CARGO_PKG_VERSION");
+        let script = format!(
+            "< CAPABILITIES
+             > 101 capabilities
+             > VERSION 2
+             > IMPLEMENTATION bangpath {version}
+             > READER
+             > POST
+             > IHAVE
+             > NEWNEWS
+             > OVER MSGID
+             > HDR
+             > LIST ACTIVE ACTIVE.TIMES HEADERS NEWSGROUPS OVERVIEW.FMT
+             > .
+             < HELP
+             > 100 commands
+             > CAPABILITIES …
+             > GROUP …
+             > ARTICLE …
+             > OVER …
+             > LIST …
+             > POST …
+             > ."
+        );
+        check(&script, &[]);
+    }
+
+    #[test]
+    fn nonsense_is_answered_and_counted() {
+        let line = "x".repeat(NNTP_COMMAND_MAX);
+        let script = format!(
+            "< XYZZY
+             > 500 unknown command
+             < GROUP
+             > 501 an argument is missing
+             < MODE STREAM
+             > 501 MODE READER is the only mode
+             < {line}
+             > 501 line too long
+             << GROUP \\0\\r\\n
+             > 501 a NUL in the command
+             <
+             << DATE\\n
+             > 111 …
+             {}> 400 too many errors",
+            "< XYZZY\n> 500 unknown command\n".repeat(BAD_COMMANDS_MAX as usize)
+        );
+        let outcome = check(&script, &[]);
+        assert_eq!(outcome, Some(Outcome { taken: 0, ended: Ended::TooManyErrors }));
+    }
+
+    #[test]
+    fn who_says_nothing_is_sent_away_and_a_lost_line_leaves_nothing() {
+        let outcome = check("@ 899\n< DATE\n> 111 …\n@ 899\n@ 2\n> 400 nothing heard for too long", &[]);
+        assert_eq!(outcome.map(|outcome| outcome.ended), Some(Ended::TimedOut));
+        let begun = ["< IHAVE <1@x>\n> 335 …\n", ARTICLE.trim_end().trim_end_matches("< ."), "\n"].concat();
+        let outcome = check(&[&begun, "!hangup"].concat(), &[]);
+        assert_eq!(outcome.map(|outcome| outcome.ended), Some(Ended::Lost));
+        let outcome = check(&[&begun, "@ 901\n> 400 nothing heard for too long"].concat(), &[]);
+        assert_eq!(outcome.map(|outcome| outcome.ended), Some(Ended::TimedOut));
+    }
+
+    #[test]
+    fn winding_down_waits_for_the_article_under_way() {
+        let outcome = check("!winddown\n> 400 shutting down", &[]);
+        assert_eq!(outcome.map(|outcome| outcome.ended), Some(Ended::WindDown));
+        let script = ["< IHAVE <1@x>\n> 335 …\n!winddown\n", ARTICLE, "> 235 …\n> 400 shutting down"].concat();
+        let outcome = check(&script, &["accepted article 192.0.2.1 <1@x>: local.a:1"]);
+        assert_eq!(outcome, Some(Outcome { taken: 1, ended: Ended::WindDown }));
+    }
+
+    /// An article of `head`, many pieces, and its end: what is said of it, with memory bounded.
+    fn large(policy: Policy, head: &[u8], piece: &[u8], count: usize, expected: &str) {
+        for (begin, code) in [("< POST\n> 340 …", "441"), ("< IHAVE <1@x>\n> 335 …", "437")] {
+            let (_dir, store) = open();
+            let mut player = Player::new(server(&store, policy.clone()), Split::Whole);
+            player.play(&[HELLO, begin].concat());
+            player.feed(head);
+            for _ in 0..count {
+                player.feed(piece);
+                assert!(player.dialogue.input.pending().len() <= INPUT_MAX);
+            }
+            player.play(&format!("<< \\r\\n.\\r\\n\n> {code} {expected}\n< DATE\n> 111 …"));
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused_at_its_end_and_the_conversation_goes_on() {
+        let x = [b'x'; 64 * 1024];
+        let lines = [b"x".repeat(77).as_slice(), b"\r\n"].concat().repeat(100);
+        large(village(), b"A: 1\r\n\r\n", &lines, 100, "it is larger than 100000 bytes");
+        let roomy = Policy { article_max: 10_000_000, ..village() };
+        large(roomy.clone(), b"A: 1\r\n\r\n", &x, 100, "a line of it is longer than 1048576 bytes");
+        large(roomy, b"", &[b"X: ", b"y".repeat(1000).as_slice(), b"\r\n"].concat(), 5000, "the header is too long");
+    }
+
+    #[test]
+    fn a_line_of_a_gigabyte_is_refused_at_once_and_only_once() {
+        let (_dir, store) = open();
+        let mut player = Player::new(server(&store, village()), Split::Whole);
+        player.heard();
+        let piece = [b'x'; 64 * 1024];
+        player.feed(&piece);
+        assert_eq!(player.heard(), b"501 line too long\r\n");
+        for _ in 0..16 * 1024 {
+            player.feed(&piece);
+        }
+        player.play("<< \\r\\n\n< DATE\n> 111 …");
+    }
+
+    #[test]
+    fn a_client_that_does_not_read_is_not_read_from() {
+        let (_dir, store) = open();
+        let mut server = server(&store, village());
+        let commands = b"LIST\r\n".repeat(INPUT_MAX / 6);
+        let mut taken = 0;
+        while server.room() > 0 && taken < 10_000_000 {
+            let len = server.room().min(commands.len());
+            server.handle_input(start(), &commands[..len]);
+            taken += len;
+        }
+        assert!(taken < 3 * INPUT_MAX, "{taken}");
+        assert!(server.output.len() < 2 * OUTPUT_MAX);
+    }
+
+    #[test]
+    fn a_full_store_means_later_and_so_does_every_other_trouble_of_ours() {
+        let path = || std::path::PathBuf::from("/spool");
+        let broken = StoreError::Io { path: path(), source: std::io::ErrorKind::Other.into() };
+        for (reply, expected) in [
+            (Way::Post.store_trouble(&StoreError::Full(path())), "441 no space left here; try again later"),
+            (Way::Ihave.store_trouble(&StoreError::Full(path())), "436 no space left here; try again later"),
+            (Way::Ihave.store_trouble(&broken), "436 cannot keep it now; try again later"),
+            (not_kept(Way::Ihave, &std::io::ErrorKind::StorageFull.into()), "436 no space left here; try again later"),
+            (not_kept(Way::Post, &std::io::ErrorKind::Other.into()), "441 cannot keep it now; try again later"),
+        ] {
+            assert_eq!(reply.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn an_article_that_the_store_cannot_keep_may_come_again() {
+        let (dir, store) = open();
+        let long = ARTICLE.replace("..dot", &"x".repeat(80_000));
+        let bodies = dir.path().join("bodies");
+        let moved = dir.path().join("elsewhere");
+        std::fs::rename(&bodies, &moved).expect("movable");
+        let mut player = Player::new(server(&store, village()), Split::Whole);
+        player.play(&[HELLO, "< IHAVE <1@x>\n> 335 …\n", &long, "> 436 …\n"].concat());
+        assert_eq!(facts(&store), [""; 0]);
+        std::fs::rename(&moved, &bodies).expect("movable");
+        player.play(&["< IHAVE <1@x>\n> 335 …\n", &long, "> 235 …\n"].concat());
+        assert_eq!(facts(&store), ["accepted article 192.0.2.1 <1@x>: local.a:1"]);
+    }
+
+    #[test]
+    fn whatever_a_client_says_the_split_means_nothing() {
+        const WORDS: [&[u8]; 20] = [
+            b"GROUP local.a\r\n",
+            b"GROUP x\r\n",
+            b"IHAVE <7@x>\r\n",
+            b"POST\r\n",
+            b".\r\n",
+            b"A: 1\r\n",
+            b"\r\n",
+            b"..\r\n",
+            b"\n",
+            b"\r",
+            b"\0\xff",
+            b"LIST\r\n",
+            b"OVER 1-\r\n",
+            b"ARTICLE 1\r\n",
+            b"HDR subject <1@x>\r\n",
+            b"NEXT\r\n",
+            b"LISTGROUP\r\n",
+            b"XHDR path 1-5\r\n",
+            b"BODY\r\n",
+            b"QUIT\r\n",
+        ];
+        let (_dir, store) = open();
+        Player::new(server(&store, village()), Split::Whole)
+            .play(&[HELLO, "< IHAVE <1@x>\n> 335 …\n", ARTICLE, "> 235 …"].concat());
+        let mut seed = 1_u64;
+        for _ in 0..150 {
+            let mut input = Vec::new();
+            for _ in 0..12 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                input.extend_from_slice(WORDS[(seed >> 40) as usize % WORDS.len()]);
+            }
+            let answers = SPLITS.map(|split| {
+                let mut player = Player::new(server(&store, village()), split);
+                player.feed(&input);
+                (String::from_utf8(player.heard()).expect("replies are text"), player.outcome)
+            });
+            assert!(answers.iter().all(|answer| *answer == answers[0]), "{}: {answers:?}", input.escape_ascii());
+        }
+    }
+}
