@@ -8,21 +8,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::base::limits::{BAD_COMMANDS_MAX, MESSAGE_LINE_MAX, NNTP_COMMAND_MAX};
+use crate::base::limits::{BAD_COMMANDS_MAX, NNTP_COMMAND_MAX};
 use crate::base::newsgroup::GroupName;
 use crate::base::time::{Instant, Now};
 use crate::dialogue::{Dialogue, Nudge, Request};
-use crate::news::{self, Policy, Source, Verdict};
-use crate::store::{Draft, Store, StoreError};
-use crate::wire::nntp::{self, Command, List, Reply};
-use crate::wire::text::{DotReader, LineEnds, LineReader};
+use crate::news::Policy;
+use crate::store::{Store, StoreError};
+use crate::wire::nntp::{Command, List, Reply};
+use crate::wire::text::{LineEnds, LineReader};
 
 mod answers;
+mod incoming;
 mod reading;
 
 use answers::{Answer, Text};
+use incoming::{Incoming, Way};
 
 /// RFC 3977 section 3.1 asks for three minutes at least; people who read are slow.
 const IDLE: Duration = Duration::from_secs(15 * 60);
@@ -84,55 +86,6 @@ enum State {
     Answering(Box<Answer>),
     /// An article, or a part of it, goes out.
     Sending(Box<Text>),
-}
-
-struct Incoming {
-    way: Way,
-    dots: DotReader,
-    /// The article so far, or what will be said of it at its end.
-    draft: Result<Draft, Reply>,
-}
-
-/// How an article comes, which decides the words for what becomes of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Post,
-    Ihave,
-}
-
-impl Way {
-    fn taken(self) -> Reply {
-        match self {
-            Self::Post => Reply::new(240, "article posted"),
-            Self::Ihave => Reply::new(235, "article taken"),
-        }
-    }
-
-    fn refused(self, why: &str) -> Reply {
-        match self {
-            Self::Post => Reply::new(441, why),
-            Self::Ihave => Reply::new(437, why),
-        }
-    }
-
-    /// POST has no code of its own for what may work later.
-    fn later(self, why: &str) -> Reply {
-        match self {
-            Self::Post => Reply::new(441, format!("{why}; try again later")),
-            Self::Ihave => Reply::new(436, format!("{why}; try again later")),
-        }
-    }
-
-    fn store_trouble(self, why: &StoreError) -> Reply {
-        warn!(%why, "the store refuses an article");
-        self.later(match why {
-            StoreError::Full(_) => "no space left here",
-            StoreError::Io { .. }
-            | StoreError::Database { .. }
-            | StoreError::Schema { .. }
-            | StoreError::Damaged(_) => "cannot keep it now",
-        })
-    }
 }
 
 impl NntpIn {
@@ -243,7 +196,10 @@ impl NntpIn {
                 self.invite(Way::Post);
                 Ok(())
             }
-            Command::Ihave(id) => self.ihave(&id),
+            Command::Ihave(id) => {
+                self.ihave(&id);
+                Ok(())
+            }
             Command::Group(name) => self.group(&name),
             Command::ListGroup(name, range) => self.list_group(name.as_deref(), range),
             Command::Last => self.step(false),
@@ -273,121 +229,6 @@ impl NntpIn {
         self.output.extend_from_slice(b".\r\n");
         Ok(())
     }
-
-    fn ihave(&mut self, id: &str) -> Result<(), StoreError> {
-        // A name that cannot be one is not wanted, rather than bad syntax: a peer would take that for our fault.
-        let wanted = if nntp::is_message_id(id) {
-            self.store.read(|view| news::is_wanted(view, id))
-        } else {
-            return Ok(self.say(435, "that is no Message-ID"));
-        };
-        match wanted {
-            Ok(true) => self.invite(Way::Ihave),
-            Ok(false) => self.say(435, "not wanted"),
-            Err(why) => self.reply(&Way::Ihave.store_trouble(&why)),
-        }
-        Ok(())
-    }
-
-    fn invite(&mut self, way: Way) {
-        let code = match way {
-            Way::Post => 340,
-            Way::Ihave => 335,
-        };
-        self.say(code, "send it, end with a dot alone on a line");
-        self.state = State::Incoming(Box::new(Incoming {
-            way,
-            dots: DotReader::new(LineEnds::Tolerant, MESSAGE_LINE_MAX),
-            draft: Ok(self.store.draft()),
-        }));
-    }
-
-    /// Takes text up to the final dot, whatever is wrong with it: only behind the dot can a refusal be told.
-    fn incoming(&mut self, now: Now) -> bool {
-        let State::Incoming(incoming) = &mut self.state else {
-            return false;
-        };
-        if self.input.pending().is_empty() {
-            return false;
-        }
-        let mut text = Vec::new();
-        let progress = incoming.dots.push(self.input.pending(), &mut text);
-        self.input.consume(progress.used);
-        self.deadline = now.instant + IDLE;
-        // A refusal takes the place of the draft: the rest is read and thrown away.
-        if let Err(refusal) = incoming.keep(&text, self.policy.article_max) {
-            incoming.draft = Err(refusal);
-        }
-        if progress.done {
-            self.finish_incoming(now);
-        }
-        true
-    }
-
-    fn finish_incoming(&mut self, now: Now) {
-        let State::Incoming(incoming) = std::mem::replace(&mut self.state, State::Idle) else {
-            return;
-        };
-        let Incoming { way, draft, .. } = *incoming;
-        let reply = draft.and_then(|draft| read_back(way, &draft)).map(|article| self.accept(now, way, &article));
-        match reply {
-            Ok(reply) => self.reply(&reply),
-            Err(reply) => {
-                info!(peer = %self.peer, %reply, "article refused");
-                self.reply(&reply);
-            }
-        }
-    }
-
-    fn accept(&mut self, now: Now, way: Way, article: &[u8]) -> Reply {
-        let source = match way {
-            Way::Post => Source::Poster(self.peer.to_string()),
-            Way::Ihave => Source::Peer(self.peer.to_string()),
-        };
-        match self.store.write(|change| news::accept(change, &self.policy, now, &source, article)) {
-            Ok(Verdict::Taken { message_id, placed }) => {
-                self.taken += 1;
-                info!(peer = %self.peer, message_id, bytes = article.len(), groups = placed.len(), "article accepted");
-                way.taken()
-            }
-            Ok(Verdict::Duplicate { .. }) => way.refused("it is here already"),
-            Ok(Verdict::Rejected { message_id, why }) => {
-                info!(peer = %self.peer, message_id, %why, "article refused");
-                way.refused(&why.to_string())
-            }
-            Err(why) => way.store_trouble(&why),
-        }
-    }
-}
-
-impl Incoming {
-    fn keep(&mut self, text: &[u8], article_max: u64) -> Result<(), Reply> {
-        let Ok(draft) = &mut self.draft else {
-            return Ok(());
-        };
-        if self.dots.flaw().is_some() {
-            return Err(self.way.refused(&format!("a line of it is longer than {MESSAGE_LINE_MAX} bytes")));
-        }
-        if draft.len() + text.len() as u64 > article_max {
-            return Err(self.way.refused(&format!("it is larger than {article_max} bytes")));
-        }
-        std::io::Write::write_all(draft, text).map_err(|why| not_kept(self.way, &why))
-    }
-}
-
-/// The whole article: up to now it may have been in a file, so that many clients at once do not fill the memory.
-fn read_back(way: Way, draft: &Draft) -> Result<Vec<u8>, Reply> {
-    let mut article = vec![0; usize::try_from(draft.len()).expect("at most the largest article")];
-    match draft.read_at(0, &mut article) {
-        Ok(count) if count == article.len() => Ok(article),
-        Ok(_) => Err(not_kept(way, &std::io::ErrorKind::UnexpectedEof.into())),
-        Err(why) => Err(not_kept(way, &why)),
-    }
-}
-
-fn not_kept(way: Way, why: &std::io::Error) -> Reply {
-    warn!(%why, "cannot keep an article");
-    way.later(if why.kind() == std::io::ErrorKind::StorageFull { "no space left here" } else { "cannot keep it now" })
 }
 
 /// RFC 3977 section 5.2. IHAVE and READER on one port, so there is no MODE-READER.
@@ -476,16 +317,16 @@ impl Dialogue for NntpIn {
 mod tests {
     use super::*;
     use crate::gate::script::{Player, SPLITS, Split, start};
-    use crate::news::testing::{body, facts, open, queued, village};
+    use crate::news::testing::{facts, open, village};
 
-    fn server(store: &Store, policy: Policy) -> NntpIn {
+    pub(super) fn server(store: &Store, policy: Policy) -> NntpIn {
         NntpIn::new(store.clone(), Arc::new(policy), "::ffff:192.0.2.1".parse().expect("an address"), start())
     }
 
-    const HELLO: &str = "> 200 village bangpath news server ready, posting allowed\n";
+    pub(super) const HELLO: &str = "> 200 village bangpath news server ready, posting allowed\n";
 
     /// Plays a conversation in every split, each with a store of its own; the ledger afterwards, and the outcome.
-    fn check(script: &str, expected: &[&str]) -> Option<Outcome> {
+    pub(super) fn check(script: &str, expected: &[&str]) -> Option<Outcome> {
         let mut last = None;
         for split in SPLITS {
             let (_dir, store) = open();
@@ -498,7 +339,7 @@ mod tests {
     }
 
     /// A whole article as text of a script.
-    const ARTICLE: &str = "
+    pub(super) const ARTICLE: &str = "
         < Path: up!not-for-mail
         < From: ann@x
         < Newsgroups: local.a
@@ -508,94 +349,6 @@ mod tests {
         <
         < ..dot
         < .\n";
-
-    #[test]
-    fn an_article_comes_by_ihave() {
-        let script = [
-            "< IHAVE <1@x>
-             > 335 …\n",
-            ARTICLE,
-            "> 235 article taken
-             < ihave <1@x>
-             > 435 not wanted
-             < IHAVE 1@x
-             > 435 that is no Message-ID
-             < QUIT
-             > 205 goodbye",
-        ];
-        let outcome = check(&script.concat(), &["accepted article 192.0.2.1 <1@x>: local.a:1"]);
-        assert_eq!(outcome, Some(Outcome { taken: 1, ended: Ended::Quit }));
-        let (_dir, store) = open();
-        Player::new(server(&store, village()), Split::Whole).play(&[HELLO, &script.concat()].concat());
-        assert!(body(&store, "local.a", 1).starts_with("Path: village!up!not-for-mail\nFrom"));
-        assert!(body(&store, "local.a", 1).ends_with("\n\n.dot\n"));
-        assert_eq!(queued(&store), ["leaf <1@x>", "hub <1@x>", "up <1@x>"]);
-    }
-
-    #[test]
-    fn an_article_that_is_not_wanted_is_rejected_for_good() {
-        let elsewhere = ARTICLE.replace("local.a", "far.away");
-        let script = [
-            "< IHAVE <1@x>\n> 335 …\n",
-            &elsewhere,
-            "> 437 we carry none of its groups: far.away
-             < IHAVE <1@x>
-             > 435 not wanted\n",
-        ];
-        check(&script.concat(), &["refused article 192.0.2.1 <1@x>: we carry none of its groups: far.away"]);
-        // Offered under one name and then another, or by two at once: the name in the article counts.
-        let script = [
-            "< IHAVE <1@x>\n> 335 …\n",
-            ARTICLE,
-            "> 235 …\n< IHAVE <2@x>\n> 335 …\n",
-            ARTICLE,
-            "> 437 it is here already",
-        ];
-        check(&script.concat(), &["accepted article 192.0.2.1 <1@x>: local.a:1"]);
-    }
-
-    #[test]
-    fn a_reader_posts() {
-        let script = "
-            < POST
-            > 340 …
-            < From: ann@x
-            < Newsgroups: local.a
-            < Subject: hi
-            <
-            < text
-            < .
-            > 240 article posted
-            < POST
-            > 340 …
-            < From: ann@x
-            < Newsgroups: local.closed
-            < Subject: hi
-            <
-            < .
-            > 441 posting to local.closed is not allowed
-            < POST
-            > 340 …
-            < .
-            > 441 it has no text: no blank line ends the header
-            < GROUP local.a
-            > 211 1 1 1 local.a";
-        for split in SPLITS {
-            let (_dir, store) = open();
-            Player::new(server(&store, village()), split).play(&[HELLO, script].concat());
-            let shown = body(&store, "local.a", 1);
-            assert!(shown.starts_with("Path: village!not-for-mail\nFrom: ann@x\n"), "{shown}");
-            assert!(shown.contains("\nMessage-ID: <") && shown.ends_with("\n\ntext\n"), "{shown}");
-            let ledger = facts(&store);
-            assert_eq!(ledger.len(), 3);
-            assert!(
-                ledger[1].starts_with("refused article 192.0.2.1 : posting to local.closed")
-                    || ledger[1].ends_with("posting to local.closed is not allowed"),
-                "{}",
-                ledger[1]
-            );
-        }
-    }
 
     #[test]
     fn commands_may_be_sent_ahead_of_their_answers() {
@@ -691,31 +444,6 @@ mod tests {
         assert_eq!(outcome, Some(Outcome { taken: 1, ended: Ended::WindDown }));
     }
 
-    /// An article of `head`, many pieces, and its end: what is said of it, with memory bounded.
-    fn large(policy: Policy, head: &[u8], piece: &[u8], count: usize, expected: &str) {
-        for (begin, code) in [("< POST\n> 340 …", "441"), ("< IHAVE <1@x>\n> 335 …", "437")] {
-            let (_dir, store) = open();
-            let mut player = Player::new(server(&store, policy.clone()), Split::Whole);
-            player.play(&[HELLO, begin].concat());
-            player.feed(head);
-            for _ in 0..count {
-                player.feed(piece);
-                assert!(player.dialogue.input.pending().len() <= INPUT_MAX);
-            }
-            player.play(&format!("<< \\r\\n.\\r\\n\n> {code} {expected}\n< DATE\n> 111 …"));
-        }
-    }
-
-    #[test]
-    fn what_is_too_large_is_refused_at_its_end_and_the_conversation_goes_on() {
-        let x = [b'x'; 64 * 1024];
-        let lines = [b"x".repeat(77).as_slice(), b"\r\n"].concat().repeat(100);
-        large(village(), b"A: 1\r\n\r\n", &lines, 100, "it is larger than 100000 bytes");
-        let roomy = Policy { article_max: 10_000_000, ..village() };
-        large(roomy.clone(), b"A: 1\r\n\r\n", &x, 100, "a line of it is longer than 1048576 bytes");
-        large(roomy, b"", &[b"X: ", b"y".repeat(1000).as_slice(), b"\r\n"].concat(), 5000, "the header is too long");
-    }
-
     #[test]
     fn a_line_of_a_gigabyte_is_refused_at_once_and_only_once() {
         let (_dir, store) = open();
@@ -743,36 +471,6 @@ mod tests {
         }
         assert!(taken < 3 * INPUT_MAX, "{taken}");
         assert!(server.output.len() < 2 * OUTPUT_MAX);
-    }
-
-    #[test]
-    fn a_full_store_means_later_and_so_does_every_other_trouble_of_ours() {
-        let path = || std::path::PathBuf::from("/spool");
-        let broken = StoreError::Io { path: path(), source: std::io::ErrorKind::Other.into() };
-        for (reply, expected) in [
-            (Way::Post.store_trouble(&StoreError::Full(path())), "441 no space left here; try again later"),
-            (Way::Ihave.store_trouble(&StoreError::Full(path())), "436 no space left here; try again later"),
-            (Way::Ihave.store_trouble(&broken), "436 cannot keep it now; try again later"),
-            (not_kept(Way::Ihave, &std::io::ErrorKind::StorageFull.into()), "436 no space left here; try again later"),
-            (not_kept(Way::Post, &std::io::ErrorKind::Other.into()), "441 cannot keep it now; try again later"),
-        ] {
-            assert_eq!(reply.to_string(), expected);
-        }
-    }
-
-    #[test]
-    fn an_article_that_the_store_cannot_keep_may_come_again() {
-        let (dir, store) = open();
-        let long = ARTICLE.replace("..dot", &"x".repeat(80_000));
-        let bodies = dir.path().join("bodies");
-        let moved = dir.path().join("elsewhere");
-        std::fs::rename(&bodies, &moved).expect("movable");
-        let mut player = Player::new(server(&store, village()), Split::Whole);
-        player.play(&[HELLO, "< IHAVE <1@x>\n> 335 …\n", &long, "> 436 …\n"].concat());
-        assert_eq!(facts(&store), [""; 0]);
-        std::fs::rename(&moved, &bodies).expect("movable");
-        player.play(&["< IHAVE <1@x>\n> 335 …\n", &long, "> 235 …\n"].concat());
-        assert_eq!(facts(&store), ["accepted article 192.0.2.1 <1@x>: local.a:1"]);
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::wire::text::DotWriter;
 /// Lines read from the store at once, and articles whose header must be read for a line.
 const LINES: usize = 100;
 const HEADERS: usize = 10;
+/// Pieces in one look at the store, however few of their lines are wanted: a long look makes its log grow.
+const PIECES: usize = 20;
 /// How much of a body is read at once.
 const READ: usize = 8 * 1024;
 
@@ -113,7 +115,7 @@ pub(super) fn over_line(number: u64, overview: &Overview) -> String {
 }
 
 impl Groups {
-    fn line(self, group: &Group) -> String {
+    pub fn line(self, group: &Group) -> String {
         let Group { name, description, status, low, high, created, .. } = group;
         match self {
             Self::Active => format!("{name} {high} {low} {status}"),
@@ -201,7 +203,7 @@ impl Text {
         Ok(Self { end, ..Self::whole(body) })
     }
 
-    pub fn text(body: Body) -> Result<Self, StoreError> {
+    pub fn without_head(body: Body) -> Result<Self, StoreError> {
         let at = header_end(&body)? + 1;
         Ok(Self { at, ..Self::whole(body) })
     }
@@ -227,11 +229,13 @@ impl NntpIn {
             return false;
         };
         let more = self.store.read(|view| {
-            let mut more = true;
-            while more && self.output.len() < OUTPUT_MAX {
-                more = answer.piece(view, &mut self.output)?;
+            for _ in 0..PIECES {
+                let more = answer.piece(view, &mut self.output)?;
+                if !more || self.output.len() >= OUTPUT_MAX {
+                    return Ok::<_, StoreError>(more);
+                }
             }
-            Ok::<_, StoreError>(more)
+            Ok(true)
         });
         match more {
             Ok(true) => {}

@@ -15,24 +15,24 @@ use crate::wire::nntp::{Part, Where, Which};
 /// Everything from the beginning of time.
 const ALWAYS: Timestamp = Timestamp::from_micros(i64::MIN);
 
-/// Why an article or a range of them cannot be had, with the codes of RFC 3977.
+/// What there is not, where an article or a range of them was asked for.
 #[derive(Debug, Clone, Copy)]
 enum Absent {
-    NoGroup,
-    NoCurrent,
-    NoNumber,
-    NoId,
-    NoRange,
+    Group,
+    Current,
+    Number,
+    Id,
+    Range,
 }
 
 impl NntpIn {
     fn absent(&mut self, why: Absent) {
         let (code, text) = match why {
-            Absent::NoGroup => (412, "no group is selected"),
-            Absent::NoCurrent => (420, "there is no current article"),
-            Absent::NoNumber => (423, "no article with that number"),
-            Absent::NoId => (430, "no article with that Message-ID"),
-            Absent::NoRange => (423, "no articles in that range"),
+            Absent::Group => (412, "no group is selected"),
+            Absent::Current => (420, "there is no current article"),
+            Absent::Number => (423, "no article with that number"),
+            Absent::Id => (430, "no article with that Message-ID"),
+            Absent::Range => (423, "no articles in that range"),
         };
         self.say(code, text);
     }
@@ -76,7 +76,7 @@ impl NntpIn {
     ) -> Result<(), StoreError> {
         let named = name.map(str::to_owned).or_else(|| self.selected.as_ref().map(|s| s.name.to_string()));
         let Some(name) = named else {
-            self.absent(Absent::NoGroup);
+            self.absent(Absent::Group);
             return Ok(());
         };
         let Some(Group { name: group, count, low, high, .. }) = self.select(&name)? else {
@@ -91,11 +91,11 @@ impl NntpIn {
     /// NEXT and LAST.
     pub(super) fn step(&mut self, forward: bool) -> Result<(), StoreError> {
         let Some(selected) = &self.selected else {
-            self.absent(Absent::NoGroup);
+            self.absent(Absent::Group);
             return Ok(());
         };
         let Some(current) = selected.current else {
-            self.absent(Absent::NoCurrent);
+            self.absent(Absent::Current);
             return Ok(());
         };
         let found = self.store.read::<_, StoreError>(|view| {
@@ -124,14 +124,14 @@ impl NntpIn {
         let (number, absent) = match (which, &self.selected) {
             (Which::Id(id), _) => {
                 let found = self.store.read(|view| view.article(id))?;
-                return Ok(found.map(|article| (0, article)).ok_or(Absent::NoId));
+                return Ok(found.map(|article| (0, article)).ok_or(Absent::Id));
             }
-            (Which::Number(_) | Which::Current, None) => return Ok(Err(Absent::NoGroup)),
-            (Which::Number(number), Some(_)) => (*number, Absent::NoNumber),
-            (Which::Current, Some(Selected { current: Some(number), .. })) => (*number, Absent::NoCurrent),
-            (Which::Current, Some(Selected { current: None, .. })) => return Ok(Err(Absent::NoCurrent)),
+            (Which::Number(_) | Which::Current, None) => return Ok(Err(Absent::Group)),
+            (Which::Number(number), Some(_)) => (*number, Absent::Number),
+            (Which::Current, Some(Selected { current: Some(number), .. })) => (*number, Absent::Current),
+            (Which::Current, Some(Selected { current: None, .. })) => return Ok(Err(Absent::Current)),
         };
-        let Some(selected) = &self.selected else { return Ok(Err(Absent::NoGroup)) };
+        let Some(selected) = &self.selected else { return Ok(Err(Absent::Group)) };
         let found = self.store.read(|view| view.article_at(&selected.name, number))?;
         Ok(found.map(|article| (number, article)).ok_or(absent))
     }
@@ -149,7 +149,7 @@ impl NntpIn {
         let (code, text) = match part {
             Part::Article => (220, Some(Text::whole(body()?))),
             Part::Head => (221, Some(Text::head(body()?)?)),
-            Part::Body => (222, Some(Text::text(body()?)?)),
+            Part::Body => (222, Some(Text::without_head(body()?)?)),
             Part::Stat => (223, None),
         };
         if let Which::Number(number) = which {
@@ -167,9 +167,9 @@ impl NntpIn {
         &self,
         range: RangeInclusive<u64>,
     ) -> Result<Result<(GroupName, RangeInclusive<u64>), Absent>, StoreError> {
-        let Some(Selected { name, .. }) = &self.selected else { return Ok(Err(Absent::NoGroup)) };
+        let Some(Selected { name, .. }) = &self.selected else { return Ok(Err(Absent::Group)) };
         let found = self.store.read(|view| view.numbers(name, range.clone(), 1))?;
-        Ok(if found.is_empty() { Err(Absent::NoRange) } else { Ok((name.clone(), range)) })
+        Ok(if found.is_empty() { Err(Absent::Range) } else { Ok((name.clone(), range)) })
     }
 
     /// OVER, and XOVER, which has another word for an empty range (RFC 2980 section 2.8).
@@ -182,7 +182,7 @@ impl NntpIn {
                         self.say(224, FOLLOWS);
                         self.begin(Answer::Over { group, range });
                     }
-                    Err(Absent::NoRange) if old => self.say(420, "no articles in that range"),
+                    Err(Absent::Range) if old => self.say(420, "no articles in that range"),
                     Err(why) => self.absent(why),
                 }
                 return Ok(());
@@ -213,7 +213,7 @@ impl NntpIn {
                         self.say(code, follows);
                         self.begin(Answer::Hdr { group, range, field });
                     }
-                    Err(Absent::NoRange) if old => self.lines(code, follows, &[])?,
+                    Err(Absent::Range) if old => self.lines(code, follows, &[])?,
                     Err(why) => self.absent(why),
                 }
                 return Ok(());
@@ -238,8 +238,15 @@ impl NntpIn {
     }
 
     pub(super) fn list(&mut self, show: Groups, wildmat: Option<String>) -> Result<(), StoreError> {
-        self.say(215, "list follows");
-        let wildmat = Wildmat::parse(wildmat.as_deref().unwrap_or("*"));
+        const FOLLOWS: &str = "list follows";
+        let wildmat = wildmat.as_deref().unwrap_or("*");
+        // Some clients ask for one group after another: for a plain name nobody looks at all of them.
+        if let Ok(name) = GroupName::parse(wildmat) {
+            let line = self.store.read(|view| view.group(&name))?.map(|group| show.line(&group));
+            return self.lines(215, FOLLOWS, line.as_deref().as_slice());
+        }
+        self.say(215, FOLLOWS);
+        let wildmat = Wildmat::parse(wildmat);
         self.begin(Answer::Groups { show, wildmat, since: ALWAYS, after: String::new() });
         Ok(())
     }
