@@ -8,8 +8,17 @@ fn files_outside_the_public_directory_are_neither_taken_nor_given() {
     std::fs::write(hub.path("secret"), b"secret").expect("a file");
     let secret = hub.path("secret").display().to_string();
     let mut peer = Peer::talking(&hub);
-    let targets =
-        ["/etc/passwd", "../../etc/passwd", "~/../../secret", "~root/x", "C.hubA0001", "~/a/../../../x", &secret];
+    let targets = [
+        "/etc/passwd",
+        "../../etc/passwd",
+        "~/../../secret",
+        "~root/x",
+        "C.hubA0001",
+        "~/a/../../../x",
+        "D.x/../../../secret",
+        "X./../../../secret",
+        &secret,
+    ];
     for target in targets {
         let answer = peer.ask(&format!("S /tmp/x {target} ann - D.0001 0644 \"\" 0x3"));
         assert_eq!(answer, "SN2", "{target}");
@@ -18,10 +27,15 @@ fn files_outside_the_public_directory_are_neither_taken_nor_given() {
         let answer = peer.ask(&format!("R {wanted} ~/x ann -d 0666 ann 0x1000"));
         assert_eq!(answer, "RN2", "{wanted}");
     }
-    // What is permitted is taken, in the same call.
-    let taken = peer.give("S /tmp/x ~/x ann - D.0002 0644 \"\" 0x3", b"abc");
+    // What is permitted is taken, in the same call. Names that are no places do no harm.
+    let taken = peer.give("S /tmp/x ~/x ann - ../../../secret 0644 \"\" 0x3", b"abc");
     assert_eq!(taken, ("SY".to_owned(), "CY".to_owned()));
+    let letter = b"Subject: harmless\n\nHi\n";
+    let size = letter.len();
+    let taken = peer.give(&format!("E D.0 {secret} ann -CR ../../secret 0666 ann 0x{size:x} rmail bob"), letter);
+    assert_eq!(taken, ("EY".to_owned(), "CY".to_owned()));
     peer.bye();
+    assert_eq!(hub.mail("bob").len(), 1);
     assert_eq!(std::fs::read(hub.spool().join("public/x")).expect("a file"), b"abc");
     assert_eq!(std::fs::read(&secret).expect("a file"), b"secret");
 }

@@ -1,5 +1,7 @@
 //! Histories from a seed: mail and news both ways, calls of which some are cut at some point on some side.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::super::sim::chance::Chance;
 use super::*;
 
@@ -29,6 +31,8 @@ struct History {
     pair: Pair,
     chance: Chance,
     handed: Vec<Handed>,
+    /// Processes that were ended at a point.
+    cuts: usize,
 }
 
 fn point(chance: &mut Chance, end: u64) -> String {
@@ -43,7 +47,7 @@ impl History {
             _ => self.chance.below(5_000),
         };
         let from_village = self.chance.happens(0.5);
-        let cut = self.chance.happens(0.15).then(|| point(&mut self.chance, 5));
+        let cut = self.chance.happens(0.15).then(|| point(&mut self.chance, 2));
         let (site, to) = match from_village {
             true => (&self.pair.village, "bob@hub.example"),
             false => (&self.pair.hub, "alice@village.example"),
@@ -57,17 +61,20 @@ impl History {
         };
         let acknowledged = output.status.success();
         assert!(acknowledged || was_cut(&output), "{}", said(&output));
+        self.cuts += usize::from(!acknowledged);
         self.handed.push(Handed { number, kind, from_village, acknowledged });
     }
 
     fn run(&mut self) {
         for _ in 0..1 + self.chance.below(5) {
-            for _ in 0..self.chance.below(5) {
+            for _ in 0..1 + self.chance.below(5) {
                 self.hand_in();
             }
             let side = if self.chance.happens(0.5) { Side::Caller } else { Side::Answerer };
-            let at = point(&mut self.chance, 30);
-            self.pair.call(Some((side, &at)));
+            // A call with little to do has few points: low numbers more often than high ones.
+            let end = 1 + self.chance.below(30);
+            let at = point(&mut self.chance, end);
+            self.cuts += usize::from(self.pair.call(Some((side, &at))));
         }
     }
 
@@ -103,10 +110,15 @@ impl History {
 #[test]
 fn histories_with_cuts_lose_nothing_and_double_nothing() {
     let fresh = Pair::new();
-    on_all_processors(&seeds(), |seed| {
-        let mut history = History { pair: fresh.copy(), chance: Chance::new(*seed, 1), handed: Vec::new() };
+    let cuts = AtomicUsize::new(0);
+    let seeds = seeds();
+    on_all_processors(&seeds, |seed| {
+        let mut history = History { pair: fresh.copy(), chance: Chance::new(*seed, 1), handed: Vec::new(), cuts: 0 };
         history.run();
         history.pair.call_until_idle(&format!("seed {seed}"));
         history.check(*seed);
+        cuts.fetch_add(history.cuts, Ordering::Relaxed);
     });
+    let cuts = cuts.into_inner();
+    assert!(cuts > seeds.len(), "only {cuts} cuts in {} histories", seeds.len());
 }

@@ -1,13 +1,17 @@
 //! Each way in, cut at every point: what was acknowledged is there once; what was not, at most once.
 
+use std::ops::RangeInclusive;
+
 use super::super::site::Client;
 use super::*;
 
 const LARGE: usize = 70_000;
-const LISTEN: &str = "[listen]\nsmtp = \"127.0.0.1:0\"\n";
+/// How many a client sends.
+const COUNT: u64 = 4;
+const LISTEN: &str = "[listen]\nsmtp = \"127.0.0.1:0\"\nnntp = \"127.0.0.1:0\"\n\n[news]\ncreate = \"*\"\n";
 
 fn local(rest: &str) -> Site {
-    Site::in_memory("village", &format!("{rest}\n[news]\ncreate = \"*\"\n"))
+    Site::in_memory("village", rest)
 }
 
 /// Cuts a command of one letter for alice.
@@ -59,52 +63,114 @@ fn rnews_files_each_article_once_however_often_the_batch_is_cut_off() {
     assert!(cuts >= 4, "{cuts}");
 }
 
-/// Sends letters until the connection dies: how many were begun, and the numbers of those acknowledged.
-fn send_letters(client: Option<Client>, count: u64) -> (u64, Vec<u64>) {
-    let (mut begun, mut taken) = (0, Vec::new());
-    let Some(mut client) = client else { return (begun, taken) };
-    let mut session = || -> Option<()> {
+/// How far a client came.
+#[derive(Default)]
+struct Sent {
+    begun: u64,
+    acknowledged: Vec<u64>,
+}
+
+/// A client of the daemon that sends number after number until the connection dies; `one` gives nothing then.
+fn send(address: Option<String>, hello: &str, mut one: impl FnMut(&mut Client, u64) -> Option<String>) -> Sent {
+    let mut sent = Sent::default();
+    let session = || -> Option<()> {
+        let mut client = Client::connect(&address?)?;
         client.hear()?;
-        client.ask("HELO client.example")?;
-        for number in 1..=count {
-            let text = String::from_utf8(letter(number, if number % 2 == 0 { LARGE } else { 100 })).expect("text");
-            begun = number;
-            client.ask("MAIL FROM:<ann@x.example>")?;
-            client.ask("RCPT TO:<alice@village.example>")?;
-            client.ask("RCPT TO:<bob@village.example>")?;
-            client.ask("DATA")?;
-            let answer = client.ask(&format!("{}.", text.replace('\n', "\r\n")))?;
-            assert!(answer.starts_with("250"), "{answer}");
-            taken.push(number);
+        client.ask(hello)?;
+        for number in 1..=COUNT {
+            sent.begun = number;
+            let answer = one(&mut client, number)?;
+            assert!(answer.starts_with('2'), "{answer}");
+            sent.acknowledged.push(number);
         }
         Some(())
     };
     // A dead connection is what we are after.
     let _ = session();
-    (begun, taken)
+    sent
+}
+
+/// Lines as they are sent, with the dot at the end.
+fn dotted(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).replace('\n', "\r\n") + "."
+}
+
+fn size(number: u64) -> usize {
+    if number.is_multiple_of(2) { LARGE } else { 100 }
+}
+
+fn letter_by_smtp(client: &mut Client, number: u64) -> Option<String> {
+    client.ask("MAIL FROM:<ann@x.example>")?;
+    client.ask("RCPT TO:<alice@village.example>")?;
+    client.ask("RCPT TO:<bob@village.example>")?;
+    client.ask("DATA")?;
+    client.ask(&dotted(&letter(number, size(number))))
+}
+
+fn article_by_nntp(client: &mut Client, number: u64) -> Option<String> {
+    let answer = match number {
+        1 | 2 => client.ask("POST")?,
+        _ => client.ask(&format!("IHAVE <a{number}@x.example>"))?,
+    };
+    if !answer.starts_with('3') {
+        return Some(answer);
+    }
+    client.ask(&dotted(&article(number, size(number))))
+}
+
+/// Cuts the daemon; after its restart each number is there as often as may be. `times`: after the client has sent once
+/// more what was not acknowledged.
+fn daemon_cut_everywhere(
+    service: &str,
+    hello: &str,
+    one: impl Fn(&mut Client, u64) -> Option<String>,
+    found: impl Fn(&Site, u64) -> Vec<usize>,
+    times: RangeInclusive<usize>,
+) -> usize {
+    let fresh = local(LISTEN);
+    fresh.run(&["group", "add", "local.test"], b"");
+    every_point(|at| {
+        let site = fresh.copy(LISTEN);
+        let mut daemon = site.daemon(Some(at));
+        let sent = send(daemon.address(service), hello, &one);
+        let cut = daemon.has_ended() || sent.acknowledged.len() < COUNT as usize;
+        drop(daemon);
+        let restarted = site.daemon(None);
+        for number in 1..=COUNT {
+            let possible = match sent.acknowledged.contains(&number) {
+                true => 1..=1,
+                false => 0..=usize::from(number <= sent.begun),
+            };
+            let found = found(&site, number);
+            assert!(found.iter().all(|n| possible.contains(n)), "{service} at {at}: {number} is there {found:?} times");
+            assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{service} at {at}: for some, not for all");
+        }
+        // What the client would send again.
+        let again =
+            send(restarted.address(service), hello, |client, number| match sent.acknowledged.contains(&number) {
+                true => Some("2".to_owned()),
+                false => one(client, number).map(|_| "2".to_owned()),
+            });
+        assert_eq!(again.acknowledged.len(), COUNT as usize, "{service} at {at}: the restarted daemon serves");
+        for number in 1..=COUNT {
+            let found = found(&site, number);
+            assert!(found.iter().all(|n| times.contains(n)), "{service} at {at}: {number}, again: {found:?}");
+        }
+        cut
+    })
 }
 
 #[test]
 fn smtp_acknowledges_only_what_is_there() {
-    let fresh = local(LISTEN);
-    let cuts = every_point(|at| {
-        let site = fresh.copy(LISTEN);
-        let mut daemon = site.daemon(Some(at));
-        let client = daemon.address("smtp").and_then(|a| Client::connect(&a));
-        let (begun, taken) = send_letters(client, 4);
-        let cut = daemon.has_ended() || taken.len() < 4;
-        drop(daemon);
-        let _restarted = site.daemon(None);
-        for user in ["alice", "bob"] {
-            for number in 1..=4 {
-                let found = letters(&site, user, number);
-                let possible = if taken.contains(&number) { 1..=1 } else { 0..=usize::from(number <= begun) };
-                assert!(possible.contains(&found), "{at}: letter {number} is there {found} times for {user}");
-            }
-        }
-        assert_eq!(site.mail("alice").len(), site.mail("bob").len(), "{at}: for all recipients or for none");
-        cut
-    });
+    let found = |site: &Site, number| ["alice", "bob"].map(|user| letters(site, user, number)).into();
+    let cuts = daemon_cut_everywhere("smtp", "HELO client.example", letter_by_smtp, found, 1..=2);
     // A commit for each of four, and a rename for two.
+    assert!(cuts >= 12, "{cuts}");
+}
+
+#[test]
+fn nntp_acknowledges_only_what_is_there() {
+    let cuts =
+        daemon_cut_everywhere("nntp", "DATE", article_by_nntp, |site, number| vec![articles(site, number)], 1..=1);
     assert!(cuts >= 12, "{cuts}");
 }
