@@ -86,6 +86,11 @@ impl Ours {
         daemon
     }
 
+    /// What the daemon has said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
     /// The address of a service of the running daemon.
     pub fn address(&self, service: &str) -> String {
         let text = fs::read_to_string(self.folder.path().join("spool/listening")).expect("the daemon runs");
@@ -115,10 +120,9 @@ pub fn run(mut command: Command, input: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    let mut stdin = child.stdin.take().expect("piped");
-    // A program may end without reading what it does not want.
-    let _ = stdin.write_all(input);
-    drop(stdin);
+    let (mut stdin, input) = (child.stdin.take().expect("piped"), input.to_vec());
+    // A program may answer before it has read everything, or end without reading what it does not want.
+    std::thread::spawn(move || drop(stdin.write_all(&input)));
     let id = nix::unistd::Pid::from_raw(child.id() as i32);
     let (done, ended) = std::sync::mpsc::channel::<()>();
     std::thread::spawn(move || {

@@ -1,23 +1,46 @@
-//! Where the peers are, and what is done when one is missing.
+//! Where the peers are, how they are run from there, and what is done when one is missing.
 
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// A program of a peer: below `target/peers`, or installed. `None` where it is missing: then the test says so and ends,
-/// unless this is CI, where a missing peer is a failure.
+/// Where `make peers` unpacks them.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers")
+}
+
+/// A program of a peer: below `target/peers`, or installed. `None` where it is missing: then the test ends.
 pub fn find(program: &str) -> Option<PathBuf> {
-    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers").join(program);
-    let installed = Path::new("/").join(program);
-    let found = [unpacked, installed].into_iter().find(|p| p.exists());
+    let found = [folder().join(program), Path::new("/").join(program)].into_iter().find(|p| p.exists());
     if found.is_none() {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "{program} is missing: run `make peers`");
-        let line = format!("SKIP: {program} is missing: run `make peers`\n");
-        eprint!("{line}");
-        // `make test` shows them at its end, where the test runner's own output does not hide them.
-        if let Some(list) = std::env::var_os("BANGPATH_SKIPPED") {
-            let file = std::fs::OpenOptions::new().append(true).create(true).open(list);
-            file.and_then(|mut file| std::io::Write::write_all(&mut file, line.as_bytes()))
-                .expect("the list of what is skipped");
-        }
+        skip(&format!("what needs {program}, which is missing: run `make peers`"));
     }
     found
+}
+
+/// The same, ready to be run with the libraries that were unpacked beside it.
+pub fn command(program: &str) -> Option<Command> {
+    let mut command = Command::new(find(program)?);
+    command.env("LD_LIBRARY_PATH", libraries());
+    Some(command)
+}
+
+/// The folders of libraries of the unpacked packages.
+pub fn libraries() -> OsString {
+    let top = folder().join("usr/lib");
+    let entries = fs::read_dir(&top).into_iter().flatten().flatten().map(|entry| entry.path());
+    let of_the_machine = entries.filter(|p| p.to_string_lossy().contains("-linux-"));
+    std::env::join_paths(of_the_machine.chain(["postfix", "news"].map(|n| top.join(n)))).expect("no colon in the path")
+}
+
+/// Names what cannot be tested here and why, for the end of `make test`. In CI it is a failure.
+pub fn skip(what: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "not skipped in CI: {what}");
+    eprintln!("SKIP: {what}");
+    if let Some(list) = std::env::var_os("BANGPATH_SKIPPED") {
+        let mut list = OpenOptions::new().append(true).create(true).open(list).expect("the list of what is skipped");
+        list.write_all(format!("{what}\n").as_bytes()).expect("the list of what is skipped");
+    }
 }

@@ -43,18 +43,23 @@ impl Taylor {
             ("sys", sys),
             ("port", format!("port out\n{port}\n")),
             ("passwd", "Uvillage secret\n".to_owned()),
-            ("bin/rmail", rmail),
-            ("bin/rnews", rnews),
         ];
         for (file, text) in files {
             fs::write(top.join(file), text).expect("a file");
         }
-        for file in ["bin/rmail", "bin/rnews"] {
-            fs::set_permissions(top.join(file), fs::Permissions::from_mode(0o755)).expect("a file");
-        }
         fs::set_permissions(top.join("pub"), fs::Permissions::from_mode(0o777)).expect("a folder");
         fs::set_permissions(top, fs::Permissions::from_mode(0o755)).expect("a folder");
-        Some(Self { folder, uucico, bin })
+        let site = Self { folder, uucico, bin };
+        site.provide("rmail", &rmail);
+        site.provide("rnews", &rnews);
+        Some(site)
+    }
+
+    /// Makes this script what it runs as `name` for its neighbours.
+    pub fn provide(&self, name: &str, script: &str) {
+        let path = self.path("bin").join(name);
+        fs::write(&path, script).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a file");
     }
 
     pub fn path(&self, inner: &str) -> PathBuf {
@@ -110,10 +115,15 @@ impl Taylor {
         assert!(output.status.success(), "{name} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Runs what has arrived; gives the standard input of each `rmail` (with its arguments in the first line) or `rnews`.
-    pub fn execute(&self, kind: &str) -> Vec<Vec<u8>> {
+    /// Runs what has arrived.
+    pub fn run_arrived(&self) {
         let uuxqt = self.uucico.parent().and_then(Path::parent).and_then(Path::parent).expect("usr").join("sbin/uuxqt");
         run(self.command(&uuxqt), b"");
+    }
+
+    /// Runs what has arrived; gives the standard input of each `rmail` (with its arguments in the first line) or `rnews`.
+    pub fn execute(&self, kind: &str) -> Vec<Vec<u8>> {
+        self.run_arrived();
         let entries = fs::read_dir(self.folder.path()).expect("a folder");
         let files = entries.map(|e| e.expect("an entry").path());
         let wanted = files.filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(kind)));
