@@ -1,6 +1,7 @@
 # make test        everything that should hold, also against the real peers (brought below target/peers)
 # make lint        formatting and clippy
 # make sim         the simulator with 2,000 seeds
+# make cuts        200 seeded histories of power cuts
 # make bench       beside the peers, on the same machine in the same run
 # make peers       the peers alone; CI=true: a missing peer fails
 
@@ -8,7 +9,7 @@ CARGO ?= cargo
 SEEDS ?= 2000
 SKIPPED := $(CURDIR)/target/skipped
 
-.PHONY: all build test lint sim bench peers
+.PHONY: all build test lint sim cuts bench peers
 
 all: build
 
@@ -36,3 +37,6 @@ sim:
 # Postfix and INN are measured where a private one runs: tests/bench/peers.sh starts them (root, installed packages).
 bench: peers
 	@sh tests/bench/peers.sh $(CARGO) bench --locked --bench beside
+
+cuts:
+	BANGPATH_CUT_SEEDS=200 $(CARGO) test --locked --test behaviour cuts::histories
