@@ -67,8 +67,10 @@ pub struct Way {
     pub kind: PortKind,
     /// The login chat; empty: none.
     pub chat: Script,
-    /// What the port's own nature does not tell of the line.
+    /// What the port's own nature does not tell of the line: whether it loses bytes, and its speed in bits per
+    /// second where a slow line lies behind a program or a TCP address.
     pub reliable: Option<bool>,
+    pub speed: Option<u32>,
 }
 
 /// What kind of port it is and how it is opened.
@@ -223,6 +225,7 @@ async fn talk(
     };
     let mut session = Session::calling(clock(), calling, link.facts.clone(), site.parameters.clone());
     let (result, _) = link::drive(link, &mut session, &unread, nudges, clock).await;
+    tracing::debug!(site = %site.name, counters = %result.counters, "session over");
     match result.ending {
         Ending::Complete => Ok(result),
         _ => Err(CallError::Ended(Box::new(result))),
@@ -235,6 +238,7 @@ async fn open(way: &Way) -> Result<Link, LinkError> {
         PortKind::Tcp { address } => link::connect(address).await?,
         PortKind::Pipe { command } => link::spawn(command)?,
     };
+    link.facts.speed = link.facts.speed.or(way.speed);
     if let Some(reliable) = way.reliable {
         link.facts.reliable = reliable;
         link.facts.end_to_end &= reliable;

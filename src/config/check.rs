@@ -285,7 +285,8 @@ impl Checker<'_> {
             None if matches!(kind, PortKind::Tcp { .. }) => Script::login(),
             None => Script::default(),
         };
-        Some(Way { port: name, kind, chat, reliable: own.reliable.or(port.reliable) })
+        let speed = own.speed.as_ref().or(port.speed.as_ref()).map(|s| *s.get_ref());
+        Some(Way { port: name, kind, chat, reliable: own.reliable.or(port.reliable), speed })
     }
 
     fn kind(&mut self, key: &str, span: Range<usize>, own: &raw::Port, port: &raw::Port) -> Option<PortKind> {

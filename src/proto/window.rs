@@ -8,6 +8,9 @@ use crate::dialogue::Facts;
 
 /// The least that we wait for an answer beyond the line's own time: a peer on a slow machine writes to its disk.
 const PATIENCE_MIN: Duration = Duration::from_millis(500);
+/// The least on a link that loses nothing and has no known speed: what looks like silence is a slow line somewhere
+/// behind it, and repeating would only fill that. (Taylor's time for every line.)
+const PATIENCE_BLIND: Duration = Duration::from_secs(10);
 /// What we wait before any answer has told us better.
 const PATIENCE_FIRST: Duration = Duration::from_secs(3);
 
@@ -44,7 +47,9 @@ impl Pace {
 
     /// How long after its last byte left a packet should have been answered.
     pub fn patience(&self) -> Duration {
-        self.learnt.map_or(PATIENCE_FIRST, |(smooth, deviation)| (smooth + deviation * 4).max(PATIENCE_MIN))
+        let learnt = self.learnt.map_or(PATIENCE_FIRST, |(smooth, deviation)| smooth + deviation * 4);
+        let blind = self.facts.speed.is_none() && self.facts.reliable;
+        learnt.max(if blind { PATIENCE_BLIND } else { PATIENCE_MIN })
     }
 
     /// The usual time of an answer; zero before the first.
