@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::pack::{self, PackError};
 use super::{Context, Progress, Site};
+use crate::base::address::Address;
 use crate::base::names::Grade;
 use crate::base::time::{Now, Timestamp};
 use crate::files::FileError;
@@ -299,15 +300,43 @@ fn settle_item(
             change.record(item_fact(now.wall, "sent", site, item, &format!("job {}", job.sequence)))
         }
         JobVerdict::Later(why) => change.defer_item(item.id, now.wall + LATER, why),
-        // An article that one neighbour does not want is no loss; a file or command is the user's, and is told by `dead`.
+        // An article that one neighbour does not want is no loss; a file or command is kept, and its user told.
         JobVerdict::Never(why) => {
             change.record(item_fact(now.wall, "refused", site, item, why))?;
-            match item.cargo {
+            match &item.cargo {
                 Cargo::Article { .. } => change.finish_item(item.id),
-                Cargo::Mail { .. } | Cargo::File { .. } | Cargo::Fetch { .. } | Cargo::Command { .. } => {
-                    change.bury_item(item.id, &format!("site {} {why}", site.name), now.wall)
+                Cargo::Mail { .. } => change.bury_item(item.id, &format!("site {} {why}", site.name), now.wall),
+                Cargo::File { user, to: what, .. }
+                | Cargo::Fetch { user, from: what, .. }
+                | Cargo::Command { user, line: what, .. } => {
+                    change.bury_item(item.id, &format!("site {} {why}", site.name), now.wall)?;
+                    tell_user(change, policy, now, site, (user, what), why)
                 }
             }
+        }
+    }
+}
+
+/// Mail to the user whose file or command a site refused. A user without a mailbox has the log and `dead`.
+fn tell_user(
+    change: &mut Change<'_>,
+    policy: &mail::Policy,
+    now: Now,
+    site: &Site,
+    (user, what): (&str, &str),
+    why: &str,
+) -> Result<(), StoreError> {
+    let Ok(to) = Address::parse_uucp(user) else { return Ok(()) };
+    let text = format!(
+        "Site {} refused what you queued for it: {why}\n\n    {what}\n\nIt is kept: see `bangpath dead list`.\n",
+        site.name
+    );
+    match mail::notify(change, policy, now, &to, &format!("Refused by {}", site.name), &text) {
+        Ok(()) => Ok(()),
+        Err(mail::Refused::Store(error)) => Err(error),
+        Err(error) => {
+            tracing::warn!(%to, %error, "cannot tell a user");
+            Ok(())
         }
     }
 }

@@ -318,3 +318,18 @@ fn cut_files_go_on_where_they_stopped_when_taylor_sends() {
         }
     }
 }
+
+#[test]
+fn what_taylor_refuses_is_told_to_its_user_and_kept() {
+    let Some(taylor) = Taylor::new("hub", "village", "type stdin", "protocol i") else { return };
+    let ours = Ours::new("village", "");
+    fs::write(ours.folder.path().join("password"), "secret\n").expect("a file");
+    ours.configure(&our_port(&pipe(&taylor.uucico()), "i"));
+    let who = std::process::Command::new("id").arg("-un").output().expect("our name");
+    let user = String::from_utf8_lossy(&who.stdout).trim().to_owned();
+    ours.run(&["user", "add", &user], b"");
+    ours.run(&["uucp", &ours.config.display().to_string(), "hub!/etc/motd"], b"");
+    complete(&ours.call("hub"));
+    assert!(ours.mail(&user).contains("/etc/motd"));
+    assert!(ours.run(&["dead", "list"], b"").contains("/etc/motd"));
+}
