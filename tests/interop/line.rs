@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
-use nix::sys::termios::{self, SetArg};
+use nix::sys::termios::{self, BaudRate, SetArg};
 
 /// Bytes carried from the caller, and back.
 #[derive(Default)]
@@ -97,6 +97,8 @@ impl NullModem {
         for slave in [&a.slave, &b.slave] {
             let mut modes = termios::tcgetattr(slave).expect("a terminal");
             termios::cfmakeraw(&mut modes);
+            // As a getty would; who answers keeps to it.
+            termios::cfsetspeed(&mut modes, BaudRate::B4000000).expect("a speed");
             termios::tcsetattr(slave, SetArg::TCSANOW, &modes).expect("a terminal");
         }
         let devices = [&a.slave, &b.slave].map(|s| nix::unistd::ttyname(s).expect("a name"));
