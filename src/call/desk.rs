@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -370,6 +370,25 @@ impl Place {
             Self::Path(path) => path.clone(),
         }
     }
+
+    /// As people know it.
+    fn shown(&self) -> PathBuf {
+        match self {
+            Self::Public(target) => target.shown().to_owned(),
+            Self::Path(path) => path.clone(),
+        }
+    }
+}
+
+/// Keeps the kind of the error: a folder that we may not write to concerns this one file, a full disk the whole call.
+fn no_place(error: &StoreError, place: &Path) -> io::Error {
+    let kind = match error {
+        StoreError::Io { source, .. } => source.kind(),
+        StoreError::Full(_) => io::ErrorKind::StorageFull,
+        StoreError::Database { .. } | StoreError::Schema { .. } | StoreError::Damaged(_) => io::ErrorKind::Other,
+    };
+    tracing::error!(place = %place.display(), %kind, "cannot put a received file in its place");
+    io::Error::new(kind, format!("cannot write {}: {kind}", place.display()))
 }
 
 struct StoreInbox {
@@ -404,7 +423,8 @@ impl Inbox for StoreInbox {
         match target {
             Target::Spool(purpose) => drop(receiving.commit(purpose, now).map_err(to_io)?),
             Target::File { place, mode, id } => {
-                receiving.commit_to_file(&place.path(), mode, now).map_err(to_io)?;
+                let shown = place.shown();
+                receiving.commit_to_file(&place.path(), mode, now).map_err(|error| no_place(&error, &shown))?;
                 let fact =
                     Fact { at: now, verb: "received", what: "file", place: site, id, bytes, detail: String::new() };
                 context.store.write::<_, StoreError>(|change| change.record(fact)).map_err(to_io)?;

@@ -78,6 +78,9 @@ fn at_site<'a>(opened: &Opened, word: &'a str) -> Result<Option<(SiteName, &'a s
     if name.is_empty() || name == opened.context.our_name {
         return Ok(None);
     }
+    if rest.is_empty() || rest.contains(char::is_control) {
+        return Err(Failure::new(USAGE, format!("`{name}!` is followed by nothing, or by control characters")));
+    }
     match opened.context.site(name) {
         Some(site) => Ok(Some((site.name.clone(), rest))),
         None => Err(Failure::new(UNAVAILABLE, format!("no site `{name}`; `bangpath site list` names them"))),

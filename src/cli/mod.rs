@@ -184,7 +184,10 @@ pub fn run(mut words: Vec<OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("bangpath: {failure}");
+                // A line each, as complaints are; nothing of it may move the cursor.
+                for line in failure.message.lines() {
+                    eprintln!("bangpath: {}", ui::plain(line));
+                }
             }
             ExitCode::from(failure.status)
         }

@@ -131,7 +131,7 @@ fn list(opened: &Opened, site: Option<&str>, as_json: bool) -> Result<(), Failur
 fn show(opened: &Opened, id: i64) -> Result<(), Failure> {
     let item = find(opened, id)?;
     let (kind, what, body) = describe(&item.cargo);
-    let mut text = format!(
+    let mut text: String = format!(
         "item      {id}\nkind      {kind}\nwhat      {what}\nhop       {}\ngrade     {}\nsize      {}\nqueued    {}\nattempts  {}\nstate     {}\n",
         place(&item.hop),
         item.grade,
@@ -139,7 +139,10 @@ fn show(opened: &Opened, id: i64) -> Result<(), Failure> {
         item.queued,
         item.attempts,
         state(&item),
-    );
+    )
+    .lines()
+    .map(|line| ui::plain(line) + "\n")
+    .collect();
     if item.size > 0 {
         let body = opened.store.read::<_, StoreError>(|view| view.body(body))?;
         text.push('\n');
@@ -213,8 +216,8 @@ pub fn dead(here: &Here, command: Dead) -> Result<(), Failure> {
             let head = format!(
                 "number  {number}\nsince   {}\nwhat    {}\nwhy     {}\nsize    {}\n\n",
                 letter.at,
-                letter.what,
-                letter.why,
+                ui::plain(&letter.what),
+                ui::plain(&letter.why),
                 ui::bytes(letter.size)
             );
             ui::print(&(head + &beginning(&body)?))
@@ -311,7 +314,7 @@ pub fn log(here: &Here, arguments: &Log) -> Result<(), Failure> {
     loop {
         for entry in &entries {
             let line = if arguments.json { as_json(entry).to_string() } else { as_line(entry) };
-            ui::print(&format!("{line}\n"))?;
+            ui::print(&format!("{}\n", ui::plain(&line)))?;
         }
         if !arguments.follow {
             return Ok(());

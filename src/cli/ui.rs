@@ -36,7 +36,7 @@ impl Table {
     }
 
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
+        self.rows.push(cells.map(|cell| plain(&cell)).into());
     }
 
     pub fn print(&self) -> Result<(), Failure> {
@@ -52,6 +52,12 @@ impl Table {
         }
         print(&out)
     }
+}
+
+/// Without control characters: names that peers and users chose must not move the cursor or break a row.
+pub fn plain(text: &str) -> String {
+    let show = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(show).collect()
 }
 
 /// To standard output. A reader that has gone (`| head`) ends the command quietly.

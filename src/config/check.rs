@@ -21,6 +21,7 @@ use crate::session::ParameterSet;
 use crate::session::chat::{Credentials, Script};
 use crate::store::Hop;
 
+const PORT_TYPES: [&str; 3] = ["serial", "tcp", "pipe"];
 /// How many unknown keys are shown before we stop looking for more.
 const UNKNOWN_MAX: usize = 30;
 
@@ -61,7 +62,10 @@ impl Checker<'_> {
             let span = error.span().unwrap_or(0..0);
             let message = error.message().to_owned();
             let Some(rest) = message.strip_prefix("unknown field `") else {
-                self.complain(span, "", message.replace('\n', " "), "");
+                let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+                let hint =
+                    missing.map_or(String::new(), |key| format!("write {key} = … here; config/bangpath.toml shows it"));
+                self.complain(span, "", message.replace('\n', " "), hint);
                 return None;
             };
             let (key, known) = rest.split_once('`').unwrap_or((rest, ""));
@@ -135,9 +139,15 @@ impl Checker<'_> {
             );
         }
         let public = file.site.public.as_ref().map_or(spool.join("public"), |p| PathBuf::from(p.get_ref()));
+        if let Some(path) = file.site.public.as_ref().filter(|p| !Path::new(p.get_ref()).is_absolute()) {
+            self.complain(path.span(), "site.public", "it is no absolute path", "write it from the root on");
+        }
         let reserve = self.size("site.reserve", file.site.reserve.as_ref(), 50 << 20);
         let zone = self.zone("site.timezone", file.site.timezone.as_ref()).unwrap_or_else(Zone::system);
-        let (name, domain, postmaster) = (name?, domain?, postmaster?);
+        // A complaint has been made; the rest of the file is checked all the same.
+        let name = name.unwrap_or_else(|| SiteName::parse("unnamed").expect("a site name"));
+        let domain = domain.unwrap_or_else(|| Domain::parse("unnamed.invalid").expect("a domain"));
+        let postmaster = postmaster.unwrap_or_else(|| UserName::parse("postmaster").expect("a user name"));
         let hostname = file.site.hostname.as_ref().map_or(domain.as_str().to_owned(), |h| h.get_ref().clone());
         let listen = Listen {
             smtp: self.listen("listen.smtp", file.listen.smtp.as_ref()),
@@ -196,13 +206,21 @@ impl Checker<'_> {
         for (name, port) in &ports.0 {
             let key = format!("port.{}", name.get_ref());
             self.take(&key, name, PortName::parse);
-            if port.kind.is_none() {
-                self.complain(
+            match &port.kind {
+                None => self.complain(
                     name.span(),
                     &key,
                     "the port has no type",
                     "write type = \"serial\", \"tcp\" or \"pipe\"",
-                );
+                ),
+                Some(kind) if !PORT_TYPES.contains(&kind.get_ref().as_str()) => {
+                    let what = format!("no port type `{}`", kind.get_ref());
+                    self.complain(kind.span(), &key, what, format!("known: {}", PORT_TYPES.join(", ")));
+                }
+                Some(_) => {}
+            }
+            if let Some(speed) = port.speed.as_ref().filter(|s| *s.get_ref() == 0) {
+                self.complain(speed.span(), &key, "a speed of 0", "write bits per second, or leave it out");
             }
             if let Some(other) = &port.port {
                 self.complain(other.span(), &key, "a port cannot name another port", "");
@@ -323,10 +341,8 @@ impl Checker<'_> {
                     None
                 }
             },
-            other => {
-                self.complain(kind.span(), key, format!("no port type `{other}`"), "known: serial, tcp, pipe");
-                None
-            }
+            // Said where the port stands.
+            _ => None,
         }
     }
 

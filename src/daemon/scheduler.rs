@@ -135,7 +135,11 @@ fn housekeeping(shared: &Shared, ongoing: &mut Ongoing, now: Timestamp) -> Resul
     ongoing.housekeeping = Some(now);
     let free = shared.store.free_space()?;
     if free < shared.config.reserve.saturating_mul(2) {
-        tracing::error!(free, reserve = shared.config.reserve, "the disk is nearly full: soon no mail will be taken");
+        tracing::error!(
+            free,
+            reserve = shared.config.reserve,
+            "the disk is nearly full: soon no files will be taken from UUCP sites, and in the end no mail"
+        );
     }
     let clock = (shared.context.clock)();
     shared.store.write::<_, StoreError>(|change| delivery::expire(change, &shared.config.mail, clock)).map(drop)

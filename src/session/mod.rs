@@ -13,6 +13,7 @@ use crate::wire::uucp::{HandshakeReader, handshake_message};
 pub mod chat;
 pub mod login;
 
+mod commands;
 mod greeting;
 mod transfer;
 

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 
+use super::commands::{Part, command_for, concerns_one_file, execution_file, reason_of, refusal_of};
 use super::greeting::Greeted;
 use super::{Deed, Desk, Ending, Inbox, Incoming, Refusal, Task, Totals, Wanted};
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Instant, Now};
 use crate::proto::{Channel, Counters, Event, Protocol, Violation, Way};
-use crate::wire::uucp::{Command, ExecutionFile, Features, Line, Malformed, Reply, SendCommand, parse_line};
+use crate::wire::uucp::{Command, Features, Line, Malformed, Reply, SendCommand, parse_line};
 
 /// How long nothing at all may come of a session whose protocol still lives: a peer that keeps
 /// acknowledging packets but never answers a command.
@@ -45,16 +46,6 @@ enum OurStage {
     Asking,
     /// The file we asked for is coming.
     Fetching(Arriving),
-}
-
-/// What of a task is being sent.
-enum Part {
-    /// The task's own bytes, all of it.
-    Whole,
-    /// The bytes of a command, for a peer without `E`: the execution file comes after them.
-    Data,
-    /// The execution file.
-    Execution(Vec<u8>),
 }
 
 /// One of their commands under way.
@@ -741,7 +732,16 @@ impl Transfer {
             self.say(channel, &Reply::no('C', Some(5)).print());
             return Ok(false);
         }
-        inbox.commit()?;
+        match inbox.commit() {
+            Ok(()) => {}
+            // This one file has no place; the others go on.
+            Err(error) if concerns_one_file(error.kind()) => {
+                tracing::warn!(site = %self.site, %error, "a file came and cannot be stored");
+                self.say(channel, &Reply::no('C', Some(5)).print());
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        }
         self.totals.files_received += 1;
         self.drained = false;
         self.say(channel, &Reply::yes('C').print());
@@ -779,117 +779,5 @@ impl Arriving {
         inbox.write(at, bytes)?;
         self.position = self.position.max(at + bytes.len() as u64);
         Ok(())
-    }
-}
-
-impl Part {
-    fn size(&self, task: &Task) -> u64 {
-        match self {
-            Self::Whole | Self::Data => task.deed.size().unwrap_or(0),
-            Self::Execution(text) => text.len() as u64,
-        }
-    }
-
-    fn read(&self, desk: &mut dyn Desk, task: &Task, offset: u64, out: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Whole | Self::Data => desk.read(task.id, offset, out),
-            Self::Execution(text) => {
-                let rest = usize::try_from(offset).ok().and_then(|at| text.get(at..)).unwrap_or(&[]);
-                let count = rest.len().min(out.len());
-                out[..count].copy_from_slice(&rest[..count]);
-                Ok(count)
-            }
-        }
-    }
-}
-
-/// The command that offers this part of a task, or asks for its file.
-fn command_for(task: &Task, part: &Part) -> Command {
-    let user = task.user.clone();
-    match (&task.deed, part) {
-        (Deed::Send { from, to, temp, mode, notify, size }, _) => {
-            let options = if notify.is_some() { "Cdn" } else { "Cd" };
-            Command::Send(SendCommand {
-                from: from.clone(),
-                to: to.clone(),
-                user,
-                options: options.to_owned(),
-                temp: temp.clone(),
-                mode: *mode,
-                notify: notify.clone().unwrap_or_default(),
-                size: Some(*size),
-            })
-        }
-        (Deed::Execute { execution_name, execution_temp, .. }, Part::Execution(text)) => {
-            Command::Send(spool_file(execution_temp, execution_name, user, "", "", text.len() as u64))
-        }
-        (Deed::Execute { data_name, temp, size, .. }, Part::Data) => {
-            Command::Send(spool_file(temp, data_name, user, "", "", *size))
-        }
-        (Deed::Execute { data_name, temp, size, command, requestor, .. }, Part::Whole) => {
-            let (options, notify) = match requestor {
-                Some(address) => ("CZR", address.as_str()),
-                None => ("C", ""),
-            };
-            Command::Execute(spool_file(temp, data_name, user, options, notify, *size), command.clone())
-        }
-        (Deed::Fetch { from, to }, _) => {
-            Command::Receive { from: from.clone(), to: to.clone(), user, options: "d".to_owned(), size_max: None }
-        }
-        (Deed::Serve { .. }, _) => unreachable!("a served file is never offered"),
-    }
-}
-
-fn spool_file(temp: &str, to: &str, user: String, options: &str, notify: &str, size: u64) -> SendCommand {
-    SendCommand {
-        from: temp.to_owned(),
-        to: to.to_owned(),
-        user,
-        options: options.to_owned(),
-        temp: temp.to_owned(),
-        mode: 0o666,
-        notify: notify.to_owned(),
-        size: Some(size),
-    }
-}
-
-/// The `X.` file for a peer without `E`. The system in it is what stands between `D.` and the sequence of our
-/// data's name, which the peer does not trust anyway.
-fn execution_file(task: &Task) -> Vec<u8> {
-    let Deed::Execute { command, requestor, data_name, system, .. } = &task.deed else {
-        unreachable!("only a command has an execution file");
-    };
-    let file = ExecutionFile {
-        command: command.clone(),
-        user: task.user.clone(),
-        system: system.clone(),
-        input: Some(data_name.clone()),
-        files: vec![data_name.clone()],
-        requestor: requestor.clone(),
-        silent: false,
-    };
-    file.print().into_bytes()
-}
-
-fn reason_of(why: &Refusal) -> u32 {
-    match why {
-        Refusal::NotPermitted | Refusal::Other(_) => 2,
-        Refusal::CannotCreate => 4,
-        Refusal::CannotStore => 5,
-        Refusal::TooLargeNow => 6,
-        Refusal::TooLarge => 7,
-        Refusal::AlreadyHere => 8,
-    }
-}
-
-fn refusal_of(reply: &Reply) -> Refusal {
-    match reply.reason {
-        Some(2) => Refusal::NotPermitted,
-        Some(4) => Refusal::CannotCreate,
-        Some(5) => Refusal::CannotStore,
-        Some(6) => Refusal::TooLargeNow,
-        Some(7) => Refusal::TooLarge,
-        Some(8) => Refusal::AlreadyHere,
-        _ => Refusal::Other(reply.print()),
     }
 }

@@ -91,7 +91,7 @@ fn every_complaint_has_a_line_and_a_hint() {
     );
     complain(
         "[port.a]\ntype = \"serail\"\n[sites.hub]\ncall = [{ port = \"a\" }]\nprotocols = \"iz\"\nschedule = [{ when = \"Mon\" }]\n",
-        "bangpath.toml:7: sites.hub.call: no port type `serail`; known: serial, tcp, pipe\n\
+        "bangpath.toml:7: port.a: no port type `serail`; known: serial, tcp, pipe\n\
          bangpath.toml:10: sites.hub.protocols: we do not speak protocol `z`; known: igt\n\
          bangpath.toml:11: sites.hub.schedule: `Mon` is no time: write Any, Never, Wk, days such as MoWeFr, with hours such as 2300-0700, joined by commas",
     );
@@ -107,6 +107,17 @@ fn every_complaint_has_a_line_and_a_hint() {
         "[listen]\nsmtp = \"25\"\n",
         "bangpath.toml:7: listen.smtp: `25` is no address to listen on: write 127.0.0.1:25, 0.0.0.0:540 or [::]:119",
     );
+}
+
+#[test]
+fn one_mistake_hides_no_other() {
+    let text = GOOD.replace("\"village\"", "\"vil lage\"").replace("\"alice\"", "\"-\"");
+    let got =
+        load_text(&format!("{text}public = \"pub\"\n[port.x]\ntype = \"radio\"\nspeed = 0\n")).expect_err("complaints");
+    let lines: Vec<&str> = got.lines().filter_map(|l| l.split(": ").nth(1)).collect();
+    assert_eq!(lines, ["site.name", "site.postmaster", "site.public", "port.x", "port.x"], "{got}");
+    let got = load_text(&GOOD.replace("postmaster = \"alice\"\n", "")).expect_err("a complaint");
+    assert!(got.contains("missing field `postmaster`; write postmaster = "), "{got}");
 }
 
 #[test]

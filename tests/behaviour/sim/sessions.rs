@@ -5,7 +5,7 @@ use std::time::Duration;
 use bangpath::base::names::{Grade, SiteName};
 use bangpath::base::time::Now;
 use bangpath::dialogue::Facts;
-use bangpath::session::{Answering, CallResult, Calling, Ending, ParameterSet, Session};
+use bangpath::session::{Answering, CallResult, Calling, Ending, ParameterSet, Refusal, Session};
 use bangpath::wire::uucp::ExecutionFile;
 
 use super::chance::Chance;
@@ -168,6 +168,19 @@ fn files_are_asked_for_and_refused() {
         assert!(here.open().arrived.contains(&("~/wanted".to_owned(), file)), "{letter}");
         assert_eq!(here.open().refused.len(), 1, "{letter}");
         assert!(here.open().wishes.is_empty() && there.open().outbox.is_empty(), "{letter}");
+    }
+}
+
+#[test]
+fn a_file_that_has_no_place_holds_up_no_other() {
+    for letter in ['t', 'g', 'i'] {
+        let (here, there) = (Shelf::default(), Shelf::default());
+        there.open().no_place = Some("rmail user1".to_owned());
+        fill(&here, &mut Chance::new(5, 5), &[500, 600, 700]);
+        let report = call(letter, Quality::clean(9600), 1, [&here, &there]);
+        assert!(report.caller.ending.is_complete() && report.answerer.ending.is_complete(), "{letter}");
+        assert_eq!(there.open().arrived.len(), 2, "{letter}");
+        assert_eq!(here.open().refused, [(1, Refusal::CannotStore)], "{letter}");
     }
 }
 

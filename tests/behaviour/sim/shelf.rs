@@ -25,6 +25,8 @@ pub struct Contents {
     /// Names we ask for.
     pub wishes: BTreeMap<i64, String>,
     pub refused: Vec<(i64, Refusal)>,
+    /// The name of a file that has no place here.
+    pub no_place: Option<String>,
     /// Calls so far: from the second on, whatever is offered may have been offered before.
     pub calls: u32,
     /// File bytes that came, also those that had come before.
@@ -165,6 +167,9 @@ impl Inbox for ShelfInbox {
         self.whole = true;
         let (name, bytes) = (std::mem::take(&mut self.name), std::mem::take(&mut self.bytes));
         let mut contents = self.shelf.open();
+        if contents.no_place.as_ref() == Some(&name) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         if !self.key.is_empty() {
             contents.in_doubt.push((self.key.clone(), bytes.len() as u64));
         }
