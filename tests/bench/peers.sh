@@ -7,8 +7,12 @@ chmod 755 "$folder"
 
 stop() {
     [ ! -e "$folder/postfix/main.cf" ] || postfix -c "$folder/postfix" stop >/dev/null 2>&1
-    [ ! -e "$folder/inn/run/innd.pid" ] || kill "$(cat "$folder/inn/run/innd.pid")" 2>/dev/null
-    sleep 1
+    if [ -e "$folder/inn/run/innd.pid" ]; then
+        innd=$(cat "$folder/inn/run/innd.pid")
+        kill "$innd" 2>/dev/null
+        for _ in 1 2 3 4 5; do kill -0 "$innd" 2>/dev/null && sleep 1; done
+        kill -9 "$innd" 2>/dev/null
+    fi
     rm -rf "$folder"
 }
 trap stop EXIT
