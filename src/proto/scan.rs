@@ -80,9 +80,13 @@ impl<P> Scanner<P> {
         }
     }
 
-    /// Gives up waiting for the rest of what looked like a packet: nothing has come for long.
+    /// Gives up waiting for the rest of what looked like a packet: nothing has come for long. A damaged packet that is
+    /// all here was a packet, so the next one follows in step.
     pub fn give_up_partial(&mut self) {
-        if !self.rest().is_empty() {
+        if self.damaged == Some(self.rest().len()) {
+            self.done = self.bytes.len();
+            self.damaged = None;
+        } else if !self.rest().is_empty() {
             self.skip();
             self.in_step = false;
             self.damaged = None;
@@ -105,6 +109,8 @@ impl<P> Scanner<P> {
             Front::Incomplete if after.len() < HEADER => return None,
             Front::Incomplete | Front::Packet(..) | Front::Damaged(..) => {
                 self.done += length;
+                // Two headers that agree on where the second is are no chance arrangement.
+                self.in_step = true;
             }
             Front::Nothing => {
                 self.skip();
@@ -187,6 +193,32 @@ mod tests {
         scanner.give_up_partial();
         scanner.feed(&packet(3)[40..]);
         assert!(matches!(scanner.next(), Some(Scanned::Packet { in_step: false, .. })));
+    }
+
+    #[test]
+    fn damaged_packets_in_a_row_are_in_step_again() {
+        let mut bad = packet(2);
+        bad[30] ^= 1;
+        let mut scanner = Scanner::new(parse_g, G_MARK, 64, G_FIELD_MAX);
+        scanner.feed(b"~~");
+        scanner.feed(&bad.repeat(3));
+        let steps: Vec<bool> = std::iter::from_fn(|| scanner.next())
+            .filter_map(|scanned| if let Scanned::Damaged { in_step, .. } = scanned { Some(in_step) } else { None })
+            .collect();
+        assert_eq!(steps, [false, true, true]);
+    }
+
+    #[test]
+    fn silence_after_a_damaged_packet_leaves_the_next_in_step() {
+        let mut scanner = Scanner::new(parse_g, G_MARK, 64, G_FIELD_MAX);
+        let mut bad = packet(2);
+        bad[30] ^= 1;
+        scanner.feed(&bad);
+        assert!(matches!(scanner.next(), Some(Scanned::Damaged { in_step: true, .. })));
+        assert_eq!(scanner.next(), None);
+        scanner.give_up_partial();
+        scanner.feed(&packet(2));
+        assert!(matches!(scanner.next(), Some(Scanned::Packet { in_step: true, .. })));
     }
 
     #[test]

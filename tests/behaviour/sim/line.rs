@@ -20,6 +20,8 @@ pub struct Quality {
     /// Probability, at each byte, that noise sets in for the time of `burst_length` bytes at most.
     pub bursts: f64,
     pub burst_length: u64,
+    /// So many bytes pass before errors and losses begin.
+    pub harmless: u64,
     /// The carrier drops when this many bytes have gone.
     pub cut_at: Option<u64>,
 }
@@ -33,6 +35,7 @@ impl Quality {
             losses: 0.0,
             bursts: 0.0,
             burst_length: 0,
+            harmless: 0,
             cut_at: None,
         }
     }
@@ -51,6 +54,10 @@ impl Quality {
 
     pub fn bursts(self, bursts: f64, burst_length: u64) -> Self {
         Self { bursts, burst_length, ..self }
+    }
+
+    pub fn harmless(self, bytes: u64) -> Self {
+        Self { harmless: bytes, ..self }
     }
 
     pub fn cut_at(self, byte: u64) -> Self {
@@ -115,6 +122,9 @@ impl Line {
         if self.free_at < self.burst_until {
             self.damaged += 1;
             return Some(self.chance.next() as u8);
+        }
+        if self.carried <= self.quality.harmless {
+            return Some(byte);
         }
         if self.quality.losses > 0.0 && self.chance.happens(self.quality.losses) {
             self.damaged += 1;

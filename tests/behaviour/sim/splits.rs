@@ -116,12 +116,14 @@ fn check(letter: char, quality: Quality, seed: u64) {
 
 #[test]
 fn the_same_bytes_mean_the_same_in_any_split() {
+    // Without a clock a protocol that has lost its opening never starts, and nothing would be compared.
+    let noisy = Quality::clean(9600).errors(1e-3).losses(1e-3).harmless(20);
     for seed in seeds(3) {
         check('t', Quality::clean(9600), seed);
         check('g', Quality::clean(9600), seed);
         check('i', Quality::clean(9600), seed);
-        check('g', Quality::clean(9600).errors(1e-3).losses(1e-3), seed);
-        check('i', Quality::clean(9600).errors(1e-3).losses(1e-3), seed);
+        check('g', noisy, seed);
+        check('i', noisy, seed);
     }
 }
 
