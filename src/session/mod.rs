@@ -11,6 +11,7 @@ use crate::proto::{Counters, Parameters, Violation};
 use crate::wire::uucp::{HandshakeReader, handshake_message};
 
 pub mod chat;
+pub mod dial;
 pub mod login;
 
 mod commands;
