@@ -8,20 +8,26 @@ use std::time::Duration;
 use crate::base::names::{Grade, PortName, SiteName, UserName};
 use crate::base::time::Timestamp;
 use crate::dialogue::Nudge;
-use crate::link::{self, Clock, Link, LinkError, Nudges};
+use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine};
 use crate::mail;
 use crate::news;
 use crate::sched::{Retry, Window, Zone};
-use crate::session::chat::{Chat, ChatFailure, Credentials, Script};
+use crate::session::chat::{ChatFailure, Credentials, Script};
+use crate::session::dial::DialFailure;
 use crate::session::login::{Gatekeeper, LoginFailure, LoginPrompt};
 use crate::session::{Answering, CallResult, Calling, Ending, ParameterSet, Session};
 use crate::store::ledger::Fact;
 use crate::store::{LockKind, Store, StoreError};
 
+mod attend;
 mod desk;
+mod line;
 mod pack;
 mod reception;
 pub mod unpack;
+
+pub use attend::{Attended, attend};
+pub use line::Modem;
 
 /// A configured neighbour.
 #[derive(Debug, Clone)]
@@ -76,9 +82,18 @@ pub struct Way {
 /// What kind of port it is and how it is opened.
 #[derive(Debug, Clone)]
 pub enum PortKind {
-    Serial { device: PathBuf, speed: u32, hardware_flow: bool },
-    Tcp { address: String },
-    Pipe { command: Vec<String> },
+    Serial {
+        line: SerialLine,
+        modem: Option<Modem>,
+        /// The loss of the carrier ends a call, on a line without a modem of ours.
+        carrier: bool,
+    },
+    Tcp {
+        address: String,
+    },
+    Pipe {
+        command: Vec<String>,
+    },
 }
 
 impl PortKind {
@@ -139,6 +154,8 @@ pub enum CallError {
     PortBusy(PortName),
     #[error(transparent)]
     Link(#[from] LinkError),
+    #[error(transparent)]
+    Dial(#[from] DialFailure),
     #[error("login failed: {0}")]
     Chat(#[from] ChatFailure),
     #[error("login failed: {0}")]
@@ -154,13 +171,22 @@ impl CallError {
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::SiteBusy(_) | Self::PortBusy(_) | Self::Link(LinkError::Busy(_)))
     }
+
+    /// Whether the site was not reached, so that another way to it may do better.
+    fn is_of_the_way(&self) -> bool {
+        matches!(self, Self::PortBusy(_) | Self::Link(_) | Self::Dial(_) | Self::Chat(_))
+    }
 }
 
-/// Calls a site over one of its ways, and records how it went. Traffic of grade `worst` and better travels.
+/// How long a way that failed is tried after the others.
+const WAY_REST: Duration = Duration::from_secs(3600);
+
+/// Calls a site, and records how it went: over the way of port `first` if one is named, then over the others, until one
+/// leads there. `only`: over no other than the first. Traffic of grade `worst` and better travels.
 pub async fn place(
     context: &Context,
     site: &Site,
-    way: &Way,
+    first: Option<(&PortName, Only)>,
     worst: Grade,
     progress: &Arc<Progress>,
     nudges: &mut Nudges,
@@ -168,6 +194,57 @@ pub async fn place(
     let Some(_site_lock) = context.store.lock(LockKind::Site, site.name.as_str())? else {
         return Err(CallError::SiteBusy(site.name.clone()));
     };
+    let mut attempts = Vec::new();
+    for way in ways_in_order(context, site, first)? {
+        let result = attempt(context, site, way, worst, progress, nudges).await;
+        let over = !matches!(&result, Err(error) if error.is_of_the_way());
+        attempts.push((way, result));
+        if over {
+            break;
+        }
+    }
+    let tried = attempts.iter().any(|(_, result)| !matches!(result, Err(error) if error.is_busy()));
+    if tried {
+        record_placed(context, site, &attempts)?;
+    }
+    // What was tried tells more than what was busy.
+    let busy = |result: &Result<_, CallError>| matches!(result, Err(error) if error.is_busy());
+    let at = attempts.iter().rposition(|(_, result)| !tried || !busy(result)).expect("whoever calls has a way");
+    attempts.swap_remove(at).1
+}
+
+/// Whether a call may take other ways than the one named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Only {
+    ThisWay,
+    ThisFirst,
+}
+
+/// As configured, but what has failed lately comes last.
+fn ways_in_order<'s>(
+    context: &Context,
+    site: &'s Site,
+    first: Option<(&PortName, Only)>,
+) -> Result<Vec<&'s Way>, StoreError> {
+    let failed = context.store.read::<_, StoreError>(|view| view.failed_ways(&site.name))?;
+    let now = context.now();
+    let rests = |way: &Way| failed.iter().any(|(port, at)| *port == way.port && now.since(*at) < WAY_REST);
+    let mut ways: Vec<&Way> = site.ways.iter().collect();
+    ways.sort_by_key(|way| (first.is_none_or(|(port, _)| *port != way.port), rests(way)));
+    if let Some((port, Only::ThisWay)) = first {
+        ways.retain(|way| way.port == *port);
+    }
+    Ok(ways)
+}
+
+async fn attempt(
+    context: &Context,
+    site: &Site,
+    way: &Way,
+    worst: Grade,
+    progress: &Arc<Progress>,
+    nudges: &mut Nudges,
+) -> Result<CallResult, CallError> {
     let _port_lock = match way.kind.is_single() {
         false => None,
         true => match context.store.lock(LockKind::Port, way.port.as_str())? {
@@ -175,24 +252,14 @@ pub async fn place(
             None => return Err(CallError::PortBusy(way.port.clone())),
         },
     };
-    let result = converse(context, site, way, worst, progress, nudges).await;
-    if !matches!(&result, Err(error) if error.is_busy()) {
-        record_placed(context, site, way, &result)?;
-    }
-    result
-}
-
-async fn converse(
-    context: &Context,
-    site: &Site,
-    way: &Way,
-    worst: Grade,
-    progress: &Arc<Progress>,
-    nudges: &mut Nudges,
-) -> Result<CallResult, CallError> {
-    let mut link = open(way).await?;
+    let mut link = line::open(way).await?;
     tracing::info!(site = %site.name, port = %way.port, link = %link.facts, "calling");
-    let result = talk(context, site, way, worst, progress, nudges, &mut link).await;
+    let result = match line::reach(&mut link, site, way, nudges, context.clock).await {
+        Ok(unread) => talk(context, site, worst, progress, nudges, &mut link, &unread).await,
+        Err(error) => Err(error),
+    };
+    let refused = matches!(&result, Err(CallError::Dial(why)) if !matches!(why, DialFailure::NoConnection(_)));
+    line::hang_up(&mut link, &way.kind, !refused, nudges, context.clock).await;
     link.close().await;
     result
 }
@@ -200,21 +267,13 @@ async fn converse(
 async fn talk(
     context: &Context,
     site: &Site,
-    way: &Way,
     worst: Grade,
     progress: &Arc<Progress>,
     nudges: &mut Nudges,
     link: &mut Link,
+    unread: &[u8],
 ) -> Result<CallResult, CallError> {
     let clock = context.clock;
-    let mut unread = Vec::new();
-    if !way.chat.is_empty() {
-        let credentials = site.credentials.as_ref().map(|c| c.0.clone()).unwrap_or_default();
-        let mut chat = Chat::new(clock(), &way.chat, credentials);
-        let (outcome, rest) = link::drive(link, &mut chat, &[], nudges, clock).await;
-        outcome?;
-        unread = rest;
-    }
     let desk = desk::StoreDesk::new(context.clone(), site.clone(), Arc::clone(progress));
     let calling = Calling {
         name: site.our_name.clone(),
@@ -224,7 +283,7 @@ async fn talk(
         worst,
     };
     let mut session = Session::calling(clock(), calling, link.facts.clone(), site.parameters.clone());
-    let (result, _) = link::drive(link, &mut session, &unread, nudges, clock).await;
+    let (result, _) = link::drive(link, &mut session, unread, nudges, clock).await;
     tracing::debug!(site = %site.name, counters = %result.counters, "session over");
     match result.ending {
         Ending::Complete => Ok(result),
@@ -232,41 +291,33 @@ async fn talk(
     }
 }
 
-async fn open(way: &Way) -> Result<Link, LinkError> {
-    let mut link = match &way.kind {
-        PortKind::Serial { device, speed, hardware_flow } => link::open_serial(device, *speed, *hardware_flow)?,
-        PortKind::Tcp { address } => link::connect(address).await?,
-        PortKind::Pipe { command } => link::spawn(command)?,
-    };
-    link.facts.speed = link.facts.speed.or(way.speed);
-    if let Some(reliable) = way.reliable {
-        link.facts.reliable = reliable;
-        link.facts.end_to_end &= reliable;
-    }
-    Ok(link)
-}
+type Attempt<'s> = (&'s Way, Result<CallResult, CallError>);
 
 /// Notes in one change how a call went, when the site may be called again, and that what was packed but never
 /// offered waits as before.
-fn record_placed(
-    context: &Context,
-    site: &Site,
-    way: &Way,
-    result: &Result<CallResult, CallError>,
-) -> Result<(), StoreError> {
+fn record_placed(context: &Context, site: &Site, attempts: &[Attempt<'_>]) -> Result<(), StoreError> {
     let now = context.now();
-    let (words, complete) = match result {
-        Ok(result) => (describe(result), true),
-        Err(error) => (error.to_string(), false),
+    let describe = |(way, result): &Attempt<'_>| match result {
+        Ok(result) => format!("over {}: {}", way.port, describe(result)),
+        Err(error) => format!("over {}: {error}", way.port),
     };
+    let words = attempts.iter().map(describe).collect::<Vec<_>>().join("; ");
+    let complete = attempts.iter().find_map(|(_, result)| result.as_ref().ok());
     tokio::task::block_in_place(|| {
         context.store.write(|change| {
             change.dissolve_unoffered(&site.name)?;
+            for (way, result) in attempts {
+                match result {
+                    Err(error) if error.is_busy() => {}
+                    Err(error) if error.is_of_the_way() => change.note_way(&site.name, &way.port, Some(now))?,
+                    Ok(_) | Err(_) => change.note_way(&site.name, &way.port, None)?,
+                }
+            }
             let mut state = change.site_state(&site.name)?;
             state.last_call = Some(now);
             state.last_result = Some(words.clone());
             state.call_wanted = false;
-            if complete {
+            if complete.is_some() {
                 state.last_success = Some(now);
                 state.failures = 0;
                 state.not_before = None;
@@ -276,15 +327,10 @@ fn record_placed(
                 state.not_before = Some(now + site.retry.pause(state.failures, salt));
             }
             change.set_site_state(&site.name, &state)?;
-            change.record(call_fact(
-                now,
-                &site.name,
-                &format!("called over {}: {words}", way.port),
-                result.as_ref().ok(),
-            ))
+            change.record(call_fact(now, &site.name, &format!("called {words}"), complete))
         })
     })?;
-    if complete {
+    if complete.is_some() {
         tracing::info!(site = %site.name, result = words, "call ended");
     } else {
         tracing::warn!(site = %site.name, result = words, "call failed");
@@ -324,19 +370,40 @@ pub async fn answer(
     progress: &Arc<Progress>,
     nudges: &mut Nudges,
 ) -> Result<CallResult, CallError> {
+    let caller = Unmet { ask_login, login, unread: Vec::new() };
+    let result = converse(context, &mut link, caller, progress, nudges).await;
+    link.close().await;
+    result
+}
+
+/// A caller of whom nothing is known but how he came in.
+struct Unmet {
+    ask_login: bool,
+    login: Option<String>,
+    /// What he has said already.
+    unread: Vec<u8>,
+}
+
+async fn converse(
+    context: &Context,
+    link: &mut Link,
+    caller: Unmet,
+    progress: &Arc<Progress>,
+    nudges: &mut Nudges,
+) -> Result<CallResult, CallError> {
     let clock = context.clock;
-    let (mut login, mut unread) = (login, Vec::new());
+    let Unmet { ask_login, mut login, mut unread } = caller;
     if ask_login {
         let gatekeeper = Box::new(StoreGatekeeper(context.store.clone()));
         let mut prompt = LoginPrompt::new(clock(), gatekeeper);
-        let (outcome, rest) = link::drive(&mut link, &mut prompt, &[], nudges, clock).await;
+        let (outcome, rest) = link::drive(link, &mut prompt, &unread, nudges, clock).await;
         login = Some(outcome?);
         unread = rest;
     }
     let reception = reception::StoreReception::new(context.clone(), ask_login, Arc::clone(progress));
     let answering = Answering { name: context.our_name.clone(), login, reception: Box::new(reception) };
-    let mut session = Session::answering(clock(), answering, link.facts.clone(), ParameterSet::default());
-    let (result, _) = link::drive(&mut link, &mut session, &unread, nudges, clock).await;
+    let mut session = Session::answering(clock(), answering, link.facts.clone());
+    let (result, _) = link::drive(link, &mut session, &unread, nudges, clock).await;
     drop(session);
     record_answered(context, &result)?;
     match result.ending {

@@ -44,6 +44,7 @@ impl Reception for StoreReception {
             site: site.name.clone(),
             desk: Box::new(desk),
             protocols: site.protocols.clone(),
+            parameters: site.parameters.clone(),
             worst: Grade::LEAST,
         })
     }

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Failure, Here, Opened, TEMPORARY, UNAVAILABLE, USAGE, runtime};
 use crate::base::names::Grade;
-use crate::call::{self, CallError, Progress, Site};
+use crate::call::{self, Only, Progress, Site};
 use crate::dialogue::Nudge;
 use crate::link;
 use crate::session::CallResult;
@@ -58,37 +58,27 @@ fn place(
     if site.ways.is_empty() {
         return Err(Failure::new(UNAVAILABLE, format!("no way to call {name} is configured: it must call us")));
     }
-    let result = runtime()?.block_on(try_ways(opened, &site, grade.unwrap_or(Grade::LEAST), port, show));
-    unpack(opened)?;
-    opened.nudge();
-    result
-}
-
-/// Each way in turn, until one reaches the site.
-async fn try_ways(
-    opened: &Opened,
-    site: &Site,
-    worst: Grade,
-    port: Option<&str>,
-    show: bool,
-) -> Result<CallResult, Failure> {
-    let mut last = Failure::new(USAGE, format!("site {} is not called over that port", site.name));
-    for way in site.ways.iter().filter(|w| port.is_none_or(|p| p == w.port.as_str())) {
+    let first = match port {
+        None => None,
+        Some(port) => match site.ways.iter().find(|way| way.port.as_str() == port) {
+            Some(way) => Some((&way.port, Only::ThisWay)),
+            None => return Err(Failure::new(USAGE, format!("site {name} is not called over port `{port}`"))),
+        },
+    };
+    let result = runtime()?.block_on(async {
         let progress = Arc::new(Progress::default());
         let (_keep, mut nudges) = call::no_nudges();
-        let drawing = show.then(|| draw(&site.name.to_string(), Arc::clone(&progress)));
-        let result = call::place(&opened.context, site, way, worst, &progress, &mut nudges).await;
+        let drawing = show.then(|| draw(name, Arc::clone(&progress)));
+        let worst = grade.unwrap_or(Grade::LEAST);
+        let result = call::place(&opened.context, &site, first, worst, &progress, &mut nudges).await;
         if let Some(drawing) = drawing {
             drawing.abort();
         }
-        match result {
-            Ok(result) => return Ok(result),
-            // The line was never open: perhaps the next one is.
-            Err(error @ (CallError::Link(_) | CallError::PortBusy(_))) => last = Failure::of(TEMPORARY, &error),
-            Err(error) => return Err(Failure::of(TEMPORARY, &error)),
-        }
-    }
-    Err(last)
+        result
+    });
+    unpack(opened)?;
+    opened.nudge();
+    result.map_err(|error| Failure::of(TEMPORARY, &error))
 }
 
 /// Shows how far the call has come: a bar at a terminal, nothing elsewhere.

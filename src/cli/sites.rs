@@ -67,7 +67,11 @@ fn explain(config: &Config) -> String {
 
 fn describe_way(way: &call::Way) -> String {
     match &way.kind {
-        PortKind::Serial { device, speed, .. } => format!("{} ({} at {speed} bit/s)", way.port, device.display()),
+        PortKind::Serial { line, modem, .. } => {
+            let number = modem.as_ref().and_then(|modem| modem.number.as_deref());
+            let number = number.map_or(String::new(), |number| format!(", dials {number}"));
+            format!("{} ({} at {} bit/s{number})", way.port, line.device.display(), line.speed)
+        }
         PortKind::Tcp { address } => format!("{} (TCP to {address})", way.port),
         PortKind::Pipe { command } => format!("{} ({})", way.port, command.join(" ")),
     }

@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ports::Ports;
 use super::units::{duration, nearest, size};
 use super::{Complaint, Complaints, Config, Listen, Peer, raw};
 use crate::base::address::Domain;
 use crate::base::limits::{ARTICLE_MAX, MESSAGE_MAX};
-use crate::base::names::{Grade, PeerName, PortName, SiteName, UserName};
+use crate::base::names::{Grade, PeerName, SiteName, UserName};
 use crate::base::newsgroup::Wildmat;
-use crate::call::{self, PortKind, SecretCredentials, Way};
+use crate::call::{self, SecretCredentials, Way};
 use crate::mail::{self, Addressing, Pattern, SiteMail, Via};
 use crate::news::{self, BatchForm, Compression, Feed};
 use crate::proto;
 use crate::sched::{Retry, TimeString, Window, Zone};
 use crate::session::ParameterSet;
-use crate::session::chat::{Credentials, Script};
+use crate::session::chat::Credentials;
 use crate::store::Hop;
 
-const PORT_TYPES: [&str; 3] = ["serial", "tcp", "pipe"];
 /// How many unknown keys are shown before we stop looking for more.
 const UNKNOWN_MAX: usize = 30;
 
@@ -37,14 +37,14 @@ pub fn check(path: &Path, text: &str) -> Result<Config, Complaints> {
     }
 }
 
-struct Checker<'a> {
-    path: &'a Path,
+pub(super) struct Checker<'a> {
+    pub(super) path: &'a Path,
     text: &'a str,
     complaints: Vec<Complaint>,
 }
 
 impl Checker<'_> {
-    fn complain(&mut self, span: Range<usize>, key: &str, what: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn complain(&mut self, span: Range<usize>, key: &str, what: impl Into<String>, hint: impl Into<String>) {
         let before = self.text.as_bytes().get(..span.start).unwrap_or(self.text.as_bytes());
         let line = 1 + before.iter().filter(|b| **b == b'\n').count();
         let (key, what, hint) = (key.to_owned(), what.into(), hint.into());
@@ -88,7 +88,7 @@ impl Checker<'_> {
     }
 
     /// Parses a value; a failure becomes a complaint.
-    fn take<T, E: std::fmt::Display>(
+    pub(super) fn take<T, E: std::fmt::Display>(
         &mut self,
         key: &str,
         value: &raw::At<String>,
@@ -156,7 +156,7 @@ impl Checker<'_> {
             uucp_login: file.listen.uucp_login.unwrap_or(true),
         };
         let ports = Ports(file.port);
-        self.ports(&ports);
+        let answering = self.ports(&ports);
         let mut sites = Vec::new();
         let mut site_mail = std::collections::BTreeMap::new();
         let mut feeds = Vec::new();
@@ -184,6 +184,7 @@ impl Checker<'_> {
             zone,
             reserve,
             listen,
+            answering,
             sites: Arc::new(sites.into_iter().flatten().collect()),
             mail: Arc::new(mail),
             news: Arc::new(news),
@@ -200,33 +201,7 @@ impl Checker<'_> {
         })
     }
 
-    // --- ports and sites ------------------------------------------------------------------------
-
-    fn ports(&mut self, ports: &Ports) {
-        for (name, port) in &ports.0 {
-            let key = format!("port.{}", name.get_ref());
-            self.take(&key, name, PortName::parse);
-            match &port.kind {
-                None => self.complain(
-                    name.span(),
-                    &key,
-                    "the port has no type",
-                    "write type = \"serial\", \"tcp\" or \"pipe\"",
-                ),
-                Some(kind) if !PORT_TYPES.contains(&kind.get_ref().as_str()) => {
-                    let what = format!("no port type `{}`", kind.get_ref());
-                    self.complain(kind.span(), &key, what, format!("known: {}", PORT_TYPES.join(", ")));
-                }
-                Some(_) => {}
-            }
-            if let Some(speed) = port.speed.as_ref().filter(|s| *s.get_ref() == 0) {
-                self.complain(speed.span(), &key, "a speed of 0", "write bits per second, or leave it out");
-            }
-            if let Some(other) = &port.port {
-                self.complain(other.span(), &key, "a port cannot name another port", "");
-            }
-        }
-    }
+    // --- sites ----------------------------------------------------------------------------------
 
     fn site(
         &mut self,
@@ -270,80 +245,6 @@ impl Checker<'_> {
             retry,
             batch: self.batch(&key("news"), raw.news.as_ref()),
         })
-    }
-
-    fn way(&mut self, key: &str, ports: &Ports, entry: &raw::At<raw::Port>) -> Option<Way> {
-        let own = entry.get_ref();
-        let Some(port_name) = &own.port else {
-            self.complain(
-                entry.span(),
-                key,
-                "the entry names no port",
-                "write { port = \"NAME\", … } with a port from a [port.NAME] section",
-            );
-            return None;
-        };
-        let Some(port) = ports.0.iter().find(|(n, _)| n.get_ref() == port_name.get_ref()).map(|(_, p)| p) else {
-            let known = ports.0.keys().map(|n| n.get_ref().as_str());
-            let hint = match nearest(port_name.get_ref(), known) {
-                Some(word) => format!("did you mean `{word}`?"),
-                None => format!("write a section [port.{}]", port_name.get_ref()),
-            };
-            self.complain(port_name.span(), key, format!("no port `{}`", port_name.get_ref()), hint);
-            return None;
-        };
-        let name = self.take(key, port_name, PortName::parse)?;
-        let kind = self.kind(key, entry.span(), own, port)?;
-        let chat_text = own.chat.as_ref().or(port.chat.as_ref());
-        let fail: Vec<String> =
-            own.chat_fail.as_ref().or(port.chat_fail.as_ref()).map_or(Vec::new(), |f| f.get_ref().clone());
-        let chat = match chat_text {
-            Some(text) => self.take(key, text, |t| Script::parse(t, &fail))?,
-            // Every daemon behind TCP asks for a login; behind a line or a program nobody may.
-            None if matches!(kind, PortKind::Tcp { .. }) => Script::login(),
-            None => Script::default(),
-        };
-        let speed = own.speed.as_ref().or(port.speed.as_ref()).map(|s| *s.get_ref());
-        Some(Way { port: name, kind, chat, reliable: own.reliable.or(port.reliable), speed })
-    }
-
-    fn kind(&mut self, key: &str, span: Range<usize>, own: &raw::Port, port: &raw::Port) -> Option<PortKind> {
-        let kind = own.kind.as_ref().or(port.kind.as_ref())?;
-        match kind.get_ref().as_str() {
-            "serial" => {
-                let Some(device) = own.device.as_ref().or(port.device.as_ref()) else {
-                    self.complain(span, key, "a serial port needs a device", "write device = \"/dev/ttyUSB0\"");
-                    return None;
-                };
-                let speed = own.speed.as_ref().or(port.speed.as_ref()).map_or(9600, |s| *s.get_ref());
-                let hardware_flow = own.hardware_flow.or(port.hardware_flow).unwrap_or(false);
-                Some(PortKind::Serial { device: device.get_ref().into(), speed, hardware_flow })
-            }
-            "tcp" => {
-                let Some(address) = own.address.as_ref().or(port.address.as_ref()) else {
-                    self.complain(span, key, "a TCP port needs an address", "write address = \"hub.example:540\"");
-                    return None;
-                };
-                let text = address.get_ref();
-                let has_port =
-                    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-                Some(PortKind::Tcp { address: if has_port { text.clone() } else { format!("{text}:540") } })
-            }
-            "pipe" => match own.command.as_ref().or(port.command.as_ref()).filter(|c| !c.get_ref().is_empty()) {
-                Some(command) => Some(PortKind::Pipe { command: command.get_ref().clone() }),
-                None => {
-                    self.complain(
-                        span,
-                        key,
-                        "a pipe port needs a command",
-                        "write command = [\"ssh\", \"-T\", \"uucp@hub.example\"]",
-                    );
-                    None
-                }
-            },
-            // Said where the port stands.
-            _ => None,
-        }
     }
 
     fn credentials(&mut self, prefix: &str, raw: &raw::Neighbour) -> Option<SecretCredentials> {
@@ -592,8 +493,6 @@ impl Checker<'_> {
         }
     }
 }
-
-struct Ports(std::collections::BTreeMap<raw::At<String>, raw::Port>);
 
 struct Neighbour<'a> {
     prefix: String,

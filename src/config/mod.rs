@@ -4,13 +4,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::names::{PeerName, SiteName, UserName};
+use crate::base::names::{PeerName, PortName, SiteName, UserName};
 use crate::call;
 use crate::mail;
 use crate::news;
 use crate::sched::Zone;
 
 mod check;
+mod modems;
+mod ports;
 mod raw;
 mod units;
 
@@ -30,6 +32,7 @@ pub struct Config {
     /// Bytes of disk that stay free.
     pub reserve: u64,
     pub listen: Listen,
+    pub answering: Vec<AnsweringPort>,
     pub sites: Arc<Vec<call::Site>>,
     pub mail: Arc<mail::Policy>,
     pub news: Arc<news::Policy>,
@@ -45,6 +48,17 @@ pub struct Listen {
     pub uucp: Option<String>,
     /// Whether UUCP callers over TCP must log in.
     pub uucp_login: bool,
+}
+
+/// A port where callers are waited for.
+#[derive(Debug, Clone)]
+pub struct AnsweringPort {
+    pub name: PortName,
+    pub kind: call::PortKind,
+    /// How often a modem rings before it is answered.
+    pub rings: u32,
+    /// Whether callers must log in.
+    pub ask_login: bool,
 }
 
 /// An NNTP neighbour.

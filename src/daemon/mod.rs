@@ -1,7 +1,7 @@
 //! The daemon: clock, the closed list of tasks, nudges, report.
 //!
-//! Its long-lived tasks are these and no others: the scheduler, one listener for each service, the ear for nudges, the
-//! ear for signals. Calls, deliveries and conversations are short-lived tasks that the scheduler and the listeners start.
+//! Its long-lived tasks are these and no others: the scheduler, one listener for each service, one
+//! attendant for each answering line, the ear for nudges, the ear for signals. Calls, deliveries and conversations are short-lived tasks that the scheduler and the listeners start.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,6 +17,7 @@ use crate::dialogue::Nudge;
 use crate::link::LinkError;
 use crate::store::{LockKind, Store, StoreError};
 
+mod attend;
 mod clock;
 mod deliver;
 mod nudge;
@@ -95,6 +96,9 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     told.map_err(|source| DaemonError::Io { path: shared.config.spool.join("listening"), source })?;
     shared.tasks.spawn(nudge::listen(ear, shared.nudges.clone(), shared.nudges.subscribe()));
     shared.tasks.spawn(scheduler::run(shared.clone()));
+    for port in &shared.config.answering {
+        shared.tasks.spawn(attend::run(shared.clone(), port.clone()));
+    }
     tracing::info!(site = %shared.config.name, services = listening.join(", "), "running");
 
     wait_for_signal().await.map_err(DaemonError::Signals)?;

@@ -12,7 +12,7 @@ use super::deliver;
 use super::serve::wound_down;
 use crate::base::names::{PortName, SiteName};
 use crate::base::time::Timestamp;
-use crate::call::{self, Progress, Site};
+use crate::call::{self, Only, Progress, Site};
 use crate::config::Config;
 use crate::mail::delivery;
 use crate::sched::{self, LOOK_AGAIN, PlannedCall, PortView, SiteView, Waiting};
@@ -184,14 +184,14 @@ fn ports(config: &Config, ongoing: &Ongoing) -> Vec<PortView> {
 
 fn begin_call(shared: &Shared, ongoing: &mut Ongoing, planned: PlannedCall, done: &mpsc::UnboundedSender<Done>) {
     let Some(site) = shared.context.site(planned.site.as_str()).cloned() else { return };
-    let Some(way) = site.ways.iter().find(|w| w.port == planned.port).cloned() else { return };
     ongoing.sites.insert(site.name.clone(), planned.port.clone());
     let (shared, done) = (shared.clone(), done.clone());
     let tasks = shared.tasks.clone();
     tasks.spawn(async move {
         let mut nudges = shared.nudges.subscribe();
         let progress = Arc::new(Progress::default());
-        let result = call::place(&shared.context, &site, &way, planned.worst, &progress, &mut nudges).await;
+        let first = Some((&planned.port, Only::ThisFirst));
+        let result = call::place(&shared.context, &site, first, planned.worst, &progress, &mut nudges).await;
         // What went wrong with the call itself has been logged and recorded.
         let busy = result.as_ref().is_err_and(call::CallError::is_busy);
         let _ = done.send(Done::Call { site: site.name, busy });

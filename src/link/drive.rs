@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::broadcast;
 use tokio::task::block_in_place;
 
-use super::Link;
+use super::{Lines, Link};
 use crate::base::time::{Instant, Now};
 use crate::dialogue::{Dialogue, LineRequest, Nudge, Request};
 
@@ -24,6 +24,8 @@ const BACKLOG: Duration = Duration::from_millis(600);
 const LAST_WORDS: Duration = Duration::from_secs(20);
 /// How long a peer may refuse to take what we write.
 const STALL_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often the carrier is looked at: as long as modems themselves wait for it to come back (S10).
+const CARRIER_LOOK: Duration = Duration::from_millis(700);
 const READ_SIZE: usize = 16 * 1024;
 
 /// What woke the driver.
@@ -31,6 +33,7 @@ enum Woken {
     Read(io::Result<usize>),
     Wrote(io::Result<usize>),
     Nudged(Result<Nudge, broadcast::error::RecvError>),
+    NoCarrier,
     Time,
 }
 
@@ -63,8 +66,8 @@ pub async fn drive<D: Dialogue>(
                     return (outcome, unread);
                 }
                 Some(Request::Line(LineRequest::Break)) => {
-                    if let Some(tty) = &link.tty {
-                        tty.send_break();
+                    if let Some(lines) = &link.lines {
+                        lines.send_break();
                     }
                     continue;
                 }
@@ -79,6 +82,7 @@ pub async fn drive<D: Dialogue>(
             wrote = link.writer.write(out.rest()), if open && !out.is_written() => Woken::Wrote(wrote),
             nudge = nudges.recv(), if listening => Woken::Nudged(nudge),
             () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => Woken::Time,
+            () = carrier_lost(&link.lines), if open && link.carrier_watched => Woken::NoCarrier,
         };
         match woken {
             Woken::Read(Ok(count)) if count > 0 => {
@@ -96,12 +100,19 @@ pub async fn drive<D: Dialogue>(
                 block_in_place(|| dialogue.handle_nudge(clock(), Nudge::Store));
             }
             Woken::Nudged(Err(broadcast::error::RecvError::Closed)) => listening = false,
-            Woken::Read(_) | Woken::Wrote(_) | Woken::Time => {
+            Woken::Read(_) | Woken::Wrote(_) | Woken::NoCarrier | Woken::Time => {
                 open = false;
                 out = Outgoing::default();
                 block_in_place(|| dialogue.handle_hangup(clock()));
             }
         }
+    }
+}
+
+/// Returns when the carrier is known to be lost.
+async fn carrier_lost(lines: &Option<Box<dyn Lines>>) {
+    while lines.as_ref().and_then(|lines| lines.carrier()) != Some(false) {
+        tokio::time::sleep(CARRIER_LOOK).await;
     }
 }
 
@@ -138,7 +149,7 @@ impl Outgoing {
         self.bytes.clear();
         self.written = 0;
         self.stalls_at = None;
-        let queued = link.tty.as_ref().map_or(Duration::ZERO, |tty| link.facts.line_time(tty.unsent()));
+        let queued = link.lines.as_ref().map_or(Duration::ZERO, |lines| link.facts.line_time(lines.unsent()));
         let backlog = self.line_free.since(now.instant).max(queued);
         if backlog <= BACKLOG {
             self.wake_at = None;
@@ -163,10 +174,10 @@ impl Outgoing {
 /// Lets the last words leave the tty before anybody hangs up.
 async fn drain(link: &mut Link) {
     let _ = link.writer.flush().await;
-    let Some(tty) = &link.tty else { return };
+    let Some(lines) = &link.lines else { return };
     let step = Duration::from_millis(20);
     for _ in 0..LAST_WORDS.as_millis() / step.as_millis() {
-        if tty.unsent() == 0 {
+        if lines.unsent() == 0 {
             break;
         }
         tokio::time::sleep(step).await;

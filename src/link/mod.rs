@@ -11,6 +11,7 @@ use crate::dialogue::Facts;
 
 mod drive;
 mod fd;
+mod lock;
 mod net;
 mod pipe;
 mod serial;
@@ -18,7 +19,7 @@ mod serial;
 pub use drive::{Clock, Nudges, drive};
 pub use net::{accept, connect, listen};
 pub use pipe::{spawn, standard_streams};
-pub use serial::open as open_serial;
+pub use serial::{Flow, Lines, Parity, SerialLine, open as open_serial};
 
 /// Why a link could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +45,12 @@ pub struct Link {
     pub facts: Facts,
     reader: Box<dyn AsyncRead + Send + Unpin>,
     writer: Box<dyn AsyncWrite + Send + Unpin>,
-    /// The tty behind it, where there is one.
-    tty: Option<serial::Tty>,
+    /// The modem lines beside the bytes, where there are some.
+    lines: Option<Box<dyn Lines>>,
+    /// The loss of the carrier ends the conversation.
+    carrier_watched: bool,
+    /// Our right to a serial line. Goes last, for it hangs up.
+    claim: Option<serial::Claim>,
     /// The program behind it, where there is one.
     child: Option<pipe::Running>,
     /// The modes of our own terminal, to be restored.
@@ -59,7 +64,33 @@ impl Link {
         reader: impl AsyncRead + Send + Unpin + 'static,
         writer: impl AsyncWrite + Send + Unpin + 'static,
     ) -> Self {
-        Self { facts, reader: Box::new(reader), writer: Box::new(writer), tty: None, child: None, _terminal: None }
+        Self {
+            facts,
+            reader: Box::new(reader),
+            writer: Box::new(writer),
+            lines: None,
+            carrier_watched: false,
+            claim: None,
+            child: None,
+            _terminal: None,
+        }
+    }
+
+    /// The same with modem lines beside it.
+    pub fn with_lines(self, lines: Box<dyn Lines>) -> Self {
+        Self { lines: Some(lines), ..self }
+    }
+
+    /// From now on the loss of the carrier ends a conversation, where the line can tell.
+    pub fn watch_carrier(&mut self) {
+        self.carrier_watched = true;
+    }
+
+    /// Sets the line to the speed of a connection.
+    pub fn set_speed(&mut self, bits_per_second: u32) {
+        if let Some(lines) = &self.lines {
+            lines.set_speed(bits_per_second);
+        }
     }
 
     /// Hangs up in good order: a program at the other end sees the end of its input and gets a moment to do what it

@@ -1,47 +1,204 @@
-//! Serial lines.
+//! Serial lines: opened for us alone, with their modem lines, and given back as they were.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::sys::termios::{self, BaudRate, FlushArg, SetArg};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio_serial::{SerialPort, SerialPortBuilderExt, SerialStream};
 
+use super::lock::LockFile;
 use super::{Link, LinkError};
 use crate::dialogue::Facts;
 
-/// The tty itself, beside the streams over it: for breaks, for what is still unsent, for the hang-up.
-pub(super) struct Tty(OwnedFd);
+/// How long DTR stays low to hang up: modems look at it for longer than 50 ms (V.24, S25), Telebits for a second.
+const DTR_LOW: Duration = Duration::from_millis(1200);
 
-/// Opens a direct line: raw, eight bits, no parity, for us alone.
-pub fn open(device: &Path, speed: u32, hardware_flow: bool) -> Result<Link, LinkError> {
-    let failed = |source| LinkError::Device { device: device.to_owned(), source };
-    let flow = if hardware_flow { tokio_serial::FlowControl::Hardware } else { tokio_serial::FlowControl::None };
-    let stream = tokio_serial::new(device.to_string_lossy(), speed).flow_control(flow).open_native_async();
+/// How a serial line is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SerialLine {
+    pub device: PathBuf,
+    /// Bits per second.
+    pub speed: u32,
+    pub parity: Parity,
+    pub flow: Flow,
+    /// Where programs that share the line keep their lock files; `None`: nobody shares it.
+    pub locks: Option<PathBuf>,
+}
+
+/// Even and odd leave seven bits for data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parity {
+    #[default]
+    None,
+    Even,
+    Odd,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Flow {
+    #[default]
+    None,
+    /// By the lines RTS and CTS.
+    RtsCts,
+    /// By two characters, which then can't be data.
+    XonXoff,
+}
+
+/// What stands beside the bytes of a line. A pty has none of it; tests bring their own.
+pub trait Lines: Send + Sync {
+    /// Whether there is a carrier; `None` where nobody can tell.
+    fn carrier(&self) -> Option<bool>;
+    fn set_dtr(&self, on: bool);
+    /// Bytes that have not left yet; zero where nobody can tell.
+    fn unsent(&self) -> usize;
+    fn send_break(&self);
+    /// A modem that does not keep its own speed now has that of the connection.
+    fn set_speed(&self, bits_per_second: u32);
+}
+
+/// Opens a line, raw and for us alone. No byte of an earlier session reaches this one.
+pub fn open(line: &SerialLine) -> Result<Link, LinkError> {
+    let device = &line.device;
+    let failed = |source| LinkError::Device { device: device.clone(), source };
+    let lock = take_lock(line)?;
+    let (bits, parity) = match line.parity {
+        Parity::None => (tokio_serial::DataBits::Eight, tokio_serial::Parity::None),
+        Parity::Even => (tokio_serial::DataBits::Seven, tokio_serial::Parity::Even),
+        Parity::Odd => (tokio_serial::DataBits::Seven, tokio_serial::Parity::Odd),
+    };
+    let flow = match line.flow {
+        Flow::None => tokio_serial::FlowControl::None,
+        Flow::RtsCts => tokio_serial::FlowControl::Hardware,
+        Flow::XonXoff => tokio_serial::FlowControl::Software,
+    };
+    let builder = tokio_serial::new(device.to_string_lossy(), line.speed);
+    let stream = builder.data_bits(bits).parity(parity).flow_control(flow).open_native_async();
     let mut stream: SerialStream = match stream {
         Ok(stream) => stream,
         Err(error) => {
             let source = io::Error::from(error);
             let busy =
                 matches!(source.raw_os_error(), Some(nix::libc::EBUSY)) || source.kind() == io::ErrorKind::ResourceBusy;
-            return Err(if busy { LinkError::Busy(device.to_owned()) } else { failed(source) });
+            return Err(if busy { LinkError::Busy(device.clone()) } else { failed(source) });
         }
     };
-    // No byte of an earlier session reaches this one. A pty has no lines to raise, which is no error.
     let _ = stream.clear(tokio_serial::ClearBuffer::All);
+    // A pty has no lines to raise, which is no error.
     let _ = stream.write_data_terminal_ready(true);
     // SAFETY: the descriptor belongs to `stream`, which lives until the end of this function.
-    let tty = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }.try_clone_to_owned().map_err(failed)?;
+    let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+    let (tty, shared) = (Tty(fd.try_clone_to_owned().map_err(failed)?), fd.try_clone_to_owned().map_err(failed)?);
     let (reader, writer) = tokio::io::split(stream);
-    let facts = Facts::serial(device.display().to_string(), speed);
-    let mut link = Link::new(facts, reader, writer);
-    link.tty = Some(Tty(tty));
-    Ok(link)
+    let mut facts = Facts::serial(device.display().to_string(), line.speed);
+    facts.eight_bit = line.parity == Parity::None;
+    let claim = Claim { line: line.clone(), fd: shared, lock, held: true };
+    Ok(Link { claim: Some(claim), ..Link::new(facts, reader, writer).with_lines(Box::new(tty)) })
 }
+
+fn take_lock(line: &SerialLine) -> Result<Option<LockFile>, LinkError> {
+    let Some(folder) = line.locks.as_deref().filter(|folder| folder.is_dir()) else { return Ok(None) };
+    match LockFile::take(folder, &line.device) {
+        Ok(Some(lock)) => Ok(Some(lock)),
+        Ok(None) => Err(LinkError::Busy(line.device.clone())),
+        Err(source) if is_missing(&line.device) => Err(LinkError::Device { device: line.device.clone(), source }),
+        Err(error) => {
+            // The kernel's own lock on the line still holds off all who look at it.
+            tracing::warn!(folder = %folder.display(), %error, "cannot make a lock file for the line");
+            Ok(None)
+        }
+    }
+}
+
+fn is_missing(device: &Path) -> bool {
+    !device.exists()
+}
+
+/// Our right to a line, which can be given up and taken again while it stays open.
+pub(super) struct Claim {
+    line: SerialLine,
+    fd: OwnedFd,
+    lock: Option<LockFile>,
+    held: bool,
+}
+
+nix::ioctl_none_bad!(
+    /// Others may open the tty.
+    tiocnxcl,
+    nix::libc::TIOCNXCL
+);
+nix::ioctl_none_bad!(
+    /// Others may not.
+    tiocexcl,
+    nix::libc::TIOCEXCL
+);
+
+impl Claim {
+    /// Lets others use the line. What they say to each other is theirs: nothing may be read until it is claimed again.
+    pub fn give_up(&mut self) {
+        self.lock = None;
+        self.held = false;
+        // SAFETY: the descriptor is open; neither changes memory. What fails leaves the line ours, which others see.
+        unsafe {
+            let _ = tiocnxcl(self.fd.as_raw_fd());
+            nix::libc::flock(self.fd.as_raw_fd(), nix::libc::LOCK_UN);
+        }
+    }
+
+    /// Takes the line again, unless somebody uses it.
+    pub fn take(&mut self) -> Result<(), LinkError> {
+        self.lock = take_lock(&self.line)?;
+        // SAFETY: as above.
+        if unsafe { nix::libc::flock(self.fd.as_raw_fd(), nix::libc::LOCK_EX | nix::libc::LOCK_NB) } != 0 {
+            self.lock = None;
+            return Err(LinkError::Busy(self.line.device.clone()));
+        }
+        // SAFETY: as above.
+        let _ = unsafe { tiocexcl(self.fd.as_raw_fd()) };
+        self.held = true;
+        Ok(())
+    }
+
+    /// Returns when there is something to read, without reading it.
+    pub async fn readable(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is borrowed, so it stays open while it is watched.
+        let watched = unsafe { AsyncFd::register_with_interest(self.fd.as_fd(), Interest::READABLE)? };
+        watched.readable().await?.retain_ready();
+        Ok(())
+    }
+}
+
+impl Drop for Claim {
+    /// Hangs up: a modem drops the carrier, and what the peer still sends does not reach the next session. A line that
+    /// others use is left alone.
+    fn drop(&mut self) {
+        if self.held {
+            // Neither can fail in a way that matters: a pty has no lines, a vanished adapter has no queue.
+            let _ = termios::tcflush(self.fd.as_fd(), FlushArg::TCIFLUSH);
+            // SAFETY: the descriptor is open and the kernel reads one int.
+            let _ = unsafe { tiocmbic(self.fd.as_raw_fd(), &raw const DTR) };
+        }
+    }
+}
+
+/// The tty itself, beside the streams over it.
+struct Tty(OwnedFd);
+
+static DTR: nix::libc::c_int = nix::libc::TIOCM_DTR;
 
 nix::ioctl_read_bad!(
     /// Bytes in the output queue of a tty.
     tiocoutq,
     nix::libc::TIOCOUTQ,
+    nix::libc::c_int
+);
+nix::ioctl_read_bad!(
+    /// The state of the modem lines.
+    tiocmget,
+    nix::libc::TIOCMGET,
     nix::libc::c_int
 );
 nix::ioctl_write_ptr_bad!(
@@ -50,10 +207,29 @@ nix::ioctl_write_ptr_bad!(
     nix::libc::TIOCMBIC,
     nix::libc::c_int
 );
+nix::ioctl_write_ptr_bad!(
+    /// Raises modem lines.
+    tiocmbis,
+    nix::libc::TIOCMBIS,
+    nix::libc::c_int
+);
 
-impl Tty {
-    /// Bytes that the kernel has not sent yet; zero where it cannot tell.
-    pub fn unsent(&self) -> usize {
+impl Lines for Tty {
+    fn carrier(&self) -> Option<bool> {
+        let mut state = 0;
+        // SAFETY: the descriptor is open and the kernel writes one int.
+        unsafe { tiocmget(self.0.as_raw_fd(), &raw mut state) }.ok()?;
+        Some(state & nix::libc::TIOCM_CAR != 0)
+    }
+
+    fn set_dtr(&self, on: bool) {
+        // SAFETY: the descriptor is open and the kernel reads one int.
+        let _ = unsafe {
+            if on { tiocmbis(self.0.as_raw_fd(), &raw const DTR) } else { tiocmbic(self.0.as_raw_fd(), &raw const DTR) }
+        };
+    }
+
+    fn unsent(&self) -> usize {
         let mut count = 0;
         // SAFETY: the descriptor is open and the kernel writes one int.
         match unsafe { tiocoutq(self.0.as_raw_fd(), &raw mut count) } {
@@ -62,20 +238,67 @@ impl Tty {
         }
     }
 
-    pub fn send_break(&self) {
+    fn send_break(&self) {
         // About a quarter of a second; a pty ignores it.
-        let _ = nix::sys::termios::tcsendbreak(self.0.as_fd(), 0);
+        let _ = termios::tcsendbreak(self.0.as_fd(), 0);
+    }
+
+    fn set_speed(&self, bits_per_second: u32) {
+        let (Some(rate), Ok(mut modes)) = (rate(bits_per_second), termios::tcgetattr(self.0.as_fd())) else { return };
+        if termios::cfsetspeed(&mut modes, rate).is_ok() {
+            let _ = termios::tcsetattr(self.0.as_fd(), SetArg::TCSADRAIN, &modes);
+        }
     }
 }
 
-impl Drop for Tty {
-    /// Hangs up: a modem drops the carrier, and what the peer still sends does not reach the next session.
-    fn drop(&mut self) {
-        // Neither can fail in a way that matters: a pty has no lines, a vanished adapter has no queue.
-        let _ = nix::sys::termios::tcflush(self.0.as_fd(), nix::sys::termios::FlushArg::TCIFLUSH);
-        // SAFETY: the descriptor is open and the kernel reads one int.
-        let _ = unsafe { tiocmbic(self.0.as_raw_fd(), &raw const DTR) };
-    }
+/// The speeds that modems connect at and ports have.
+fn rate(bits_per_second: u32) -> Option<BaudRate> {
+    Some(match bits_per_second {
+        300 => BaudRate::B300,
+        600 => BaudRate::B600,
+        1200 => BaudRate::B1200,
+        2400 => BaudRate::B2400,
+        4800 => BaudRate::B4800,
+        9600 => BaudRate::B9600,
+        19_200 => BaudRate::B19200,
+        38_400 => BaudRate::B38400,
+        57_600 => BaudRate::B57600,
+        115_200 => BaudRate::B115200,
+        _ => return None,
+    })
 }
 
-static DTR: nix::libc::c_int = nix::libc::TIOCM_DTR;
+impl Link {
+    /// Drops DTR, as modems want it for a hang-up, and raises it again. Says whether the carrier is known to be gone.
+    pub async fn drop_carrier(&mut self) -> bool {
+        let Some(lines) = &self.lines else { return false };
+        if lines.carrier().is_none() {
+            return false;
+        }
+        lines.set_dtr(false);
+        tokio::time::sleep(DTR_LOW).await;
+        let gone = lines.carrier() == Some(false);
+        lines.set_dtr(true);
+        gone
+    }
+
+    /// Lets other programs use the line, while we wait for a call on it.
+    pub fn give_up_line(&mut self) {
+        if let Some(claim) = &mut self.claim {
+            claim.give_up();
+        }
+    }
+
+    /// Takes the line again; `LinkError::Busy` if somebody uses it.
+    pub fn take_line(&mut self) -> Result<(), LinkError> {
+        self.claim.as_mut().map_or(Ok(()), Claim::take)
+    }
+
+    /// Returns when there is something to read on a serial line, without reading it.
+    pub async fn readable(&mut self) -> io::Result<()> {
+        match &self.claim {
+            Some(claim) => claim.readable().await,
+            None => std::future::pending().await,
+        }
+    }
+}

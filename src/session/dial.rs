@@ -11,6 +11,8 @@ use crate::dialogue::{Dialogue, Nudge, Request};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between two commands: early modems lose what follows their OK at once.
 const COMMAND_PAUSE: Duration = Duration::from_millis(150);
+/// A caller who has not rung for so long has gone: rings are at most six seconds apart.
+const RING_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the line feed behind CONNECT may lag.
 const LINE_FEED_WAIT: Duration = Duration::from_millis(300);
 /// Rounds of commands that may fail before there is no modem.
@@ -68,8 +70,8 @@ pub enum DialFailure {
     LineLost,
     #[error("endless noise instead of the modem's answer")]
     Noise,
-    /// Not a failure of the line: we wanted it back while nobody had called.
-    #[error("nobody has called")]
+    /// No failure of the line.
+    #[error("nobody has called, or no longer")]
     Unwanted,
 }
 
@@ -77,6 +79,8 @@ pub enum DialFailure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Goal {
     Call(String),
+    /// To be ready for callers.
+    Prepare,
     /// After so many rings.
     Answer(u32),
 }
@@ -107,7 +111,9 @@ enum Stage {
     },
     /// The modem may still be in an earlier call.
     Escaping(Escape),
-    Ringing,
+    Ringing {
+        deadline: Instant,
+    },
     Connecting {
         deadline: Instant,
     },
@@ -121,19 +127,25 @@ enum Stage {
 impl Dial {
     /// Calls a number.
     pub fn calling(now: Now, profile: Profile, number: &str) -> Self {
-        Self::new(now, profile, Goal::Call(number.to_owned()))
+        let stage = Stage::Pausing { until: now.instant, next: 0 };
+        Self::new(profile, Goal::Call(number.to_owned()), stage)
     }
 
-    /// Takes the next call that rings so often; waits for it without an end, until it is told to wind down.
+    /// Makes a modem ready for callers; there is no connection yet.
+    pub fn preparing(now: Now, profile: Profile) -> Self {
+        Self::new(profile, Goal::Prepare, Stage::Pausing { until: now.instant, next: 0 })
+    }
+
+    /// Takes the call of a modem that has been prepared and has something to say: after so many rings.
     pub fn answering(now: Now, profile: Profile, rings: u32) -> Self {
-        Self::new(now, profile, Goal::Answer(rings.max(1)))
+        Self::new(profile, Goal::Answer(rings.max(1)), Stage::Ringing { deadline: now.instant + RING_TIMEOUT })
     }
 
-    fn new(now: Now, profile: Profile, goal: Goal) -> Self {
+    fn new(profile: Profile, goal: Goal, stage: Stage) -> Self {
         Self {
             profile,
             goal,
-            stage: Stage::Pausing { until: now.instant, next: 0 },
+            stage,
             reader: LineReader::default(),
             out: Vec::new(),
             foretold: Connection::default(),
@@ -165,18 +177,8 @@ impl Dial {
                 self.say(&command);
                 self.stage = Stage::Connecting { deadline: now.instant + self.profile.connect_timeout };
             }
-            Goal::Answer(_) => {
-                self.rings = 0;
-                self.stage = Stage::Ringing;
-            }
+            Goal::Prepare | Goal::Answer(_) => drop(self.outcome.get_or_insert(Ok(Connection::default()))),
         }
-    }
-
-    /// Begins anew, for a caller who went away.
-    fn wait_for_next(&mut self, now: Now) {
-        self.foretold = Connection::default();
-        self.rounds = 0;
-        self.stage = Stage::Pausing { until: now.instant + COMMAND_PAUSE, next: 0 };
     }
 
     fn handle_line(&mut self, now: Now, line: &str) {
@@ -191,7 +193,7 @@ impl Dial {
                 }
             }
             Stage::Escaping(escape) => escape.handle_line(now, line),
-            Stage::Ringing => self.handle_ring(now, line),
+            Stage::Ringing { .. } => self.handle_ring(now, line),
             Stage::Connecting { .. } => self.handle_answer(now, line),
             Stage::Pausing { .. } | Stage::Connected { .. } => {}
         }
@@ -201,6 +203,7 @@ impl Dial {
         let Goal::Answer(rings) = self.goal else { return };
         if line == "RING" {
             self.rings += 1;
+            self.stage = Stage::Ringing { deadline: now.instant + RING_TIMEOUT };
             if self.rings >= rings {
                 let answer = self.profile.answer.clone();
                 self.say(&answer);
@@ -226,10 +229,7 @@ impl Dial {
         } else if let Some(protocol) = line.strip_prefix("PROTOCOL:") {
             self.foretold.corrected |= self.profile.corrected.iter().any(|word| protocol.contains(word.as_str()));
         } else if self.profile.fail.iter().any(|word| line.starts_with(word.as_str())) {
-            match self.goal {
-                Goal::Call(_) => self.fail(DialFailure::Refused(line.to_owned())),
-                Goal::Answer(_) => self.wait_for_next(now),
-            }
+            self.fail(DialFailure::Refused(line.to_owned()));
         }
     }
 
@@ -254,14 +254,18 @@ impl Dial {
                     self.stage = Stage::Pausing { until: now.instant + COMMAND_PAUSE, next: 0 };
                 }
             }
-            Stage::Connecting { deadline } if *deadline <= now.instant => match self.goal {
-                Goal::Call(_) => self.fail(DialFailure::NoConnection(self.profile.connect_timeout)),
-                Goal::Answer(_) => self.wait_for_next(now),
-            },
+            Stage::Ringing { deadline } if *deadline <= now.instant => self.fail(DialFailure::Unwanted),
+            Stage::Connecting { deadline } if *deadline <= now.instant => {
+                self.fail(DialFailure::NoConnection(self.profile.connect_timeout));
+            }
             Stage::Connected { until, connection } if *until <= now.instant => {
                 self.outcome.get_or_insert(Ok(connection.clone()));
             }
-            _ => {}
+            Stage::Pausing { .. }
+            | Stage::Command { .. }
+            | Stage::Ringing { .. }
+            | Stage::Connecting { .. }
+            | Stage::Connected { .. } => {}
         }
     }
 }
@@ -298,8 +302,7 @@ impl Dialogue for Dial {
     }
 
     fn handle_nudge(&mut self, _now: Now, nudge: Nudge) {
-        let unanswered = !matches!(self.stage, Stage::Connecting { .. } | Stage::Connected { .. });
-        if nudge == Nudge::WindDown && matches!(self.goal, Goal::Answer(_)) && unanswered {
+        if nudge == Nudge::WindDown && matches!(self.stage, Stage::Ringing { .. }) {
             self.fail(DialFailure::Unwanted);
         }
     }
@@ -314,9 +317,10 @@ impl Dialogue for Dial {
     fn poll_timeout(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Pausing { until, .. } | Stage::Connected { until, .. } => Some(*until),
-            Stage::Command { deadline, .. } | Stage::Connecting { deadline } => Some(*deadline),
+            Stage::Command { deadline, .. } | Stage::Connecting { deadline } | Stage::Ringing { deadline } => {
+                Some(*deadline)
+            }
             Stage::Escaping(escape) => Some(escape.deadline()),
-            Stage::Ringing => None,
         }
     }
 
@@ -388,7 +392,8 @@ enum Step {
 
 impl Escape {
     fn new(now: Now, profile: &Profile) -> Self {
-        let hang_up = format!("{}\r", profile.hang_up).into_bytes();
+        // Where it was at its commands already, the escape has begun a line there.
+        let hang_up = format!("\r{}\r", profile.hang_up).into_bytes();
         Self {
             guard: profile.guard,
             words: VecDeque::from([profile.escape.clone().into_bytes(), hang_up]),
@@ -538,6 +543,38 @@ mod tests {
         panic!("it comes to no end");
     }
 
+    /// Has heard something before it is asked for anything.
+    struct Heard(Dial, &'static str);
+
+    impl Dialogue for Heard {
+        type Outcome = <Dial as Dialogue>::Outcome;
+
+        fn handle_input(&mut self, now: Now, bytes: &[u8]) {
+            self.0.handle_input(now, bytes);
+        }
+
+        fn handle_timeout(&mut self, now: Now) {
+            self.0.handle_timeout(now);
+        }
+
+        fn handle_hangup(&mut self, now: Now) {
+            self.0.handle_hangup(now);
+        }
+
+        fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
+            self.0.handle_input(now, std::mem::take(&mut self.1).as_bytes());
+            self.0.poll_transmit(now, out);
+        }
+
+        fn poll_timeout(&self) -> Option<Instant> {
+            self.0.poll_timeout()
+        }
+
+        fn poll_request(&mut self) -> Option<Request<Self::Outcome>> {
+            self.0.poll_request()
+        }
+    }
+
     fn check_call(answers: &[(&str, &str)], expected: &str) {
         let (said, outcome, unread) = play(Dial::calling(Now::default(), profile(), "555-1234"), answers);
         let outcome = match outcome {
@@ -569,57 +606,48 @@ mod tests {
 
     #[test]
     fn a_modem_still_in_a_call_is_brought_back() {
-        let answers = [("+++", "OK\r"), ("ATH", "OK\r"), ("ATE0", "OK\r"), ("ATDT555-1234", "CONNECT 300\r\n")];
+        let answers = [("+++", "OK\r"), ("\rATH", "OK\r"), ("ATE0", "OK\r"), ("ATDT555-1234", "CONNECT 300\r\n")];
         check_call(
             &answers,
-            "ATZ|+++ATH|ATZ| -> the modem does not answer `ATZ`: is it on, at this speed, with this cable? []",
+            "ATZ|+++|ATH|ATZ| -> the modem does not answer `ATZ`: is it on, at this speed, with this cable? []",
         );
         check_call(&[("ATZ", "ERROR\r")], "ATZ| -> the modem does not take `ATZ`: is this its profile? []");
     }
 
     #[test]
-    fn a_ring_is_answered_and_a_caller_who_went_away_forgotten() {
+    fn a_modem_is_prepared_and_a_ring_answered() {
+        let answers = [("ATZ", "OK\r\n"), ("ATE0", "OK\r\n")];
+        let (said, outcome, _) = play(Dial::preparing(Now::default(), profile()), &answers);
+        assert_eq!((said.as_str(), outcome), ("ATZ|ATE0|", Ok(Connection::default())));
         let mut dial = Dial::answering(Now::default(), profile(), 2);
-        let mut said = Vec::new();
-        let mut at = 0;
-        let mut hear = |dial: &mut Dial, text: &str| {
-            at += 1_000_000;
-            let now = Now { instant: Instant::from_micros(at), ..Now::default() };
-            dial.handle_input(now, text.as_bytes());
-            dial.handle_timeout(now);
-            dial.poll_transmit(now, &mut said);
-        };
-        for text in
-            ["", "OK\r", "", "OK\r", "", "RING\r\n", "RING\r\n", "NO CARRIER\r\n", "", "OK\r\n", "", "OK\r\n", ""]
-        {
-            hear(&mut dial, text);
-        }
-        assert_eq!((dial.poll_timeout(), dial.poll_request()), (None, None), "it waits again");
-        for text in ["RING\r\n", "\r\nRING\r\n", "\r\nCONNECT 9600/LAPM\r\n"] {
-            hear(&mut dial, text);
-        }
-        hear(&mut dial, "");
-        assert_eq!(String::from_utf8_lossy(&said).replace('\r', "|"), "ATZ|ATE0|ATA|ATZ|ATE0|ATA|");
-        let Some(Request::Finish { outcome: Ok(connection), .. }) = dial.poll_request() else { panic!("no outcome") };
+        dial.handle_input(Now::default(), b"RING\r\n");
+        let (said, outcome, rest) = play(Heard(dial, "\r\nRING\r\n"), &[("ATA", "\r\nCONNECT 9600/LAPM\r\nuu")]);
+        let connection = outcome.expect("a connection");
         assert_eq!((connection.speed, connection.corrected), (Some(9600), true));
+        assert_eq!((said.as_str(), rest.as_str()), ("ATA|", "uu"));
     }
 
     #[test]
-    fn the_line_is_given_back_when_nobody_has_called() {
+    fn who_went_away_is_not_waited_for() {
+        let check = |heard: &'static str, answers: &[(&str, &str)], expected: DialFailure| {
+            let dial = Dial::answering(Now::default(), profile(), 1);
+            assert_eq!(play(Heard(dial, heard), answers).1, Err(expected));
+        };
+        check("\r\nOK\r\n", &[], DialFailure::Unwanted);
+        check("RING\r\n", &[("ATA", "NO CARRIER\r\n")], DialFailure::Refused("NO CARRIER".to_owned()));
+        check("RING\r\n", &[], DialFailure::NoConnection(Duration::from_secs(60)));
         let mut dial = Dial::answering(Now::default(), profile(), 1);
-        dial.handle_nudge(Now::default(), Nudge::Store);
-        assert_eq!(dial.poll_request(), None);
         dial.handle_nudge(Now::default(), Nudge::WindDown);
         let unwanted = Request::Finish { outcome: Err(DialFailure::Unwanted), unread: Vec::new() };
-        assert_eq!(dial.poll_request(), Some(unwanted));
+        assert_eq!(dial.poll_request(), Some(unwanted), "we want the line ourselves");
     }
 
     #[test]
     fn a_modem_hangs_up_or_is_given_up() {
         let hang_up = || HangUp::new(Now::default(), &profile());
-        assert_eq!(play(hang_up(), &[("+++", "\r\nOK\r\n"), ("ATH", "\r\nOK\r\n")]).0, "+++ATH|");
+        assert_eq!(play(hang_up(), &[("+++", "\r\nOK\r\n"), ("\rATH", "\r\nOK\r\n")]).0, "+++|ATH|");
         assert_eq!(play(hang_up(), &[("+++", "\r\nNO CARRIER\r\n")]).0, "+++");
-        assert_eq!(play(hang_up(), &[]).0, "+++ATH|");
+        assert_eq!(play(hang_up(), &[]).0, "+++|ATH|");
     }
 
     #[test]

@@ -94,9 +94,10 @@ impl Greeting {
     }
 
     /// The answerer speaks first: the second value goes out.
-    pub fn answering(now: Now, answering: Answering, facts: Facts, parameters: super::ParameterSet) -> (Self, Vec<u8>) {
+    pub fn answering(now: Now, answering: Answering, facts: Facts) -> (Self, Vec<u8>) {
         let here = handshake_message(&format!("Shere={}", answering.name));
-        (Self::new(now, Role::Answerer(answering), Wait::Name, facts, parameters), here)
+        let unknown = super::ParameterSet::default();
+        (Self::new(now, Role::Answerer(answering), Wait::Name, facts, unknown), here)
     }
 
     fn new(now: Now, role: Role, wait: Wait, facts: Facts, parameters: super::ParameterSet) -> Self {
@@ -223,6 +224,7 @@ impl Greeting {
             None => welcome.worst,
         };
         self.desk = Some(welcome.desk);
+        self.parameters = welcome.parameters;
         self.wait = Wait::Choice { offered, site: welcome.site, features, worst, size_max: line.size_max };
         Step::Stay
     }

@@ -112,8 +112,8 @@ impl Session {
     }
 
     /// Somebody has called us.
-    pub fn answering(now: Now, answering: Answering, facts: Facts, parameters: ParameterSet) -> Self {
-        let (greeting, here) = Greeting::answering(now, answering, facts, parameters);
+    pub fn answering(now: Now, answering: Answering, facts: Facts) -> Self {
+        let (greeting, here) = Greeting::answering(now, answering, facts);
         Self::at(Stage::Greeting(greeting), here)
     }
 
@@ -453,6 +453,7 @@ pub struct Welcome {
     pub desk: Box<dyn Desk>,
     /// The letters configured for this site; `None`: all that suit the link.
     pub protocols: Option<String>,
+    pub parameters: ParameterSet,
     /// What we send it when it calls: grades as good as this.
     pub worst: Grade,
 }

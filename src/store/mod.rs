@@ -472,7 +472,7 @@ mod tests {
             let path = folder.path().join("bangpath.db");
             Connection::open(&path).and_then(|c| c.execute_batch(sql)).expect("a changed database");
             match Store::open(folder.path()).map(drop) {
-                Err(StoreError::Schema { found, known: 1, .. }) => assert_eq!(found, expected),
+                Err(StoreError::Schema { found, known: 2, .. }) => assert_eq!(found, expected),
                 other => panic!("{other:?}"),
             }
         }

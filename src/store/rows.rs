@@ -8,7 +8,7 @@ use super::inbound::{Purpose, ReceivedId};
 use super::jobs::{Deed, JobId};
 use super::{BodyId, Cargo, Envelope, Hop, ItemId, StoreError};
 use crate::base::address::{Address, BadAddress, Domain};
-use crate::base::names::{Grade, PeerName, SiteName, UserName};
+use crate::base::names::{Grade, PeerName, PortName, SiteName, UserName};
 use crate::base::newsgroup::GroupName;
 use crate::base::time::Timestamp;
 
@@ -31,7 +31,7 @@ macro_rules! text {
         }
     )*};
 }
-text!(SiteName, UserName, PeerName, GroupName);
+text!(SiteName, UserName, PeerName, PortName, GroupName);
 
 macro_rules! number {
     ($($name:ident),*) => {$(

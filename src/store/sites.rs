@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::{Change, StoreError, View};
-use crate::base::names::SiteName;
+use crate::base::names::{PortName, SiteName};
 use crate::base::time::Timestamp;
 
 /// The state of a site. A site never called has the default.
@@ -41,6 +41,12 @@ impl View<'_> {
         })?;
         Ok(state.unwrap_or_default())
     }
+
+    /// The ways to a site that failed when last tried, by port, and when that was.
+    pub fn failed_ways(&self, site: &SiteName) -> Result<Vec<(PortName, Timestamp)>, StoreError> {
+        let sql = "SELECT port, last_failure FROM way WHERE site = ?";
+        self.rows(sql, [site], |row| Ok((row.get("port")?, row.get("last_failure")?)))
+    }
 }
 
 impl Change<'_> {
@@ -60,6 +66,18 @@ impl Change<'_> {
             state.call_wanted
         ];
         self.execute(sql, row).map(drop)
+    }
+
+    /// Notes how a way to a site did: `failed` when, or that it led there.
+    pub fn note_way(&mut self, site: &SiteName, port: &PortName, failed: Option<Timestamp>) -> Result<(), StoreError> {
+        match failed {
+            Some(at) => self.execute(
+                "INSERT OR REPLACE INTO way (site, port, last_failure) VALUES (?, ?, ?)",
+                params![site, port, at],
+            ),
+            None => self.execute("DELETE FROM way WHERE site = ? AND port = ?", params![site, port]),
+        }
+        .map(drop)
     }
 }
 

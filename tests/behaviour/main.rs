@@ -4,6 +4,7 @@ mod bad_input;
 mod config;
 mod cuts;
 mod docs;
+mod lines;
 mod sim;
 mod site;
 mod store;

@@ -35,7 +35,7 @@ fn call(letter: char, quality: Quality, seed: u64, [caller, answerer]: [&Shelf; 
     };
     let answering = Answering { name: "hub".to_owned(), login: None, reception: Box::new(OpenDoor(answerer.clone())) };
     let here = Session::calling(now, calling, facts(letter, quality), ParameterSet::default());
-    let there = Session::answering(now, answering, facts(letter, quality), ParameterSet::default());
+    let there = Session::answering(now, answering, facts(letter, quality));
     let world = World::new(here, there, quality, seed);
     world.run(Duration::from_secs(24 * 3600)).unwrap_or_else(|stuck| panic!("{letter}, seed {seed}: {stuck}"))
 }
@@ -198,7 +198,7 @@ fn the_wrong_site_and_no_common_protocol_end_a_call_in_words() {
     let answering = Answering { name: "hub".to_owned(), login: None, reception: Box::new(OpenDoor(there.clone())) };
     let facts = facts('g', quality);
     let here = Session::calling(Now::default(), calling, facts.clone(), ParameterSet::default());
-    let there = Session::answering(Now::default(), answering, facts, ParameterSet::default());
+    let there = Session::answering(Now::default(), answering, facts);
     let report =
         World::new(here, there, quality, 1).run(Duration::from_secs(600)).unwrap_or_else(|stuck| panic!("{stuck}"));
     assert_eq!(report.caller.ending.to_string(), "called the wrong site: it says it is `hub`");

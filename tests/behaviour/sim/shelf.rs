@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bangpath::base::names::{Grade, SiteName};
 use bangpath::session::{
-    Caller, Deed, Desk, Inbox, Incoming, Reception, Refusal, Rejection, Task, TaskId, Wanted, Welcome,
+    Caller, Deed, Desk, Inbox, Incoming, ParameterSet, Reception, Refusal, Rejection, Task, TaskId, Wanted, Welcome,
 };
 
 /// What a site has: it stays from call to call.
@@ -53,7 +53,8 @@ pub struct OpenDoor(pub Shelf);
 impl Reception for OpenDoor {
     fn welcome(&mut self, caller: &Caller) -> Result<Welcome, Rejection> {
         let site = SiteName::parse(&caller.name).map_err(|_| Rejection::Unknown)?;
-        Ok(Welcome { site, desk: self.0.desk(), protocols: None, worst: Grade::LEAST })
+        let parameters = ParameterSet::default();
+        Ok(Welcome { site, desk: self.0.desk(), protocols: None, parameters, worst: Grade::LEAST })
     }
 }
 

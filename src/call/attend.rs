@@ -1,0 +1,112 @@
+//! A line on which callers are waited for, as a getty does, while others may use it to call out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{CallError, Context, Modem, PortKind, Progress, Unmet, converse, line};
+use crate::base::names::PortName;
+use crate::dialogue::Nudge;
+use crate::link::{self, Link, LinkError, Nudges};
+use crate::session::dial::{Dial, DialFailure, Profile};
+use crate::store::{Lock, LockKind};
+
+/// A modem that somebody has switched off and on has forgotten what it was told.
+const PREPARE_AGAIN: Duration = Duration::from_secs(1800);
+
+/// What became of waiting for a caller.
+#[derive(Debug)]
+pub enum Attended {
+    /// Somebody called; how it went has been recorded.
+    Call(Result<(), CallError>),
+    /// Nobody did, and it is time to look at the line anew.
+    Nobody,
+    /// Another program uses the line.
+    Busy,
+    /// The program winds down.
+    Stopped,
+}
+
+/// Waits on a line until somebody calls, and answers. While nobody does, the line belongs to whoever wants it.
+pub async fn attend(
+    context: &Context,
+    name: &PortName,
+    kind: &PortKind,
+    rings: u32,
+    ask_login: bool,
+    nudges: &mut Nudges,
+) -> Result<Attended, CallError> {
+    let PortKind::Serial { line: settings, modem, carrier } = kind else {
+        unreachable!("the configuration has only serial ports answer");
+    };
+    let Some(lock) = context.store.lock(LockKind::Port, name.as_str())? else { return Ok(Attended::Busy) };
+    let mut link = match link::open_serial(settings) {
+        Err(LinkError::Busy(_)) => return Ok(Attended::Busy),
+        opened => opened?,
+    };
+    if let Some(Modem { profile, .. }) = modem {
+        let mut prepare = Dial::preparing((context.clock)(), Profile::clone(profile));
+        link::drive(&mut link, &mut prepare, &[], nudges, context.clock).await.0?;
+    }
+    link.give_up_line();
+    drop(lock);
+    match wait(&mut link, nudges).await {
+        Waited::Input => {}
+        Waited::LineLost => return Err(DialFailure::LineLost.into()),
+        Waited::Time => return Ok(Attended::Nobody),
+        Waited::WindDown => return Ok(Attended::Stopped),
+    }
+    // The modem may be talking to another program.
+    let Some(_lock) = claim(context, name, &mut link)? else { return Ok(Attended::Busy) };
+    let mut unread = Vec::new();
+    if let Some(Modem { profile, .. }) = modem {
+        let mut dial = Dial::answering((context.clock)(), Profile::clone(profile), rings);
+        let (outcome, rest) = link::drive(&mut link, &mut dial, &[], nudges, context.clock).await;
+        match outcome {
+            Ok(connection) => line::connected(&mut link, profile, &connection),
+            Err(DialFailure::Unwanted) => return Ok(Attended::Nobody),
+            Err(why) => return Err(why.into()),
+        }
+        unread = rest;
+    } else if *carrier {
+        link.watch_carrier();
+    }
+    tracing::info!(port = %name, link = %link.facts, "somebody calls");
+    let progress = Arc::new(Progress::default());
+    let caller = Unmet { ask_login, login: None, unread };
+    let result = converse(context, &mut link, caller, &progress, nudges).await;
+    line::hang_up(&mut link, kind, true, nudges, context.clock).await;
+    link.close().await;
+    Ok(Attended::Call(result.map(drop)))
+}
+
+fn claim(context: &Context, name: &PortName, link: &mut Link) -> Result<Option<Lock>, CallError> {
+    let Some(lock) = context.store.lock(LockKind::Port, name.as_str())? else { return Ok(None) };
+    match link.take_line() {
+        Ok(()) => Ok(Some(lock)),
+        Err(LinkError::Busy(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+enum Waited {
+    Input,
+    LineLost,
+    Time,
+    WindDown,
+}
+
+async fn wait(link: &mut Link, nudges: &mut Nudges) -> Waited {
+    use tokio::sync::broadcast::error::RecvError;
+    let again = tokio::time::sleep(PREPARE_AGAIN);
+    tokio::pin!(again);
+    loop {
+        tokio::select! {
+            ready = link.readable() => return if ready.is_ok() { Waited::Input } else { Waited::LineLost },
+            nudge = nudges.recv() => match nudge {
+                Ok(Nudge::WindDown) | Err(RecvError::Closed) => return Waited::WindDown,
+                Ok(Nudge::Store) | Err(RecvError::Lagged(_)) => {}
+            },
+            () = &mut again => return Waited::Time,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The line of a call: opened, dialled, and hung up, so that nothing of one call is left for the next.
+
+use std::sync::Arc;
+
+use super::{CallError, PortKind, Site, Way};
+use crate::link::{self, Clock, Link, LinkError, Nudges};
+use crate::session::chat::Chat;
+use crate::session::dial::{Connection, Dial, HangUp, Profile};
+
+/// A modem on a serial port.
+#[derive(Debug, Clone)]
+pub struct Modem {
+    pub profile: Arc<Profile>,
+    /// Its number is dialled; `None`: the port only answers.
+    pub number: Option<String>,
+}
+
+/// Opens a way out, as far as the first byte.
+pub(super) async fn open(way: &Way) -> Result<Link, LinkError> {
+    let mut link = match &way.kind {
+        PortKind::Serial { line, .. } => link::open_serial(line)?,
+        PortKind::Tcp { address } => link::connect(address).await?,
+        PortKind::Pipe { command } => link::spawn(command)?,
+    };
+    link.facts.speed = link.facts.speed.or(way.speed);
+    if let Some(reliable) = way.reliable {
+        link.facts.reliable = reliable;
+        link.facts.end_to_end &= reliable;
+    }
+    Ok(link)
+}
+
+/// Dials, where there is a modem, and logs in. Gives what the peer has said already.
+pub(super) async fn reach(
+    link: &mut Link,
+    site: &Site,
+    way: &Way,
+    nudges: &mut Nudges,
+    clock: Clock,
+) -> Result<Vec<u8>, CallError> {
+    let mut unread = Vec::new();
+    match &way.kind {
+        PortKind::Serial { modem: Some(Modem { profile, number: Some(number) }), .. } => {
+            let mut dial = Dial::calling(clock(), Profile::clone(profile), number);
+            let (outcome, rest) = link::drive(link, &mut dial, &[], nudges, clock).await;
+            connected(link, profile, &outcome?);
+            unread = rest;
+        }
+        PortKind::Serial { carrier: true, .. } => link.watch_carrier(),
+        PortKind::Serial { .. } | PortKind::Tcp { .. } | PortKind::Pipe { .. } => {}
+    }
+    if !way.chat.is_empty() {
+        let credentials = site.credentials.as_ref().map(|c| c.0.clone()).unwrap_or_default();
+        let mut chat = Chat::new(clock(), &way.chat, credentials);
+        let (outcome, rest) = link::drive(link, &mut chat, &unread, nudges, clock).await;
+        outcome?;
+        unread = rest;
+    }
+    Ok(unread)
+}
+
+/// What the modem has said of the connection counts from now on.
+pub(super) fn connected(link: &mut Link, profile: &Profile, connection: &Connection) {
+    tracing::info!(link = %link.facts, words = connection.words, "connected");
+    if let Some(speed) = connection.speed {
+        if !profile.fixed_speed {
+            link.set_speed(speed);
+        }
+        link.facts.speed = Some(link.facts.speed.map_or(speed, |cable| cable.min(speed)));
+    }
+    link.facts.reliable |= connection.corrected;
+    if profile.carrier {
+        link.watch_carrier();
+    }
+}
+
+/// Hangs up: by the line's own means, and where they do nothing and the modem may be `connected` by its escape.
+pub(super) async fn hang_up(link: &mut Link, kind: &PortKind, connected: bool, nudges: &mut Nudges, clock: Clock) {
+    let PortKind::Serial { modem: Some(modem), .. } = kind else { return };
+    if !link.drop_carrier().await && connected {
+        let mut hang_up = HangUp::new(clock(), &modem.profile);
+        let _ = link::drive(link, &mut hang_up, &[], nudges, clock).await;
+    }
+}

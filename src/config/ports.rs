@@ -1,0 +1,237 @@
+//! Ports and the ways that lead over them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::check::Checker;
+use super::units::nearest;
+use super::{AnsweringPort, modems, raw};
+use crate::base::names::PortName;
+use crate::call::{Modem, PortKind, Way};
+use crate::link::{Flow, Parity, SerialLine};
+use crate::session::chat::Script;
+
+const PORT_TYPES: [&str; 3] = ["serial", "tcp", "pipe"];
+/// Where programs that share a line look for each other's locks (FHS 3.0 section 5.9).
+const LOCKS: &str = "/var/lock";
+
+/// The ports as they were written.
+pub(super) struct Ports(pub BTreeMap<raw::At<String>, raw::Port>);
+
+impl Checker<'_> {
+    pub(super) fn ports(&mut self, ports: &Ports) -> Vec<AnsweringPort> {
+        let mut answering = Vec::new();
+        for (name, port) in &ports.0 {
+            let key = format!("port.{}", name.get_ref());
+            let parsed = self.take(&key, name, PortName::parse);
+            match &port.kind {
+                None => self.complain(
+                    name.span(),
+                    &key,
+                    "the port has no type",
+                    "write type = \"serial\", \"tcp\" or \"pipe\"",
+                ),
+                Some(kind) if !PORT_TYPES.contains(&kind.get_ref().as_str()) => {
+                    let what = format!("no port type `{}`", kind.get_ref());
+                    self.complain(kind.span(), &key, what, format!("known: {}", PORT_TYPES.join(", ")));
+                }
+                Some(_) => {}
+            }
+            if let Some(speed) = port.speed.as_ref().filter(|s| *s.get_ref() == 0) {
+                self.complain(speed.span(), &key, "a speed of 0", "write bits per second, or leave it out");
+            }
+            if let Some(other) = &port.port {
+                self.complain(other.span(), &key, "a port cannot name another port", "");
+            }
+            if let Some(name) = parsed.filter(|_| port.answer == Some(true)) {
+                answering.extend(self.answering(&key, name, port));
+            }
+        }
+        answering
+    }
+
+    /// A port where callers are waited for.
+    fn answering(&mut self, key: &str, name: PortName, port: &raw::Port) -> Option<AnsweringPort> {
+        let span = port.kind.as_ref().map_or(0..0, raw::At::span);
+        match self.kind(key, span.clone(), port)? {
+            kind @ PortKind::Serial { .. } => Some(AnsweringPort {
+                name,
+                kind,
+                rings: port.rings.as_ref().map_or(1, |rings| *rings.get_ref()),
+                ask_login: port.ask_login.unwrap_or(true),
+            }),
+            PortKind::Tcp { .. } | PortKind::Pipe { .. } => {
+                self.complain(
+                    span,
+                    key,
+                    "only a serial port answers",
+                    "TCP callers come by uucp = \"ADDRESS\" in [listen]",
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn way(&mut self, key: &str, ports: &Ports, entry: &raw::At<raw::Port>) -> Option<Way> {
+        let Some(port_name) = &entry.get_ref().port else {
+            self.complain(
+                entry.span(),
+                key,
+                "the entry names no port",
+                "write { port = \"NAME\", … } with a port from a [port.NAME] section",
+            );
+            return None;
+        };
+        let Some(port) = ports.0.iter().find(|(n, _)| n.get_ref() == port_name.get_ref()).map(|(_, p)| p) else {
+            let known = ports.0.keys().map(|n| n.get_ref().as_str());
+            let hint = match nearest(port_name.get_ref(), known) {
+                Some(word) => format!("did you mean `{word}`?"),
+                None => format!("write a section [port.{}]", port_name.get_ref()),
+            };
+            self.complain(port_name.span(), key, format!("no port `{}`", port_name.get_ref()), hint);
+            return None;
+        };
+        let name = self.take(key, port_name, PortName::parse)?;
+        let set = entry.get_ref().over(port);
+        let kind = self.kind(key, entry.span(), &set)?;
+        if let PortKind::Serial { modem: Some(Modem { number: None, .. }), .. } = &kind {
+            self.complain(entry.span(), key, "a call by modem needs a number", "write phone = \"555-1234\"");
+        }
+        let fail = set.chat_fail.as_ref().map_or(Vec::new(), |f| f.get_ref().clone());
+        let chat = match &set.chat {
+            Some(text) => self.take(key, text, |t| Script::parse(t, &fail))?,
+            // Every daemon behind TCP or a modem asks for a login; behind a line or a program nobody may.
+            None if asks_login(&kind) => Script::login(),
+            None => Script::default(),
+        };
+        let speed = set.speed.as_ref().map(|s| *s.get_ref());
+        Some(Way { port: name, kind, chat, reliable: set.reliable, speed })
+    }
+
+    fn kind(&mut self, key: &str, span: Range<usize>, set: &raw::Port) -> Option<PortKind> {
+        match set.kind.as_ref()?.get_ref().as_str() {
+            "serial" => self.serial(key, span, set),
+            "tcp" => {
+                let Some(address) = &set.address else {
+                    self.complain(span, key, "a TCP port needs an address", "write address = \"hub.example:540\"");
+                    return None;
+                };
+                let text = address.get_ref();
+                let has_port =
+                    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+                Some(PortKind::Tcp { address: if has_port { text.clone() } else { format!("{text}:540") } })
+            }
+            "pipe" => match set.command.as_ref().filter(|c| !c.get_ref().is_empty()) {
+                Some(command) => Some(PortKind::Pipe { command: command.get_ref().clone() }),
+                None => {
+                    let hint = "write command = [\"ssh\", \"-T\", \"uucp@hub.example\"]";
+                    self.complain(span, key, "a pipe port needs a command", hint);
+                    None
+                }
+            },
+            // Said where the port stands.
+            _ => None,
+        }
+    }
+
+    fn serial(&mut self, key: &str, span: Range<usize>, set: &raw::Port) -> Option<PortKind> {
+        let Some(device) = &set.device else {
+            self.complain(span, key, "a serial port needs a device", "write device = \"/dev/ttyUSB0\"");
+            return None;
+        };
+        let profile = match &set.modem {
+            Some(name) => {
+                let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
+                Some(self.take(key, name, |name| modems::find(name, &folder))?)
+            }
+            None => None,
+        };
+        let number = match &set.phone {
+            Some(phone) => Some(self.take(key, phone, number)?),
+            None => None,
+        };
+        let device = PathBuf::from(device.get_ref());
+        let flow = match &set.flow {
+            Some(flow) => self.take(key, flow, flow_control)?,
+            None if profile.is_some() => Flow::RtsCts,
+            None => Flow::None,
+        };
+        let parity = match &set.parity {
+            Some(parity) => self.take(key, parity, parity_of)?,
+            None => Parity::None,
+        };
+        // Nobody else uses a pty.
+        let default_locks = Some(LOCKS).filter(|_| !device.starts_with("/dev/pts")).map(PathBuf::from);
+        let locks = match &set.locks {
+            Some(folder) => Some(PathBuf::from(folder)).filter(|folder| !folder.as_os_str().is_empty()),
+            None => default_locks,
+        };
+        let speed = set.speed.as_ref().map_or(9600, |s| *s.get_ref());
+        Some(PortKind::Serial {
+            line: SerialLine { device, speed, parity, flow, locks },
+            modem: profile.map(|profile| Modem { profile: Arc::new(profile), number }),
+            carrier: set.carrier.unwrap_or(false),
+        })
+    }
+}
+
+fn asks_login(kind: &PortKind) -> bool {
+    matches!(kind, PortKind::Tcp { .. } | PortKind::Serial { modem: Some(_), .. })
+}
+
+/// What a modem can be told to dial: digits, pauses and the like; for emulators a host and port.
+fn number(text: &str) -> Result<String, String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "*#,;@!&+.:/()-_ ".contains(c);
+    match text.is_empty() || text.len() > 80 || !text.chars().all(good) {
+        true => Err(format!("`{text}` cannot be dialled: use digits, letters and *#,;@!&+.:/()-")),
+        false => Ok(text.to_owned()),
+    }
+}
+
+fn flow_control(text: &str) -> Result<Flow, String> {
+    match text {
+        "none" => Ok(Flow::None),
+        "rts-cts" => Ok(Flow::RtsCts),
+        "xon-xoff" => Ok(Flow::XonXoff),
+        _ => Err(format!("no flow control `{text}`: write \"none\", \"rts-cts\" or \"xon-xoff\"")),
+    }
+}
+
+fn parity_of(text: &str) -> Result<Parity, String> {
+    match text {
+        "none" => Ok(Parity::None),
+        "even" => Ok(Parity::Even),
+        "odd" => Ok(Parity::Odd),
+        _ => Err(format!("no parity `{text}`: write \"none\", \"even\" or \"odd\"")),
+    }
+}
+
+impl raw::Port {
+    /// These keys, and for those not given the ones of `port`.
+    fn over(&self, port: &Self) -> Self {
+        let own = self.clone();
+        let under = port.clone();
+        Self {
+            kind: own.kind.or(under.kind),
+            port: own.port,
+            device: own.device.or(under.device),
+            speed: own.speed.or(under.speed),
+            flow: own.flow.or(under.flow),
+            parity: own.parity.or(under.parity),
+            carrier: own.carrier.or(under.carrier),
+            locks: own.locks.or(under.locks),
+            modem: own.modem.or(under.modem),
+            phone: own.phone.or(under.phone),
+            answer: None,
+            rings: None,
+            ask_login: None,
+            address: own.address.or(under.address),
+            command: own.command.or(under.command),
+            chat: own.chat.or(under.chat),
+            chat_fail: own.chat_fail.or(under.chat_fail),
+            reliable: own.reliable.or(under.reliable),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The task of a line on which callers are waited for.
+
+use std::time::Duration;
+
+use super::Shared;
+use super::serve::wound_down;
+use crate::call::{self, Attended};
+use crate::config::AnsweringPort;
+
+/// After another program was found on the line, or at once after a call.
+const PAUSE: Duration = Duration::from_secs(2);
+/// After trouble: the adapter is unplugged, the modem off. Doubled up to the longest.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
+const TROUBLE_PAUSE_MAX: Duration = Duration::from_secs(300);
+
+pub(super) async fn run(shared: Shared, port: AnsweringPort) {
+    let mut stop = shared.nudges.subscribe();
+    let mut troubles = 0;
+    loop {
+        let mut nudges = shared.nudges.subscribe();
+        let attended =
+            call::attend(&shared.context, &port.name, &port.kind, port.rings, port.ask_login, &mut nudges).await;
+        let pause = match attended {
+            Ok(Attended::Stopped) => return,
+            Ok(outcome) => {
+                troubles = 0;
+                match outcome {
+                    Attended::Call(Err(error)) => tracing::warn!(port = %port.name, %error, "caller"),
+                    Attended::Call(Ok(())) | Attended::Nobody | Attended::Busy | Attended::Stopped => {}
+                }
+                PAUSE
+            }
+            Err(error) => {
+                // Said once, not every five minutes for months.
+                if troubles == 0 {
+                    tracing::error!(port = %port.name, %error, "cannot wait for callers on the line");
+                }
+                troubles += 1;
+                TROUBLE_PAUSE.saturating_mul(1 << (troubles - 1).min(10)).min(TROUBLE_PAUSE_MAX)
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = wound_down(&mut stop) => return,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Lines beside the bytes, which ptys do not have: a false line behind the same trait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use bangpath::base::time::{Instant, Now};
+use bangpath::dialogue::{Dialogue, Facts, Request};
+use bangpath::link::{Lines, Link, drive};
+
+#[derive(Clone, Default)]
+struct FalseLine(Arc<Wires>);
+
+#[derive(Default)]
+struct Wires {
+    carrier: AtomicBool,
+    dtr: AtomicBool,
+    /// The modem is set to keep its carrier when DTR drops.
+    stubborn: AtomicBool,
+    speed: AtomicU32,
+}
+
+impl Lines for FalseLine {
+    fn carrier(&self) -> Option<bool> {
+        Some(self.0.carrier.load(Ordering::SeqCst))
+    }
+
+    fn set_dtr(&self, on: bool) {
+        self.0.dtr.store(on, Ordering::SeqCst);
+        if !on && !self.0.stubborn.load(Ordering::SeqCst) {
+            self.0.carrier.store(false, Ordering::SeqCst);
+        }
+    }
+
+    fn unsent(&self) -> usize {
+        0
+    }
+
+    fn send_break(&self) {}
+
+    fn set_speed(&self, bits_per_second: u32) {
+        self.0.speed.store(bits_per_second, Ordering::SeqCst);
+    }
+}
+
+/// Waits for ever.
+struct Patient(bool);
+
+impl Dialogue for Patient {
+    type Outcome = &'static str;
+
+    fn handle_input(&mut self, _now: Now, _bytes: &[u8]) {}
+
+    fn handle_timeout(&mut self, _now: Now) {}
+
+    fn handle_hangup(&mut self, _now: Now) {
+        self.0 = true;
+    }
+
+    fn poll_transmit(&mut self, _now: Now, _out: &mut Vec<u8>) {}
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn poll_request(&mut self) -> Option<Request<&'static str>> {
+        self.0.then_some(Request::Finish { outcome: "hung up", unread: Vec::new() })
+    }
+}
+
+fn line(carrier: bool) -> (FalseLine, Link, tokio::io::DuplexStream) {
+    let (near, far) = tokio::io::duplex(100);
+    let (reader, writer) = tokio::io::split(near);
+    let wires = FalseLine::default();
+    wires.0.carrier.store(carrier, Ordering::SeqCst);
+    let link = Link::new(Facts::serial("false", 9600), reader, writer).with_lines(Box::new(wires.clone()));
+    (wires, link, far)
+}
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(test)
+}
+
+#[test]
+fn the_loss_of_the_carrier_ends_a_conversation_where_it_is_watched() {
+    run(async {
+        let (wires, mut link, _far) = line(true);
+        link.watch_carrier();
+        let (_keep, mut nudges) = bangpath::call::no_nudges();
+        let mut patient = Patient(false);
+        let talking = drive(&mut link, &mut patient, &[], &mut nudges, bangpath::daemon::now);
+        let dropping = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            wires.0.carrier.store(false, Ordering::SeqCst);
+        };
+        let (outcome, ()) = tokio::join!(talking, dropping);
+        assert_eq!(outcome.0, "hung up");
+    });
+}
+
+#[test]
+fn a_line_is_hung_up_by_dtr_and_a_modem_that_does_not_care_is_found_out() {
+    run(async {
+        let (wires, mut link, _far) = line(true);
+        assert!(link.drop_carrier().await, "the carrier is gone");
+        assert!(wires.0.dtr.load(Ordering::SeqCst), "the modem is on again");
+        let (wires, mut link, _far) = line(true);
+        wires.0.stubborn.store(true, Ordering::SeqCst);
+        assert!(!link.drop_carrier().await, "it has to be told by its escape");
+        link.set_speed(2400);
+        assert_eq!(wires.0.speed.load(Ordering::SeqCst), 2400);
+    });
+}

@@ -1,0 +1,173 @@
+//! Two sites and the telephone between them.
+
+use std::fs;
+
+use super::exchange::{Exchange, Setup};
+use crate::site::{Site, said, until};
+
+fn modem(device: &std::path::Path, more: &str) -> String {
+    format!(
+        "[port.modem]\ntype = \"serial\"\ndevice = \"{}\"\nspeed = 115200\nflow = \"none\"\nmodem = \"hayes\"\n{more}\n",
+        device.display()
+    )
+}
+
+/// A pty has no carrier whose loss could be seen: only silence tells.
+const IMPATIENT: &str = "[sites.village.protocol.i]\ntimeout = \"1s\"\nretries = 3\n";
+
+/// A hub that answers calls by modem, and knows the village's number.
+fn hub(exchange: &Exchange, at: usize) -> Site {
+    let port = modem(&exchange.devices[at], "answer = true");
+    let rest = format!(
+        "{port}[sites.village]\ncall = [{{ port = \"modem\", phone = \"222\", chat = \"\" }}]\ncalled-login = \"Uvillage\"\n\
+         schedule = []\n{IMPATIENT}"
+    );
+    let hub = Site::new("hub", &rest);
+    hub.run(&["user", "add", "Uvillage", "--password", "secret"], b"");
+    hub
+}
+
+fn village(ports: &str, call: &str) -> Site {
+    let rest = format!(
+        "{ports}[sites.hub]\ncall = [{call}]\nlogin = \"Uvillage\"\npassword-file = \"pass\"\n\
+         {}[[mail.route]]\nto = \"*\"\nvia = \"uucp:hub\"\n",
+        IMPATIENT.replace("village", "hub")
+    );
+    let village = Site::new("village", &rest);
+    fs::write(village.path("pass"), "secret\n").expect("a file");
+    village
+}
+
+const LETTER: &[u8] = b"From: bob@village.example\nSubject: by telephone\n\nHello\n";
+
+#[test]
+fn a_call_is_dialled_answered_logged_in_and_hung_up() {
+    let exchange = Exchange::new(&[Setup::number("111"), Setup::number("222")]);
+    let hub = hub(&exchange, 0);
+    let village = village(&modem(&exchange.devices[1], ""), "{ port = \"modem\", phone = \"111\" }");
+    let _daemon = hub.daemon(None);
+    for round in 1..=2 {
+        village.run(&["sendmail", "alice@hub.example"], LETTER);
+        let call = village.try_run(&["call", "hub"], b"", None);
+        assert!(call.status.success(), "{}: {}", said(&call), fs::read_to_string(hub.path("log")).unwrap_or_default());
+        until("the letter arrives", || (hub.mail("alice").len() == round).then_some(()));
+        until("both modems have hung up", || exchange.is_quiet().then_some(()));
+    }
+    assert_eq!(exchange.commands(1)[..4], ["ATZ", "ATE0V1Q0X4S0=0", "AT&C1&D2", "ATDT111"]);
+    assert!(exchange.commands(0).contains(&"ATA".to_owned()));
+}
+
+#[test]
+fn a_busy_number_is_reported_at_once_and_the_next_way_tried() {
+    let busy = Setup { busy: true, ..Setup::number("333") };
+    let exchange = Exchange::new(&[Setup::number("111"), Setup::number("222"), busy]);
+    let hub = hub(&exchange, 0);
+    let ports = modem(&exchange.devices[1], "");
+    let village = village(&ports, "{ port = \"modem\", phone = \"333\" }");
+    village.run(&["sendmail", "alice@hub.example"], LETTER);
+    let call = village.try_run(&["call", "hub"], b"", None);
+    assert_eq!(call.status.code(), Some(75));
+    assert!(said(&call).contains("the modem says `BUSY`"), "{}", said(&call));
+
+    let second = ports.replace("[port.modem]", "[port.second]");
+    let rest = format!(
+        "{ports}{second}[sites.hub]\ncall = [{{ port = \"modem\", phone = \"333\" }}, {{ port = \"second\", phone = \"111\" }}]\n\
+         login = \"Uvillage\"\npassword-file = \"pass\"\n"
+    );
+    village.configure(&rest);
+    let _daemon = hub.daemon(None);
+    // The busy way failed a moment ago, so the other one goes first.
+    let dialled = || exchange.commands(1).iter().filter(|c| c.starts_with("ATDT")).cloned().collect::<Vec<_>>();
+    let call = village.run(&["call", "hub"], b"");
+    assert!(call.contains("call complete"), "{call}");
+    until("the letter arrives", || (hub.mail("alice").len() == 1).then_some(()));
+    assert_eq!(dialled(), ["ATDT333", "ATDT111"]);
+    let shown = village.run(&["site", "show", "hub"], b"");
+    assert!(shown.contains("over second: call complete"), "{shown}");
+}
+
+#[test]
+fn a_way_that_fails_gives_place_to_the_next_in_the_same_call() {
+    let exchange = Exchange::new(&[Setup::number("111"), Setup::number("222")]);
+    let hub = hub(&exchange, 0);
+    let _daemon = hub.daemon(None);
+    let ports = modem(&exchange.devices[1], "");
+    let first = ports.replace("[port.modem]", "[port.first]");
+    let village = village(
+        &format!("{first}{ports}"),
+        "{ port = \"first\", phone = \"999\" }, { port = \"modem\", phone = \"111\" }",
+    );
+    let call = village.run(&["call", "hub"], b"");
+    assert!(call.contains("call complete"), "{call}");
+    let shown = village.run(&["site", "show", "hub"], b"");
+    assert!(shown.contains("over first: the modem says `NO CARRIER`; over modem: call complete"), "{shown}");
+}
+
+#[test]
+fn a_line_that_waits_for_callers_can_be_used_to_call() {
+    let exchange = Exchange::new(&[Setup::number("111"), Setup::number("222")]);
+    let hub = hub(&exchange, 0);
+    let port = modem(&exchange.devices[1], "answer = true\nask-login = false");
+    let village = Site::new("village", &format!("{port}[sites.hub]\n"));
+    let (_hub_daemon, _village_daemon) = (hub.daemon(None), village.daemon(None));
+    until("both wait", || (exchange.commands(0).len() >= 3 && exchange.commands(1).len() >= 3).then_some(()));
+    let call = until("the line is free", || {
+        let call = hub.try_run(&["call", "village"], b"", None);
+        (!said(&call).contains("in use")).then(|| said(&call))
+    });
+    assert!(call.contains("call complete"), "{call}");
+    // And afterwards it waits again.
+    until("the hub's modem has been made ready again", || {
+        exchange.commands(0).iter().filter(|c| *c == "ATZ").nth(2).map(|_| ())
+    });
+}
+
+#[test]
+fn a_modem_that_is_off_or_not_of_this_kind_is_told_apart() {
+    let exchange = Exchange::new(&[Setup::number("111")]);
+    let profile = "name = \"mine\"\nmanual = \"none\"\ntried = \"here\"\ninit = [\"ATXYZZY\"]\n";
+    let port = modem(&exchange.devices[0], "").replace("\"hayes\"", "\"mine.toml\"");
+    let village = village(&port, "{ port = \"modem\", phone = \"111\", chat = \"\" }");
+    fs::write(village.path("mine.toml"), profile).expect("a file");
+    let call = said(&village.try_run(&["call", "hub"], b"", None));
+    assert!(call.contains("the modem does not take `ATXYZZY`: is this its profile?"), "{call}");
+}
+
+#[test]
+fn a_connection_that_is_lost_is_no_end_of_the_mail() {
+    let cut = Setup { cut_after: Some(3000), ..Setup::number("222") };
+    let exchange = Exchange::new(&[Setup::number("111"), cut]);
+    let hub = hub(&exchange, 0);
+    let _daemon = hub.daemon(None);
+    let village = village(&modem(&exchange.devices[1], ""), "{ port = \"modem\", phone = \"111\" }");
+    let mut letter = LETTER.to_vec();
+    letter.extend(b"many words\n".repeat(1000));
+    village.run(&["sendmail", "alice@hub.example"], &letter);
+    let call = village.try_run(&["call", "hub"], b"", None);
+    assert_eq!(call.status.code(), Some(75), "{}", said(&call));
+    until("both modems are free", || exchange.is_quiet().then_some(()));
+    let call = until("the hub waits again", || {
+        let call = village.try_run(&["call", "hub"], b"", None);
+        call.status.success().then(|| said(&call))
+    });
+    assert!(call.contains("call complete"), "{call}");
+    until("the letter arrives", || (hub.mail("alice").len() == 1).then_some(()));
+}
+
+#[test]
+fn a_line_that_another_program_has_locked_is_left_alone() {
+    let exchange = Exchange::new(&[Setup::number("111")]);
+    let locks = tempfile::tempdir().expect("a folder");
+    let port = modem(&exchange.devices[0], &format!("locks = \"{}\"", locks.path().display()));
+    let village = village(&port, "{ port = \"modem\", phone = \"999\" }");
+    let name = exchange.devices[0].strip_prefix("/dev").expect("a device").to_string_lossy().replace('/', "-");
+    let lock = locks.path().join(format!("LCK..{name}"));
+    fs::write(&lock, format!("{:10}\n", std::process::id())).expect("a lock");
+    let call = village.try_run(&["call", "hub"], b"", None);
+    assert!(said(&call).contains("is in use by another program"), "{}", said(&call));
+    assert_eq!(exchange.commands(0), [""; 0]);
+    fs::remove_file(&lock).expect("removed");
+    let call = village.try_run(&["call", "hub"], b"", None);
+    assert!(said(&call).contains("NO CARRIER"), "{}", said(&call));
+    assert!(!lock.exists(), "the lock is removed after the call");
+}
