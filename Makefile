@@ -1,7 +1,7 @@
 # make test        everything that should hold, also against the real peers (brought below target/peers)
 # make lint        formatting and clippy
 # make sim         the simulator with 2,000 seeds
-# make cuts        200 seeded histories of power cuts
+# make cuts        200 seeded histories of power cuts, and 50 disks by chance for each sync of a recorded one
 # make bench       beside the peers, on the same machine in the same run
 # make peers       the peers alone; CI=true: a missing peer fails
 
@@ -39,4 +39,4 @@ bench: peers
 	@sh tests/bench/peers.sh $(CARGO) bench --locked --bench beside
 
 cuts:
-	BANGPATH_CUT_SEEDS=200 $(CARGO) test --locked --test behaviour cuts::histories
+	BANGPATH_CUT_SEEDS=200 $(CARGO) test --locked --test behaviour -- cuts::histories cuts::trace

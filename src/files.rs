@@ -1,8 +1,8 @@
 //! Files for other programs: Maildir, the public directory: write, sync, rename.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 pub mod maildir;
@@ -50,6 +50,34 @@ impl FileError {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
             ),
         }
+    }
+}
+
+/// Makes a folder, and those above it that are missing, so that what is written into it survives a power cut.
+pub fn make_folders(folder: &Path) -> io::Result<()> {
+    match make_folder(folder, 0o777) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            make_folders(above(folder)?)?;
+            make_folder(folder, 0o777)
+        }
+        made => made,
+    }
+}
+
+/// Makes a folder that may be there already; the name of a new one is synced.
+fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
+    match DirBuilder::new().mode(mode).create(folder) {
+        Ok(()) => sync_folder(above(folder)?),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+fn above(folder: &Path) -> io::Result<&Path> {
+    match folder.parent() {
+        Some(above) if above.as_os_str().is_empty() => Ok(Path::new(".")),
+        Some(above) => Ok(above),
+        None => Err(io::ErrorKind::NotFound.into()),
     }
 }
 

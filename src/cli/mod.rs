@@ -244,7 +244,7 @@ impl Here {
         let config = self.config()?;
         let store = Store::open(&config.spool)?;
         // A public directory elsewhere may be another user's to make; who needs it is told then.
-        let _ = std::fs::create_dir_all(&config.public);
+        let _ = crate::files::make_folders(&config.public);
         let context = daemon::context(&config, store.clone());
         Ok(Opened { config, store, context })
     }

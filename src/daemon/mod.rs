@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use crate::call;
 use crate::config::Config;
 use crate::dialogue::Nudge;
+use crate::files;
 use crate::link::LinkError;
 use crate::store::{LockKind, Store, StoreError};
 
@@ -75,7 +76,7 @@ pub fn context(config: &Config, store: Store) -> call::Context {
 /// Runs until a signal ends it.
 pub async fn run(config: Config) -> Result<(), DaemonError> {
     let store = Store::open(&config.spool)?;
-    let made = std::fs::create_dir_all(&config.public);
+    let made = files::make_folders(&config.public);
     made.map_err(|source| DaemonError::Io { path: config.public.clone(), source })?;
     let Some(_lock) = store.lock(LockKind::Daemon, "daemon")? else {
         return Err(DaemonError::Running(config.spool));

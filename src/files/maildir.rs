@@ -1,11 +1,10 @@
 //! Delivery into a Maildir: written in `tmp/`, synced, then moved to `new/`.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use super::{FileError, sync_folder, write_synced};
+use super::{FileError, make_folder, sync_folder, write_synced};
 
 /// What a delivery found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +26,8 @@ pub fn deliver(folder: &Path, name: &str, bytes: &mut dyn Read) -> Result<Delive
     if name.is_empty() || name.starts_with('.') || name.contains(['/', ':', '\0']) {
         return Err(FileError::NotPermitted { name: name.to_owned(), why: "no name for a message in a Maildir" });
     }
-    let mut made = false;
     for part in [folder, &folder.join("tmp"), &folder.join("new"), &folder.join("cur")] {
-        made |= make_folder(part).map_err(|e| FileError::create(part, e))?;
-    }
-    if made {
-        sync_folder(folder).map_err(|e| FileError::create(folder, e))?;
+        make_folder(part, 0o700).map_err(|e| FileError::create(part, e))?;
     }
     for part in ["new", "cur"] {
         let part = folder.join(part);
@@ -55,15 +50,6 @@ pub fn deliver(folder: &Path, name: &str, bytes: &mut dyn Read) -> Result<Delive
             let _gone = fs::remove_file(&temporary);
             Err(FileError::create(&temporary, error))
         }
-    }
-}
-
-/// Whether it is new.
-fn make_folder(folder: &Path) -> io::Result<bool> {
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(false),
-        Err(e) => Err(e),
     }
 }
 

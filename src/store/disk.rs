@@ -41,7 +41,7 @@ impl Disk {
             points: Points::from_environment(),
         };
         for folder in [&disk.spool, &disk.locks, &disk.partial, &disk.bodies] {
-            DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(|e| StoreError::io(folder, e))?;
+            make_folder(folder).map_err(|e| StoreError::io(folder, e))?;
         }
         Ok(disk)
     }
@@ -118,6 +118,25 @@ impl Disk {
 
 fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Makes a folder that may be there already, and those above it that are missing. Each new name is synced: a spool that
+/// a power cut takes away takes along all that was synced in it.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let above = match folder.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => return Ok(()),
+    };
+    match DirBuilder::new().mode(0o750).create(folder) {
+        Ok(()) => sync_folder(above),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            make_folder(above)?;
+            make_folder(folder)
+        }
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(e) => Err(e),
+    }
 }
 
 /// Syncs a folder: only then do the names in it survive a power cut.

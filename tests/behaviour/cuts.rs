@@ -3,6 +3,7 @@
 mod calls;
 mod histories;
 mod intake;
+mod trace;
 
 use super::site::{BANGPATH, Site, said, was_cut};
 

@@ -13,7 +13,7 @@ use bangpath::base::time::Timestamp;
 use bangpath::store::articles::Overview;
 use bangpath::store::ledger::DeadLetter;
 use bangpath::store::mailboxes::User;
-use bangpath::store::{ItemFilter, Store, StoreError, View};
+use bangpath::store::{BodyId, Cargo, Hop, Item, ItemFilter, Store, StoreError, View};
 
 pub const BANGPATH: &str = env!("CARGO_BIN_EXE_bangpath");
 /// How long anything may take.
@@ -24,6 +24,8 @@ const MUCH_LATER: Timestamp = Timestamp::from_seconds(100_000_000_000);
 pub struct Site {
     folder: tempfile::TempDir,
     name: String,
+    /// Of every program that it runs.
+    environment: Vec<(String, String)>,
 }
 
 impl Site {
@@ -38,7 +40,7 @@ impl Site {
     }
 
     fn within(folder: std::io::Result<tempfile::TempDir>, name: &str, rest: &str) -> Self {
-        let site = Self { folder: folder.expect("a temporary folder"), name: name.to_owned() };
+        let site = Self::bare(folder, name);
         site.configure(rest);
         for user in ["alice", "bob"] {
             site.add_user(user, None);
@@ -46,9 +48,18 @@ impl Site {
         site
     }
 
+    fn bare(folder: std::io::Result<tempfile::TempDir>, name: &str) -> Self {
+        Self { folder: folder.expect("a temporary folder"), name: name.to_owned(), environment: Vec::new() }
+    }
+
+    /// A folder in memory, and nothing in it.
+    pub fn empty(name: &str) -> Self {
+        Self::bare(memory_folder(), name)
+    }
+
     /// The same site once more, in memory, with a copy of its store.
     pub fn copy(&self, rest: &str) -> Self {
-        let copy = Self { folder: memory_folder().expect("a temporary folder"), name: self.name.clone() };
+        let copy = Self::empty(&self.name);
         copy_folder(&self.spool(), &copy.spool());
         copy.configure(rest);
         copy
@@ -69,6 +80,16 @@ impl Site {
         fs::write(self.config(), text).expect("a file");
     }
 
+    /// What the programs that it runs find in their environment from now on.
+    pub fn set_environment(&mut self, environment: Vec<(String, String)>) {
+        self.environment = environment;
+    }
+
+    /// Where all of it lies.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -84,7 +105,7 @@ impl Site {
     /// Runs a command to its end. `cut` is the commit point before (`7`) or after (`7+`) which it is aborted.
     pub fn try_run(&self, words: &[&str], input: &[u8], cut: Option<&str>) -> Output {
         let mut command = Command::new(BANGPATH);
-        command.args(words).env("BANGPATH_CONFIG", self.config());
+        command.args(words).env("BANGPATH_CONFIG", self.config()).envs(self.environment.clone());
         if let Some(cut) = cut {
             command.env("BANGPATH_ABORT_AT", cut);
         }
@@ -104,6 +125,7 @@ impl Site {
         let _ = fs::remove_file(&path);
         let mut command = Command::new(BANGPATH);
         command.args(["run", "-c"]).arg(self.config()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.envs(self.environment.clone());
         if let Some(cut) = cut {
             command.env("BANGPATH_ABORT_AT", cut);
         }
@@ -128,8 +150,7 @@ impl Site {
     pub fn mail(&self, name: &str) -> Vec<String> {
         self.read(|view| {
             let entries = view.mailbox(&user(name))?;
-            let text = |body: Vec<u8>| String::from_utf8_lossy(&body).into_owned();
-            entries.iter().map(|e| Ok(text(view.body(e.body)?.bytes(e.size).expect("readable")))).collect()
+            entries.iter().map(|e| text(view, e.body)).collect()
         })
     }
 
@@ -142,6 +163,36 @@ impl Site {
             }
             Ok(found)
         })
+    }
+
+    /// The Message-ID and the text of every article, header and all, as often as it stands in a group.
+    pub fn article_texts(&self) -> Vec<(String, String)> {
+        let articles = self.articles();
+        self.read(|view| {
+            let whole = |overview: Overview| {
+                let article = view.article(&overview.message_id)?;
+                let article =
+                    article.ok_or_else(|| StoreError::Damaged("an overview without its article".to_owned()))?;
+                Ok((overview.message_id, text(view, article.body)?))
+            };
+            articles.into_iter().map(whole).collect()
+        })
+    }
+
+    /// The mail that waits to leave, with its next hop.
+    pub fn waiting_mail(&self) -> Vec<(Hop, String)> {
+        self.read(|view| {
+            let mail = |item: Item| match item.cargo {
+                Cargo::Mail { body, .. } => Some((item.hop, body)),
+                Cargo::Article { .. } | Cargo::File { .. } | Cargo::Fetch { .. } | Cargo::Command { .. } => None,
+            };
+            let items = view.items(&ItemFilter::default())?;
+            items.into_iter().filter_map(mail).map(|(hop, body)| Ok((hop, text(view, body)?))).collect()
+        })
+    }
+
+    pub fn has_user(&self, name: &str) -> bool {
+        self.read(|view| view.user(&user(name))).is_some()
     }
 
     pub fn dead(&self) -> Vec<DeadLetter> {
@@ -162,6 +213,11 @@ impl Site {
     pub fn is_idle(&self) -> bool {
         self.queued() == 0 && self.is_unpacked()
     }
+}
+
+fn text(view: &View<'_>, body: BodyId) -> Result<String, StoreError> {
+    let bytes = view.body(body)?.bytes(u64::MAX).expect("readable");
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn user(name: &str) -> UserName {
@@ -198,6 +254,13 @@ impl Daemon {
 
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Has it end in order.
+    pub fn stop(mut self) {
+        let id = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).expect("it runs");
+        until("the daemon ends", || self.has_ended().then_some(()));
     }
 
     /// Whether it has come to an end by itself.
