@@ -15,13 +15,17 @@ pub struct Modem {
     pub number: Option<String>,
 }
 
-/// Opens a way out, as far as the first byte.
+/// Opens a port, as far as the first byte.
+pub async fn open_port(kind: &PortKind) -> Result<Link, LinkError> {
+    match kind {
+        PortKind::Serial { line, .. } => link::open_serial(line),
+        PortKind::Tcp { address } => link::connect(address).await,
+        PortKind::Pipe { command } => link::spawn(command),
+    }
+}
+
 pub(super) async fn open(way: &Way) -> Result<Link, LinkError> {
-    let mut link = match &way.kind {
-        PortKind::Serial { line, .. } => link::open_serial(line)?,
-        PortKind::Tcp { address } => link::connect(address).await?,
-        PortKind::Pipe { command } => link::spawn(command)?,
-    };
+    let mut link = open_port(&way.kind).await?;
     link.facts.speed = link.facts.speed.or(way.speed);
     if let Some(reliable) = way.reliable {
         link.facts.reliable = reliable;

@@ -27,7 +27,7 @@ mod reception;
 pub mod unpack;
 
 pub use attend::{Attended, attend};
-pub use line::Modem;
+pub use line::{Modem, open_port};
 
 /// A configured neighbour.
 #[derive(Debug, Clone)]

@@ -20,6 +20,7 @@ mod mail;
 mod news;
 mod queue;
 mod sites;
+mod terminal;
 mod ui;
 
 /// A command that failed: what to say, and the exit status by sysexits, which those who run us from scripts and
@@ -113,6 +114,10 @@ enum Command {
     Demo(demo::Demo),
     /// Everything wrong in the configuration, with file, line and hint
     Check(sites::Check),
+    /// Talk over a port by hand
+    Terminal(terminal::Terminal),
+    /// Log in over a port by hand, and get the chat script that does the same
+    Learn(terminal::Learn),
     /// Call a site now
     Call(calls::Call),
     /// The UUCP neighbours
@@ -203,6 +208,8 @@ fn dispatch(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
         }
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => sites::check(&site, &arguments),
+        Command::Terminal(arguments) => terminal::terminal(&site, &arguments),
+        Command::Learn(arguments) => terminal::learn(&site, &arguments),
         Command::Call(arguments) => calls::call(&site, &arguments),
         Command::Site(command) => sites::site(&site, command),
         Command::Queue(command) => queue::queue(&site, command),

@@ -156,7 +156,7 @@ impl Checker<'_> {
             uucp_login: file.listen.uucp_login.unwrap_or(true),
         };
         let ports = Ports(file.port);
-        let answering = self.ports(&ports);
+        let (ports_by_name, answering) = self.ports(&ports);
         let mut sites = Vec::new();
         let mut site_mail = std::collections::BTreeMap::new();
         let mut feeds = Vec::new();
@@ -184,6 +184,7 @@ impl Checker<'_> {
             zone,
             reserve,
             listen,
+            ports: ports_by_name,
             answering,
             sites: Arc::new(sites.into_iter().flatten().collect()),
             mail: Arc::new(mail),

@@ -32,6 +32,8 @@ pub struct Config {
     /// Bytes of disk that stay free.
     pub reserve: u64,
     pub listen: Listen,
+    /// Every port that can be opened by itself.
+    pub ports: Vec<(PortName, call::PortKind)>,
     pub answering: Vec<AnsweringPort>,
     pub sites: Arc<Vec<call::Site>>,
     pub mail: Arc<mail::Policy>,

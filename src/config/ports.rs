@@ -21,8 +21,8 @@ const LOCKS: &str = "/var/lock";
 pub(super) struct Ports(pub BTreeMap<raw::At<String>, raw::Port>);
 
 impl Checker<'_> {
-    pub(super) fn ports(&mut self, ports: &Ports) -> Vec<AnsweringPort> {
-        let mut answering = Vec::new();
+    pub(super) fn ports(&mut self, ports: &Ports) -> (Vec<(PortName, PortKind)>, Vec<AnsweringPort>) {
+        let (mut by_name, mut answering) = (Vec::new(), Vec::new());
         for (name, port) in &ports.0 {
             let key = format!("port.{}", name.get_ref());
             let parsed = self.take(&key, name, PortName::parse);
@@ -45,11 +45,17 @@ impl Checker<'_> {
             if let Some(other) = &port.port {
                 self.complain(other.span(), &key, "a port cannot name another port", "");
             }
-            if let Some(name) = parsed.filter(|_| port.answer == Some(true)) {
-                answering.extend(self.answering(&key, name, port));
+            let Some(name) = parsed else { continue };
+            if port.answer == Some(true) {
+                answering.extend(self.answering(&key, name.clone(), port));
+            }
+            // What a way has to add is asked for where it stands.
+            if port.is_whole() {
+                let span = port.kind.as_ref().map_or(0..0, raw::At::span);
+                by_name.extend(self.kind(&key, span, port).map(|kind| (name, kind)));
             }
         }
-        answering
+        (by_name, answering)
     }
 
     /// A port where callers are waited for.
@@ -209,6 +215,11 @@ fn parity_of(text: &str) -> Result<Parity, String> {
 }
 
 impl raw::Port {
+    /// Whether it says where it leads.
+    fn is_whole(&self) -> bool {
+        self.device.is_some() || self.address.is_some() || self.command.is_some()
+    }
+
     /// These keys, and for those not given the ones of `port`.
     fn over(&self, port: &Self) -> Self {
         let own = self.clone();

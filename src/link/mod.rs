@@ -18,7 +18,7 @@ mod serial;
 
 pub use drive::{Clock, Nudges, drive};
 pub use net::{accept, connect, listen};
-pub use pipe::{spawn, standard_streams};
+pub use pipe::{RawTerminal, spawn, standard_streams};
 pub use serial::{Flow, Lines, Parity, SerialLine, open as open_serial};
 
 /// Why a link could not be had.

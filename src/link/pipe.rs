@@ -93,13 +93,13 @@ fn line_speed(modes: &Termios) -> Option<u32> {
 }
 
 /// Standard input as an eight-bit line while it lives.
-pub(super) struct RawTerminal {
+pub struct RawTerminal {
     before: Termios,
 }
 
 impl RawTerminal {
     /// `None` where standard input is no terminal.
-    fn begin() -> io::Result<Option<Self>> {
+    pub fn begin() -> io::Result<Option<Self>> {
         let stdin = io::stdin();
         let Ok(before) = termios::tcgetattr(&stdin) else {
             return Ok(None);

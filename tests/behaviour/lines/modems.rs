@@ -1,6 +1,8 @@
 //! Two sites and the telephone between them.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::process::Stdio;
 
 use super::exchange::{Exchange, Setup};
 use crate::site::{Site, said, until};
@@ -170,4 +172,39 @@ fn a_line_that_another_program_has_locked_is_left_alone() {
     let call = village.try_run(&["call", "hub"], b"", None);
     assert!(said(&call).contains("NO CARRIER"), "{}", said(&call));
     assert!(!lock.exists(), "the lock is removed after the call");
+}
+
+#[test]
+fn a_modem_can_be_talked_to_by_hand_and_a_login_learnt() {
+    let exchange = Exchange::new(&[Setup::number("111"), Setup::number("222")]);
+    let hub = hub(&exchange, 0);
+    let village = village(&modem(&exchange.devices[1], ""), "{ port = \"modem\", phone = \"111\" }");
+    let typed = |words: &[&str], lines: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(crate::site::BANGPATH);
+        command.args(words).env("BANGPATH_CONFIG", village.config());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let (mut keys, mut screen) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        let mut shown = String::new();
+        for (wanted, line) in lines {
+            while !shown.ends_with(wanted) {
+                let mut byte = [0];
+                assert_eq!(screen.read(&mut byte).expect("readable"), 1, "{wanted} does not come: {shown}");
+                shown.push(char::from(byte[0]));
+            }
+            keys.write_all(line.as_bytes()).expect("typed");
+        }
+        screen.read_to_string(&mut shown).expect("readable");
+        assert!(child.wait().expect("it ends").success());
+        shown
+    };
+    let shown = typed(&["terminal", "modem"], &[("", "ATI\n"), ("OK\r\n", "~.")]);
+    assert!(shown.contains("OK"), "{shown}");
+
+    let _daemon = hub.daemon(None);
+    until("the hub waits", || (exchange.commands(0).len() >= 3).then_some(()));
+    let login = [("", "ATDT111\n"), ("login: ", "Uvillage\n"), ("Password:", "secret\n"), ("Shere=hub\0", "\n~.")];
+    let shown = typed(&["learn", "modem", "--login", "Uvillage"], &login);
+    let script = shown.lines().last().expect("a script");
+    assert_eq!(script, "chat = '\"\" ATDT111 ogin: \\L assword: \\P'");
 }
