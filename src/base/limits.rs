@@ -6,6 +6,8 @@ pub const HANDSHAKE_MESSAGE_MAX: usize = 512;
 pub const HANDSHAKE_NOISE_MAX: usize = 64 * 1024;
 /// One line of a modem's answer; the longest CONNECT is half of it.
 pub const MODEM_LINE_MAX: usize = 160;
+/// One line from a radio modem program.
+pub const TNC_LINE_MAX: usize = 256;
 /// One UUCP command or reply, without its NUL. Taylor's are under 1,000; E commands with many recipients grow.
 pub const UUCP_COMMAND_MAX: usize = 8 * 1024;
 /// What we write as one command to a peer: old peers have buffers of 1,000 bytes.

@@ -15,11 +15,13 @@ mod lock;
 mod net;
 mod pipe;
 mod serial;
+mod tnc;
 
 pub use drive::{Clock, Nudges, drive};
 pub use net::{accept, connect, listen};
 pub use pipe::{RawTerminal, spawn, standard_streams};
 pub use serial::{Flow, Lines, Parity, SerialLine, open as open_serial};
+pub use tnc::{Dialect, Tnc, TncLine};
 
 /// Why a link could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +34,8 @@ pub enum LinkError {
     Connect { address: String, source: io::Error },
     #[error("nobody answered at {address} within {} s", .waited.as_secs())]
     Silence { address: String, waited: Duration },
+    #[error("the radio at {address}: {why}")]
+    Radio { address: String, why: String },
     #[error("cannot listen on {address}")]
     Listen { address: String, source: io::Error },
     #[error("cannot run {program}")]
