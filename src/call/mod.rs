@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::base::names::{Grade, PortName, SiteName, UserName};
 use crate::base::time::Timestamp;
+use crate::base::words::count;
 use crate::dialogue::Nudge;
 use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine};
 use crate::mail;
@@ -356,8 +357,12 @@ pub fn describe(result: &CallResult) -> String {
     let t = &result.totals;
     let protocol = result.protocol.map_or(String::new(), |p| format!(" (protocol {p})"));
     format!(
-        "{}{protocol}: sent {} files, {} bytes; received {} files, {} bytes",
-        result.ending, t.files_sent, t.bytes_sent, t.files_received, t.bytes_received
+        "{}{protocol}: sent {}, {}; received {}, {}",
+        result.ending,
+        count(t.files_sent, "file"),
+        count(t.bytes_sent, "byte"),
+        count(t.files_received, "file"),
+        count(t.bytes_received, "byte")
     )
 }
 

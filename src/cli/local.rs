@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{DATA, Failure, Here, Opened, PERMISSION, TEMPORARY, USAGE};
 use crate::base::address::Address;
+use crate::base::words::count;
 use crate::call::unpack::{LocalError as NewsError, local_rnews};
 use crate::mail::local::{Arguments, LocalError, Mode, submission};
 use crate::mail::rmail::incoming_rmail;
@@ -125,7 +126,8 @@ pub fn rnews(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
         Ok((_, 0)) => Ok(()),
         // Refused articles are in the log; the batch has been dealt with, so nobody should send it again.
         Ok((taken, refused)) => {
-            eprintln!("bangpath: {taken} articles taken, {refused} refused: see `bangpath log`");
+            let taken = count(taken as u64, "article");
+            eprintln!("bangpath: {taken} taken, {refused} refused: see `bangpath log`");
             Ok(())
         }
         Err(NewsError::Store(error)) => Err(error.into()),

@@ -17,6 +17,7 @@ mod classic;
 mod demo;
 mod local;
 mod mail;
+mod manual;
 mod news;
 mod queue;
 mod sites;
@@ -113,7 +114,7 @@ enum Command {
     Demo(demo::Demo),
     /// Everything wrong in the configuration, with file, line and hint
     Check(sites::Check),
-    /// Call a site now
+    /// Call a site now, whatever its windows say, and show how it goes
     Call(calls::Call),
     /// The UUCP neighbours
     #[command(subcommand)]
@@ -137,6 +138,8 @@ enum Command {
     /// Newsgroups
     #[command(subcommand)]
     Group(news::Group),
+    /// Write manual pages
+    Man(manual::Man),
     /// UUCP session with whoever called us, or a call
     #[command(disable_help_flag = true)]
     Uucico(classic::Words),
@@ -172,6 +175,14 @@ pub fn run(mut words: Vec<OsString>) -> ExitCode {
     if CLASSIC.contains(&name) {
         words.splice(0..1, ["bangpath".into(), name.into()]);
     }
+    if let Some((at, name)) = classic(&words) {
+        let told: Vec<String> = words[at + 1..].iter().map(|w| w.to_string_lossy().into_owned()).collect();
+        if let Some(answer) = manual::answer(name, &told) {
+            return end(ui::print(&answer));
+        }
+        // What follows is for the classic command alone: its `-c` is not ours.
+        words.insert(at + 1, "--".into());
+    }
     let arguments = match Arguments::try_parse_from(words) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -180,16 +191,27 @@ pub fn run(mut words: Vec<OsString>) -> ExitCode {
         }
     };
     ui::start_log(arguments.verbose, matches!(arguments.command, Command::Run));
-    match dispatch(arguments.config, arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if !failure.message.is_empty() {
-                // A line each, as complaints are; nothing of it may move the cursor.
-                for line in failure.message.lines() {
-                    eprintln!("bangpath: {}", ui::plain(line));
-                }
-            }
-            ExitCode::from(failure.status)
+    end(dispatch(arguments.config, arguments.command))
+}
+
+/// Tells a failure. A line each, as complaints are; nothing of it may move the cursor.
+fn end(result: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    for line in failure.message.lines() {
+        eprintln!("bangpath: {}", ui::plain(line));
+    }
+    ExitCode::from(failure.status)
+}
+
+/// The classic command among the words and its place, behind options of ours.
+fn classic(words: &[OsString]) -> Option<(usize, &'static str)> {
+    let mut at = 1;
+    loop {
+        let word = words.get(at)?.to_str()?;
+        match word {
+            "-c" | "--config" => at += 2,
+            _ if word.starts_with('-') => at += 1,
+            _ => return CLASSIC.into_iter().find(|name| *name == word).map(|name| (at, name)),
         }
     }
 }
@@ -212,6 +234,7 @@ fn dispatch(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
         Command::User(command) => mail::user(&site, command),
         Command::Route(arguments) => mail::route(&site, &arguments),
         Command::Group(command) => news::group(&site, command),
+        Command::Man(arguments) => manual::man(&arguments),
         Command::Uucico(told) => calls::uucico(&site, told.words),
         Command::Uux(told) => classic::uux(&site, told.words),
         Command::Uucp(told) => classic::uucp(&site, told.words),

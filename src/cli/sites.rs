@@ -5,6 +5,7 @@ use serde_json::json;
 use super::ui::{self, Table};
 use super::{Failure, Here, Opened, UNAVAILABLE};
 use crate::base::time::Timestamp;
+use crate::base::words::count;
 use crate::call::{self, PortKind};
 use crate::config::Config;
 use crate::daemon::site_view;
@@ -92,21 +93,30 @@ pub fn place(hop: &Hop) -> String {
 pub enum Site {
     /// What waits for each and how the last call went
     List {
+        /// As JSON, for programs
         #[arg(long)]
         json: bool,
     },
     /// One site: its ways, its state, why it is or is not called now
-    Show { site: String },
+    Show {
+        /// The UUCP name of the site
+        site: String,
+    },
     /// Call it now
     Call(super::calls::Call),
     /// No calls by ourselves until released
     Hold {
+        /// The UUCP name of the site
         site: String,
+        /// What `site show` says as the reason
         #[arg(long, default_value = "by hand")]
         reason: String,
     },
     /// Calls again, at once if something waits
-    Release { site: String },
+    Release {
+        /// The UUCP name of the site
+        site: String,
+    },
 }
 
 pub fn site(here: &Here, command: Site) -> Result<(), Failure> {
@@ -194,7 +204,7 @@ fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
         format!("result        {}", state.last_result.as_deref().unwrap_or("-")),
         format!("last success  {}", when(state.last_success)),
         format!("failures      {}", state.failures),
-        format!("in doubt      {offered} jobs"),
+        format!("in doubt      {}", count(offered as u64, "job")),
         format!("next call     {next}"),
     ];
     if let Some(reason) = &state.held {

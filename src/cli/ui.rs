@@ -114,11 +114,6 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// `1 file`, `2 files`
-pub fn count(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::base::address::Address;
 use crate::base::names::Grade;
 use crate::base::time::{Now, Timestamp};
+use crate::base::words::count;
 use crate::store::ledger::Fact;
 use crate::store::{Cargo, Change, Envelope, Hop, Item, ItemId, StoreError, View};
 use crate::wire::smtp::Status;
@@ -84,7 +85,7 @@ pub fn settle(
             place: place(&item.hop),
             id: letter.message_id.clone(),
             bytes: letter.size,
-            detail: format!("from {} to {} recipients: {sent}", letter.sender_text(), settled.sent),
+            detail: format!("from {} to {}: {sent}", letter.sender_text(), count(settled.sent as u64, "recipient")),
         })?;
     }
     settled.returned = failures.len();

@@ -3,7 +3,7 @@
 use rusqlite::{Row, params};
 
 use super::rows::{CargoRow, PurposeRow, count, from_json, integer};
-use super::{Body, BodyId, Cargo, Change, Hop, StoreError, View};
+use super::{Body, BodyId, Cargo, Change, Hop, ItemId, StoreError, View};
 use crate::base::names::SiteName;
 use crate::base::time::Timestamp;
 
@@ -34,6 +34,15 @@ pub struct Entry {
     pub id: String,
     pub bytes: u64,
     pub detail: String,
+}
+
+/// Where a dead letter has gone that is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retried {
+    /// Into the queue.
+    Item(ItemId),
+    /// Among the received files that wait to be unpacked.
+    Received,
 }
 
 /// What can neither be delivered nor returned.
@@ -164,17 +173,20 @@ impl Change<'_> {
         self.execute("DELETE FROM ledger WHERE at < ?", [before])
     }
 
-    /// Back to where it came from, as if it were new: the queue, or the files to be unpacked. Whether there was one.
-    pub fn retry_dead_letter(&mut self, number: i64, now: Timestamp) -> Result<bool, StoreError> {
+    /// Back to where it came from, as if it were new. `None`: there was none.
+    pub fn retry_dead_letter(&mut self, number: i64, now: Timestamp) -> Result<Option<Retried>, StoreError> {
         // The new row takes over the dead letter's share in the body.
         let sql = "INSERT INTO item (hop, grade, cargo, body, size, queued, not_before)
                    SELECT hop, grade, cargo, body, size, ?2, ?2 FROM dead WHERE number = ?1 AND hop IS NOT NULL";
-        let items = self.execute(sql, params![number, now])?;
+        let item = match self.execute(sql, params![number, now])? {
+            0 => None,
+            _ => Some(Retried::Item(ItemId(self.last_row()))),
+        };
         let sql = "INSERT INTO received (site, purpose, spool, body, received, not_before)
                    SELECT site, purpose, spool, body, ?2, ?2 FROM dead WHERE number = ?1 AND purpose IS NOT NULL";
         let received = self.execute(sql, params![number, now])?;
         self.execute("DELETE FROM dead WHERE number = ?", [number])?;
-        Ok(items + received > 0)
+        Ok(item.or((received > 0).then_some(Retried::Received)))
     }
 
     /// For ever. Whether there was one.
@@ -251,8 +263,8 @@ mod tests {
         let (_, body) = read(&store, |v| v.dead_letter(letter.number)).expect("one letter");
         assert!(body.bytes(100_000).expect("readable") == bytes);
 
-        assert!(write(&store, |c| c.retry_dead_letter(letter.number, later(100))));
-        assert!(!write(&store, |c| c.retry_dead_letter(letter.number, later(100))));
+        assert!(write(&store, |c| c.retry_dead_letter(letter.number, later(100))).is_some());
+        assert_eq!(write(&store, |c| c.retry_dead_letter(letter.number, later(100))), None);
         let items = read(&store, |v| v.items(&ItemFilter::default()));
         let again = super::super::Item { id: items[0].id, queued: later(100), not_before: later(100), ..before };
         assert_eq!(items, [again]);
@@ -278,7 +290,7 @@ mod tests {
         assert_eq!(read(&store, |v| v.received(later(99), 9)), []);
         let letter = buried(&store);
         assert_eq!((letter.what.as_str(), letter.from_site.clone()), ("spool file D.x", Some(site("hub"))));
-        assert!(write(&store, |c| c.retry_dead_letter(letter.number, later(9))));
+        assert_eq!(write(&store, |c| c.retry_dead_letter(letter.number, later(9))), Some(Retried::Received));
         let back = read(&store, |v| v.received_spool(&site("hub"), "D.x")).expect("a file");
         assert_eq!((back.progress, back.size, back.received), (0, 5, later(9)));
         write(&store, |c| c.finish_received(back.id));

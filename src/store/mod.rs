@@ -293,7 +293,11 @@ impl Change<'_> {
     /// The id of the new row.
     fn insert(&mut self, sql: &str, parameters: impl Params) -> Result<i64, StoreError> {
         self.execute(sql, parameters)?;
-        Ok(self.view.connection.last_insert_rowid())
+        Ok(self.last_row())
+    }
+
+    fn last_row(&self) -> i64 {
+        self.view.connection.last_insert_rowid()
     }
 }
 
