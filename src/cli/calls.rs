@@ -19,8 +19,9 @@ use crate::store::{LockKind, StoreError};
 /// How often the progress is drawn.
 const DRAW: Duration = Duration::from_millis(200);
 
-/// Call a site now, whatever its windows say, and show how it goes. Each way of the site is tried in turn until one
-/// reaches it. It works with and without a running daemon; one that is calling the site already goes on, and this call
+/// Call a site now, whatever its windows say, and show how it goes
+///
+/// Each way of the site is tried in turn until one reaches it. It works with and without a running daemon; one that is calling the site already goes on, and this call
 /// is refused with status 75.
 #[derive(clap::Args)]
 pub struct Call {

@@ -114,7 +114,6 @@ enum Command {
     Demo(demo::Demo),
     /// Everything wrong in the configuration, with file, line and hint
     Check(sites::Check),
-    /// Call a site now, whatever its windows say, and show how it goes
     Call(calls::Call),
     /// The UUCP neighbours
     #[command(subcommand)]

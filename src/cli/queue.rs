@@ -378,8 +378,8 @@ fn as_json(e: &Entry) -> serde_json::Value {
 }
 
 fn as_line(e: &Entry) -> String {
-    let id = if e.id.is_empty() { String::new() } else { format!(" {}", e.id) };
-    format!("{} {} {} {}{id} ({}) {}", e.at, e.verb, e.what, e.place, ui::bytes(e.bytes), e.detail)
-        .trim_end()
-        .to_owned()
+    let size = if e.bytes > 0 { format!("({})", ui::bytes(e.bytes)) } else { String::new() };
+    let at = e.at.to_string();
+    let words = [at.as_str(), &e.verb, &e.what, &e.place, &e.id, &size, &e.detail];
+    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }

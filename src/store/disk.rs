@@ -107,6 +107,21 @@ impl Disk {
         }
     }
 
+    /// Whether another holds the lock file `name`. Shared, so that those who ask do not see each other.
+    pub fn is_locked(&self, name: &str) -> Result<bool, StoreError> {
+        let path = self.locks.join(name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(StoreError::io(&path, e)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(e)) => Err(StoreError::io(&path, e)),
+        }
+    }
+
     /// Like `lock`, but waits.
     pub fn lock_waiting(&self, name: &str) -> Result<File, StoreError> {
         let path = self.locks.join(name);

@@ -1,9 +1,12 @@
 //! The ledger: done deeds, written in the transaction of the deed, and dead letters.
 
+use std::time::Duration;
+
 use rusqlite::{Row, params};
 
 use super::rows::{CargoRow, PurposeRow, count, from_json, integer};
 use super::{Body, BodyId, Cargo, Change, Hop, ItemId, StoreError, View};
+use crate::base::limits::{REFUSED_CALLS_MAX, REFUSED_CALLS_SEEN};
 use crate::base::names::SiteName;
 use crate::base::time::Timestamp;
 
@@ -145,6 +148,13 @@ impl View<'_> {
         self.rows(sql, [integer(count as u64)], entry)
     }
 
+    /// The last call of a site that we refused.
+    pub fn last_refused_call(&self, place: &str) -> Result<Option<Entry>, StoreError> {
+        let sql =
+            "SELECT * FROM ledger WHERE verb = 'refused' AND what = 'call' AND place = ? ORDER BY number DESC LIMIT 1";
+        self.row(sql, [place], entry)
+    }
+
     /// All of them, oldest first.
     pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, StoreError> {
         let letters = self.rows(&format!("{DEAD} ORDER BY number"), [], raw_dead)?;
@@ -166,6 +176,22 @@ impl Change<'_> {
         let sql = "INSERT INTO ledger (at, verb, what, place, id, bytes, detail) VALUES (?, ?, ?, ?, ?, ?, ?)";
         let row = params![fact.at, fact.verb, fact.what, fact.place, fact.id, integer(fact.bytes), fact.detail];
         self.insert(sql, row).map(drop)
+    }
+
+    /// Writes that a caller was refused, unless that was written often enough lately ([`REFUSED_CALLS_MAX`]): strangers
+    /// must not fill the disk. Whether it was written.
+    pub fn record_refused_call(&mut self, at: Timestamp, place: &str, detail: &str) -> Result<bool, StoreError> {
+        let hour_ago = at - Duration::from_secs(3600);
+        let sql = "SELECT count(*) AS count FROM (SELECT * FROM ledger ORDER BY number DESC LIMIT ?)
+                   WHERE verb = 'refused' AND what = 'call' AND at > ?";
+        // Where much else is done the older ones are out of sight, and a few more are no harm.
+        let lately = self.row(sql, params![integer(REFUSED_CALLS_SEEN), hour_ago], |row| count(row, "count"))?;
+        if lately.unwrap_or(0) >= REFUSED_CALLS_MAX {
+            return Ok(false);
+        }
+        let (place, detail) = (place.to_owned(), detail.to_owned());
+        self.record(Fact { at, verb: "refused", what: "call", place, id: String::new(), bytes: 0, detail })?;
+        Ok(true)
     }
 
     /// Removes facts older than `before`; how many there were.
@@ -240,6 +266,18 @@ mod tests {
         assert_eq!(write(&store, |c| c.trim_ledger(later(1))), 3);
         write(&store, |c| c.record(fact("d")));
         assert_eq!(read(&store, |v| v.ledger_tail(9))[0].number, 4);
+    }
+
+    #[test]
+    fn refused_callers_do_not_fill_the_ledger() {
+        let (_folder, store) = open();
+        let refuse = |at| write(&store, |c| c.record_refused_call(at, "stranger", "not in our configuration"));
+        let written = (0..10 * REFUSED_CALLS_MAX).filter(|_| refuse(NOW)).count();
+        assert_eq!(written as u64, REFUSED_CALLS_MAX);
+        assert!(!refuse(later(3599)) && refuse(later(3600)));
+        let last = read(&store, |v| v.last_refused_call("stranger")).expect("there is one");
+        assert_eq!((last.at, last.detail.as_str()), (later(3600), "not in our configuration"));
+        assert_eq!(read(&store, |v| v.last_refused_call("hub")), None);
     }
 
     fn buried(store: &Store) -> DeadLetter {

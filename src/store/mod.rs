@@ -210,6 +210,11 @@ impl Store {
         Ok(file.map(|file| Lock { _file: file }))
     }
 
+    /// Whether somebody holds this lock now. For listings: a moment later it may be otherwise.
+    pub fn is_locked(&self, kind: LockKind, name: &str) -> Result<bool, StoreError> {
+        self.inner.disk.is_locked(&lock_name(kind, name))
+    }
+
     /// The folder, for messages to people and for the control socket.
     pub fn spool(&self) -> &Path {
         &self.inner.disk.spool

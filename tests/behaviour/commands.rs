@@ -52,3 +52,50 @@ fn a_dead_letter_that_is_tried_again_tells_what_became_of_it() {
     assert_eq!((site.mail("carol").len(), site.dead().len()), (1, 0));
     check(&site, &["dead", "retry", "2"], b"", 69, "no dead letter 2");
 }
+
+#[test]
+fn a_refused_caller_is_told_of_by_name_and_login_and_no_password_is() {
+    let site = Site::new("hub", "[sites.village]\ncalled-login = \"Uvillage\"\n");
+    site.add_user("Uvillage", Some(bangpath::base::password::record("right").expect("a record")));
+    let uucico = |words: &[&str], input: &[u8]| {
+        let config = site.config().display().to_string();
+        let output = site.try_run(&[&["uucico", "-I", &config], words].concat(), input, None);
+        assert_ne!(output.status.code(), Some(0));
+        let told = said(&output);
+        assert!(!told.contains("sesame"), "{told}");
+        told
+    };
+    let wrong = "it came in by login `Uother`, and its login is `Uvillage`";
+    assert!(uucico(&["-u", "Uother"], b"\x10Svillage\0").contains(wrong));
+    assert!(site.run(&["site", "show", "village"], b"").contains(wrong));
+    assert!(uucico(&["-u", "Uother"], b"\x10Sstranger\0").contains("refused caller `stranger`: not in our"));
+    let login = |words: &str| uucico(&["-l"], words.repeat(3).as_bytes());
+    assert!(login("Uvillage\rsesame\r").contains("wrong password for `Uvillage`"));
+    // Out of step: the password stands where the name should.
+    assert!(login("sesame\rUvillage\r").contains("there is no such login"));
+    let log = site.run(&["log"], b"");
+    assert!(!log.contains("sesame"), "{log}");
+    let lines: Vec<&str> = log.lines().map(|l| l.split_once("Z ").expect("a time").1).collect();
+    assert_eq!(
+        lines,
+        [
+            &format!("refused call village {wrong}"),
+            "refused call stranger not in our configuration",
+            "refused call village wrong password for `Uvillage`",
+            "refused call there is no such login; `bangpath user list` names them",
+        ]
+    );
+}
+
+#[test]
+fn a_call_under_way_is_shown() {
+    let site = Site::new("hub", "[sites.village]\n");
+    let shown = || site.run(&["site", "list", "--json"], b"") + &site.run(&["site", "show", "village"], b"");
+    assert!(shown().contains("\"in_call\": false"));
+    let store = bangpath::store::Store::open(&site.spool()).expect("a store");
+    let lock = store.lock(bangpath::store::LockKind::Site, "village").expect("lockable");
+    let during = shown();
+    assert!(during.contains("\"in_call\": true") && during.contains("next call     a call is going on"), "{during}");
+    drop(lock);
+    assert!(shown().contains("it must call us"));
+}
