@@ -1,8 +1,12 @@
 //! Commands as people and programs use them: help, exit statuses, what is said.
 
 use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-use crate::site::{Site, said};
+use nix::sys::signal::{Signal, kill};
+
+use crate::site::{BANGPATH, Site, said, until};
 
 const LETTER: &[u8] = b"Subject: hi\n\nHello\n";
 
@@ -98,4 +102,36 @@ fn a_call_under_way_is_shown() {
     assert!(during.contains("\"in_call\": true") && during.contains("next call     a call is going on"), "{during}");
     drop(lock);
     assert!(shown().contains("it must call us"));
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let place = tempfile::tempdir().expect("a folder");
+        let entries = |path: &Path| fs::read_dir(path).expect("a folder").map(|e| e.expect("an entry").path());
+        let mut command = Command::new(BANGPATH);
+        command
+            .args(["demo", "--speed", "300"])
+            .env("TMPDIR", place.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut demo = command.spawn().expect("it starts");
+        // All three run, and the hub answers the first call.
+        let folder = until("the demo begins", || entries(place.path()).next());
+        until("the hub answers", || folder.join("answer.log").exists().then_some(()));
+        let children = |id: u32| {
+            let found = fs::read_dir(format!("/proc/{id}/task")).expect("its threads").flatten();
+            let of_thread = found.map(|t| fs::read_to_string(t.path().join("children")).unwrap_or_default());
+            of_thread
+                .flat_map(|t| t.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        };
+        let ours = until("its programs run", || Some(children(demo.id())).filter(|found| found.len() == 4));
+        kill(nix::unistd::Pid::from_raw(demo.id() as i32), signal).expect("it runs");
+        let status = until("it ends", || demo.try_wait().expect("a process"));
+        assert_eq!(status.code(), Some(130), "{signal}");
+        assert_eq!(entries(place.path()).count(), 0, "{signal}");
+        let left: Vec<&String> = ours.iter().filter(|id| Path::new("/proc").join(id).exists()).collect();
+        assert!(left.is_empty(), "{signal}: {left:?}");
+    }
 }
