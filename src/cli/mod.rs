@@ -264,12 +264,29 @@ impl Here {
 
     fn open(&self) -> Result<Opened, Failure> {
         let config = self.config()?;
-        let store = Store::open(&config.spool)?;
+        let store = Store::open(&config.spool).map_err(|error| spool_trouble(&config.spool, error))?;
         // A public directory elsewhere may be another user's to make; who needs it is told then.
-        let _ = crate::files::make_folders(&config.public);
+        if !config.public.exists() && crate::files::make_folders(&config.public).is_ok() {
+            let _ = store.give_to_owner(&config.public);
+        }
         let context = daemon::context(&config, store.clone());
         Ok(Opened { config, store, context })
     }
+}
+
+/// The spool is for its owner and for root: whoever else runs us is told so.
+fn spool_trouble(spool: &Path, error: StoreError) -> Failure {
+    use std::os::unix::fs::MetadataExt;
+    let mut failure = Failure::from(error);
+    let me = nix::unistd::geteuid();
+    let owner = std::fs::metadata(spool).map(|facts| facts.uid()).unwrap_or(me.as_raw());
+    if !me.is_root() && owner != me.as_raw() {
+        let user = nix::unistd::User::from_uid(owner.into()).ok().flatten();
+        let name = user.map_or(format!("user {owner}"), |user| user.name);
+        failure.status = PERMISSION;
+        failure.message.push_str(&format!("; the spool belongs to {name}: run as {name}, or as root"));
+    }
+    failure
 }
 
 /// A configuration with its store.

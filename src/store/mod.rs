@@ -43,7 +43,9 @@ pub enum StoreError {
     #[error("the database {path} refused")]
     Database { path: PathBuf, source: rusqlite::Error },
     /// The file was made by another version of this program: exit 75 and leave it alone.
-    #[error("{path} has schema {found}, this program knows {known}")]
+    #[error(
+        "{path} was made by another version of bangpath: it has schema {found}, this one knows {known}; use the newer one"
+    )]
     Schema { path: PathBuf, found: i64, known: i64 },
     /// A row or file that should be there is not, or cannot be read as what it should be.
     #[error("the store is damaged: {0}")]
@@ -215,6 +217,11 @@ impl Store {
         self.inner.disk.is_locked(&lock_name(kind, name))
     }
 
+    /// Gives a file or folder that root has made below the spool's to whom the spool belongs, so that the daemon can use it.
+    pub fn give_to_owner(&self, path: &Path) -> io::Result<()> {
+        self.inner.disk.owner.give_path(path)
+    }
+
     /// The folder, for messages to people and for the control socket.
     pub fn spool(&self) -> &Path {
         &self.inner.disk.spool
@@ -307,6 +314,10 @@ impl Change<'_> {
 }
 
 impl StoreError {
+    fn unusable(path: &Path, why: &str) -> Self {
+        Self::Io { path: path.to_owned(), source: io::Error::new(io::ErrorKind::InvalidData, why) }
+    }
+
     fn io(path: &Path, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
@@ -322,6 +333,10 @@ impl StoreError {
             | rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::IntegralValueOutOfRange(..) => Self::Damaged(source.to_string()),
             _ if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => Self::Full(path.to_owned()),
+            _ if source.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => Self::unusable(
+                path,
+                "it is no database; put back a copy of it, or move it away to begin with an empty one",
+            ),
             _ => Self::Database { path: path.to_owned(), source },
         }
     }
@@ -475,16 +490,24 @@ mod tests {
 
     #[test]
     fn a_schema_of_another_version_or_program_is_left_alone() {
-        for (sql, expected) in [("PRAGMA user_version = 99", 99), ("PRAGMA application_id = 7", 1)] {
+        let refused = |change: &dyn Fn(&Path), expected: &str| {
             let (folder, store) = open();
             drop(store);
             let path = folder.path().join("bangpath.db");
-            Connection::open(&path).and_then(|c| c.execute_batch(sql)).expect("a changed database");
-            match Store::open(folder.path()).map(drop) {
-                Err(StoreError::Schema { found, known: 2, .. }) => assert_eq!(found, expected),
-                other => panic!("{other:?}"),
-            }
-        }
+            change(&path);
+            let before = std::fs::read(&path).expect("readable");
+            let error = Store::open(folder.path()).map(drop).expect_err("a refusal");
+            let told = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
+            assert!(told.contains(expected), "{told}");
+            assert!(std::fs::read(&path).expect("readable") == before);
+        };
+        let run = |path: &Path, sql: &str| {
+            Connection::open(path).and_then(|c| c.execute_batch(sql)).expect("a changed database");
+        };
+        refused(&|path| run(path, "PRAGMA user_version = 99"), "it has schema 99, this one knows 2; use the newer one");
+        refused(&|path| run(path, "PRAGMA application_id = 7"), "it belongs to another program");
+        let garbage = |path: &Path| std::fs::write(path, [b'x'; 5000]).expect("writable");
+        refused(&garbage, "it is no database; put back a copy");
     }
 
     #[test]

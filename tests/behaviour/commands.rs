@@ -135,3 +135,19 @@ fn an_interrupted_demo_leaves_nothing_behind() {
         assert!(left.is_empty(), "{signal}: {left:?}");
     }
 }
+
+#[test]
+fn trouble_with_the_machine_comes_with_a_hint() {
+    let site = Site::new("village", "");
+    fs::remove_dir_all(site.spool()).expect("removed");
+    fs::write(site.spool(), "").expect("a file");
+    check(&site, &["queue", "list"], b"", 78, "site.spool: it is no folder");
+    fs::remove_file(site.spool()).expect("removed");
+    fs::create_dir(site.spool()).expect("a folder");
+    fs::write(site.spool().join("bangpath.db"), [b'x'; 5000]).expect("a file");
+    check(&site, &["queue", "list"], b"", 75, "it is no database; put back a copy of it");
+    fs::remove_file(site.spool().join("bangpath.db")).expect("removed");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    site.configure(&format!("[listen]\nsmtp = \"{}\"\n", taken.local_addr().expect("its address")));
+    check(&site, &["run"], b"", 69, "(another program listens there)");
+}
