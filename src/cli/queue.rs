@@ -10,7 +10,7 @@ use crate::base::words::count;
 use crate::mail::delivery;
 use crate::store::ledger::{Entry, Fact, Retried};
 use crate::store::queue::ItemFilter;
-use crate::store::{BodyId, Cargo, Hop, Item, ItemId, StoreError};
+use crate::store::{BodyId, Cargo, Hop, Item, ItemId, StoreError, View};
 
 /// What waits to leave.
 #[derive(clap::Subcommand)]
@@ -78,7 +78,9 @@ pub fn queue(here: &Here, command: Queue) -> Result<(), Failure> {
 }
 
 fn find(opened: &Opened, id: i64) -> Result<Item, Failure> {
-    let item = opened.store.read::<_, StoreError>(|view| view.item(ItemId(id)))?;
+    let item = opened
+        .store
+        .read::<_, StoreError>(|view| view.item(ItemId(id))?.map(|item| with_trouble(view, item)).transpose())?;
     item.ok_or_else(|| Failure::new(UNAVAILABLE, format!("no item {id} in the queue")))
 }
 
@@ -106,6 +108,14 @@ fn state(item: &Item) -> String {
     }
 }
 
+/// An item that waits because its hop does says why, and until when.
+fn with_trouble(view: &View<'_>, item: Item) -> Result<Item, StoreError> {
+    Ok(match view.hop_trouble(&item.hop)?.filter(|trouble| trouble.not_before > item.not_before) {
+        Some(trouble) => Item { not_before: trouble.not_before, last_error: Some(trouble.last_error), ..item },
+        None => item,
+    })
+}
+
 fn list(opened: &Opened, site: Option<&str>, as_json: bool) -> Result<(), Failure> {
     let hop = match site {
         Some(name) => match opened.context.site(name) {
@@ -114,7 +124,10 @@ fn list(opened: &Opened, site: Option<&str>, as_json: bool) -> Result<(), Failur
         },
         None => None,
     };
-    let items = opened.store.read::<_, StoreError>(|view| view.items(&ItemFilter { hop, ..ItemFilter::default() }))?;
+    let items = opened.store.read::<_, StoreError>(|view| {
+        let items = view.items(&ItemFilter { hop, ..ItemFilter::default() })?;
+        items.into_iter().map(|item| with_trouble(view, item)).collect::<Result<Vec<Item>, _>>()
+    })?;
     if as_json {
         let rows: Vec<serde_json::Value> = items
             .iter()

@@ -147,6 +147,7 @@ impl Checker<'_> {
             self.complain(path.span(), "site.public", "it is no absolute path", "write it from the root on");
         }
         let reserve = self.size("site.reserve", file.site.reserve.as_ref(), 50 << 20);
+        let ledger = self.duration("site.ledger", file.site.ledger.as_ref(), Duration::from_secs(365 * 24 * 3600));
         let zone = self.zone("site.timezone", file.site.timezone.as_ref()).unwrap_or_else(Zone::system);
         // A complaint has been made; the rest of the file is checked all the same.
         let name = name.unwrap_or_else(|| SiteName::parse("unnamed").expect("a site name"));
@@ -189,6 +190,7 @@ impl Checker<'_> {
             postmaster,
             zone,
             reserve,
+            ledger,
             listen,
             answering,
             sites: Arc::new(sites.into_iter().flatten().collect()),
@@ -521,7 +523,7 @@ impl Checker<'_> {
             domain: domain.to_string(),
             create: Wildmat::parse(raw.create.as_ref().map_or("", |c| c.get_ref())),
             article_max: self.size("news.max-size", raw.max_size.as_ref(), ARTICLE_MAX),
-            age_max: self.duration("news.max-age", raw.max_age.as_ref(), Duration::from_secs(100 * 365 * 24 * 3600)),
+            age_max: self.duration("news.max-age", raw.max_age.as_ref(), news::ANY_AGE),
             feeds,
         }
     }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
@@ -117,6 +118,8 @@ struct Inner {
     disk: Arc<Disk>,
     committer: Committer,
     readers: Mutex<Vec<Connection>>,
+    /// Bytes of disk that stay free.
+    reserve: AtomicU64,
     /// Called after each change of this process that is on the disk.
     after_commit: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -153,8 +156,13 @@ impl Store {
         let writer = schema::prepare(&disk)?;
         let look = View::new(&writer, &disk);
         disk.sweep(|place, name| look.names_file(place, name))?;
-        let inner =
-            Inner { committer: Committer::new(writer), readers: Mutex::default(), after_commit: OnceLock::new(), disk };
+        let inner = Inner {
+            committer: Committer::new(writer),
+            readers: Mutex::default(),
+            reserve: AtomicU64::new(0),
+            after_commit: OnceLock::new(),
+            disk,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -203,6 +211,23 @@ impl Store {
         let spool = self.spool();
         let found = nix::sys::statvfs::statvfs(spool).map_err(|e| StoreError::io(spool, e.into()))?;
         Ok((found.blocks_available() as u64).saturating_mul(found.fragment_size() as u64))
+    }
+
+    /// From now on [`Store::room_for`] leaves so many bytes free.
+    pub fn keep_free(&self, reserve: u64) {
+        self.inner.reserve.store(reserve, Ordering::Relaxed);
+    }
+
+    /// Whether so many bytes more may come in: else `Full`. To be asked before anything large is taken; the reserve is
+    /// for what is on its way already.
+    pub fn room_for(&self, bytes: u64) -> Result<(), StoreError> {
+        let reserve = self.inner.reserve.load(Ordering::Relaxed);
+        let free = self.free_space()?;
+        if free < bytes.saturating_add(reserve) {
+            tracing::warn!(free, bytes, reserve, "the disk is nearly full: nothing more is taken");
+            return Err(StoreError::Full(self.spool().to_owned()));
+        }
+        Ok(())
     }
 
     /// Takes a lock that dies with the process: one session a site, one user a port. `None`: another holds it, in this
@@ -504,7 +529,7 @@ mod tests {
         let run = |path: &Path, sql: &str| {
             Connection::open(path).and_then(|c| c.execute_batch(sql)).expect("a changed database");
         };
-        refused(&|path| run(path, "PRAGMA user_version = 99"), "it has schema 99, this one knows 2; use the newer one");
+        refused(&|path| run(path, "PRAGMA user_version = 99"), "it has schema 99, this one knows 3; use the newer one");
         refused(&|path| run(path, "PRAGMA application_id = 7"), "it belongs to another program");
         let garbage = |path: &Path| std::fs::write(path, [b'x'; 5000]).expect("writable");
         refused(&garbage, "it is no database; put back a copy");
@@ -560,6 +585,10 @@ mod tests {
     #[test]
     fn free_space_is_that_of_the_spool() {
         let (_folder, store) = open();
-        assert!(store.free_space().expect("known") > 0);
+        let free = store.free_space().expect("known");
+        assert!(free > 0 && store.room_for(1).is_ok());
+        assert!(matches!(store.room_for(u64::MAX), Err(StoreError::Full(_))));
+        store.keep_free(u64::MAX);
+        assert!(matches!(store.room_for(0), Err(StoreError::Full(_))));
     }
 }
