@@ -115,8 +115,6 @@ pub struct Context {
     pub mail: Arc<mail::Policy>,
     pub news: Arc<news::Policy>,
     pub public: PathBuf,
-    /// Space that stays free, in bytes.
-    pub reserve: u64,
 }
 
 impl Context {

@@ -82,6 +82,7 @@ pub fn sendmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
         Mode::Submit => {}
     }
     let opened = here.with(file).open()?;
+    opened.store.room_for(0)?;
     if arguments.sender.is_some() && !is_trusted(&opened) {
         return Err(Failure::new(PERMISSION, "only root, uucp, news and daemon may use -f"));
     }
@@ -98,6 +99,7 @@ pub fn rmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
         return Err(Failure::new(USAGE, "rmail needs recipients"));
     }
     let opened = here.with(file).open()?;
+    opened.store.room_for(0)?;
     let user = user_name().unwrap_or_else(|| "uucp".to_owned());
     let machine = std::env::var("UU_MACHINE").ok().filter(|_| is_trusted(&opened));
     let origin = match machine.and_then(|name| opened.context.site(&name).map(|s| s.name.clone())) {
@@ -119,6 +121,7 @@ pub fn rmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
 pub fn rnews(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
     let file = configuration(&mut words);
     let opened = here.with(file).open()?;
+    opened.store.room_for(0)?;
     let user = user_name().unwrap_or_else(|| "news".to_owned());
     let taken = local_rnews(&opened.context, &user, io::stdin().lock());
     opened.nudge();

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use bangpath::store::ledger::Fact;
+use bangpath::store::{Store, StoreError};
 use nix::sys::signal::{Signal, kill};
 
 use crate::site::{BANGPATH, Site, said, until};
@@ -96,7 +99,7 @@ fn a_call_under_way_is_shown() {
     let site = Site::new("hub", "[sites.village]\n");
     let shown = || site.run(&["site", "list", "--json"], b"") + &site.run(&["site", "show", "village"], b"");
     assert!(shown().contains("\"in_call\": false"));
-    let store = bangpath::store::Store::open(&site.spool()).expect("a store");
+    let store = Store::open(&site.spool()).expect("a store");
     let lock = store.lock(bangpath::store::LockKind::Site, "village").expect("lockable");
     let during = shown();
     assert!(during.contains("\"in_call\": true") && during.contains("next call     a call is going on"), "{during}");
@@ -150,4 +153,68 @@ fn trouble_with_the_machine_comes_with_a_hint() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     site.configure(&format!("[listen]\nsmtp = \"{}\"\n", taken.local_addr().expect("its address")));
     check(&site, &["run"], b"", 69, "(another program listens there)");
+}
+
+#[test]
+fn a_host_that_cannot_be_reached_waits_as_a_whole() {
+    let site = Site::new("village", "");
+    let route = "[[mail.route]]\nto = \"*\"\nvia = \"smtp:127.0.0.1:PORT\"\n";
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address");
+    site.configure(&route.replace("PORT", &closed.port().to_string()));
+    for _ in 0..3 {
+        site.run(&["sendmail", "bob@far.example"], LETTER);
+    }
+    let _daemon = site.daemon(None);
+    let listed = until("the host is tried", || {
+        let text = site.run(&["queue", "list", "--json"], b"");
+        text.contains("refused").then_some(text)
+    });
+    assert_eq!(listed.matches("Connection refused").count(), 3, "{listed}");
+    assert_eq!(listed.matches("\"attempts\": 0").count(), 3, "{listed}");
+    // Tried at once when an operator says so.
+    let tries = || fs::read_to_string(site.path("log")).expect("a log").matches("cannot be reached").count();
+    assert_eq!(tries(), 1);
+    site.run(&["queue", "release", "1"], b"");
+    until("it is tried again", || (tries() == 2).then_some(()));
+}
+
+#[test]
+fn the_daemon_removes_what_is_too_old() {
+    let site = Site::new("village", "[news]\nmax-age = \"30d\"\n");
+    let day = |days: u64| bangpath::daemon::now().wall - Duration::from_secs(days * 86_400);
+    let store = Store::open(&site.spool()).expect("a store");
+    let fact = |at, id: &str| Fact {
+        at,
+        verb: "accepted",
+        what: "mail",
+        place: "x".to_owned(),
+        id: id.to_owned(),
+        bytes: 0,
+        detail: String::new(),
+    };
+    let aged: Result<(), StoreError> = store.write(|change| {
+        change.record(fact(day(366), "old"))?;
+        change.record(fact(day(364), "young"))?;
+        change.remember("<old@x>", day(38))?;
+        change.remember("<young@x>", day(36))
+    });
+    aged.expect("written");
+    let _daemon = site.daemon(None);
+    until("the old ones go", || (!site.run(&["log", "-n", "1000"], b"").contains(" old")).then_some(()));
+    assert!(site.run(&["log", "-n", "1000"], b"").contains(" young"));
+    let gone = |id| store.read::<_, StoreError>(|view| Ok(view.history(id)?.is_some())).expect("readable");
+    until("the history is trimmed", || (!gone("<old@x>")).then_some(()));
+    assert!(gone("<young@x>"));
+}
+
+#[test]
+fn programs_are_told_to_come_again_while_the_reserve_is_all_there_is() {
+    let site = Site::new("village", "");
+    let text = fs::read_to_string(site.config()).expect("readable");
+    fs::write(site.config(), text.replace("\"1M\"", "\"9000000G\"")).expect("writable");
+    for words in [["sendmail", "alice"], ["rmail", "alice"]] {
+        check(&site, &words, LETTER, 75, "no space left in");
+    }
+    check(&site, &["rnews"], b"", 75, "no space left in");
+    assert_eq!(site.mail("alice"), [""; 0]);
 }

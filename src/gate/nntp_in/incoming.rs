@@ -68,14 +68,26 @@ impl NntpIn {
         if !nntp::is_message_id(id) {
             return self.say(435, "that is no Message-ID");
         }
+        let way = Way::Ihave(id.to_owned());
         match self.store.read(|view| news::is_wanted(view, id)) {
-            Ok(true) => self.invite(Way::Ihave(id.to_owned())),
+            Ok(true) => match self.store.room_for(0) {
+                Ok(()) => self.invite(way),
+                Err(why) => self.reply(&way.store_trouble(&why)),
+            },
             Ok(false) => self.say(435, "not wanted"),
-            Err(why) => self.reply(&Way::Ihave(id.to_owned()).store_trouble(&why)),
+            Err(why) => self.reply(&way.store_trouble(&why)),
         }
     }
 
-    pub(super) fn invite(&mut self, way: Way) {
+    pub(super) fn post(&mut self) {
+        match self.store.room_for(0) {
+            Ok(()) => self.invite(Way::Post),
+            // RFC 3977 section 6.3.1.2: before the article there is no other code.
+            Err(_) => self.say(440, "no space left here; try again later"),
+        }
+    }
+
+    fn invite(&mut self, way: Way) {
         let code = match &way {
             Way::Post => 340,
             Way::Ihave(_) => 335,
@@ -329,6 +341,14 @@ mod tests {
         ] {
             assert_eq!(reply.to_string(), expected);
         }
+    }
+
+    #[test]
+    fn without_room_no_article_is_invited() {
+        let (_dir, store) = open();
+        store.keep_free(u64::MAX);
+        let script = "< POST\n> 440 no space left here; try again later\n< IHAVE <1@x>\n> 436 no space left here; try again later";
+        Player::new(server(&store, village()), Split::Whole).play(&[HELLO, script].concat());
     }
 
     #[test]
