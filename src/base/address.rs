@@ -74,6 +74,9 @@ impl Address {
                 if local.is_empty() {
                     return Err(BadAddress("nothing stands before the @"));
                 }
+                if !text.starts_with('"') && local.contains('@') {
+                    return Err(BadAddress("it holds a second @"));
+                }
                 Ok(Self::Domain { local, domain })
             }
             None => Self::path_or_local(&local),
@@ -215,6 +218,7 @@ mod tests {
             ("@x", "refused"),
             ("ann@", "refused"),
             ("ann@-x", "refused"),
+            ("a@b@c", "refused"),
             ("-oX", "refused"),
             ("a b@x", "refused"),
             ("a\r\nb@x", "refused"),

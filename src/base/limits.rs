@@ -59,6 +59,10 @@ pub const RECEIVED_MAX: usize = 100;
 pub const NEWSGROUPS_MAX: usize = 100;
 /// Length of an address: RFC 5321 section 4.5.3.1 says 64 + 255; bang paths are longer.
 pub const ADDRESS_MAX: usize = 1024;
+/// Refused callers written to the ledger in an hour: enough to see who tries, and 100 kB a day for a flood of strangers.
+pub const REFUSED_CALLS_MAX: u64 = 30;
+/// How many of the last facts are looked at to count them.
+pub const REFUSED_CALLS_SEEN: u64 = 1000;
 /// What unpacking a compressed batch may yield: a batch is unpacked in a stream, so this bounds time, not memory.
 pub const UNPACK_MAX: u64 = 1024 * 1024 * 1024;
 /// Files one call may have open at once in each direction: the channels of protocol i.

@@ -6,3 +6,4 @@ pub mod names;
 pub mod newsgroup;
 pub mod password;
 pub mod time;
+pub mod words;

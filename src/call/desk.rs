@@ -206,11 +206,7 @@ impl Desk for StoreDesk {
     }
 
     fn admit(&mut self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal> {
-        let free = self.context.store.free_space().map_err(|error| refuse(&error))?;
-        if free < request.size.unwrap_or(0).saturating_add(self.context.reserve) {
-            tracing::warn!(free, wanted = request.size, "refusing a file: the disk is nearly full");
-            return Err(Refusal::CannotCreate);
-        }
+        self.context.store.room_for(request.size.unwrap_or(0)).map_err(|_| Refusal::CannotCreate)?;
         Progress::add(&self.progress.bytes_to_receive, request.size.unwrap_or(0));
         if let Some(command) = &request.command {
             let program = command.split_ascii_whitespace().next().unwrap_or("");
@@ -408,10 +404,7 @@ impl Inbox for StoreInbox {
         Progress::add(&self.progress.bytes_received, bytes.len() as u64);
         // A peer that announces no size, or sends for hours, must not fill the disk.
         if offset / LOOK_AT_DISK != (offset + bytes.len() as u64) / LOOK_AT_DISK {
-            let free = self.context.store.free_space().map_err(to_io)?;
-            if free < self.context.reserve {
-                return Err(io::Error::new(io::ErrorKind::StorageFull, "the disk is nearly full"));
-            }
+            self.context.store.room_for(0).map_err(to_io)?;
         }
         self.receiving.write(offset, bytes)
     }

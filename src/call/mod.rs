@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::base::limits::WIRE_NAME_MAX;
 use crate::base::names::{Grade, PortName, SiteName, UserName};
 use crate::base::time::Timestamp;
+use crate::base::words::count;
 use crate::dialogue::Nudge;
 use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine};
 use crate::mail;
@@ -15,7 +17,7 @@ use crate::sched::{Retry, Window, Zone};
 use crate::session::chat::{ChatFailure, Credentials, Script};
 use crate::session::dial::DialFailure;
 use crate::session::login::{Gatekeeper, LoginFailure, LoginPrompt};
-use crate::session::{Answering, CallResult, Calling, Ending, ParameterSet, Session};
+use crate::session::{Answering, CallResult, Calling, Ending, ParameterSet, Rejection, Session};
 use crate::store::ledger::Fact;
 use crate::store::{LockKind, Store, StoreError};
 
@@ -113,8 +115,6 @@ pub struct Context {
     pub mail: Arc<mail::Policy>,
     pub news: Arc<news::Policy>,
     pub public: PathBuf,
-    /// Space that stays free, in bytes.
-    pub reserve: u64,
 }
 
 impl Context {
@@ -156,14 +156,27 @@ pub enum CallError {
     Link(#[from] LinkError),
     #[error(transparent)]
     Dial(#[from] DialFailure),
+    // No sources: one line of a log has to tell it all.
     #[error("login failed: {0}")]
-    Chat(#[from] ChatFailure),
+    Chat(ChatFailure),
     #[error("login failed: {0}")]
-    Login(#[from] LoginFailure),
+    Login(LoginFailure),
     #[error("{}", .0.ending)]
     Ended(Box<CallResult>),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<ChatFailure> for CallError {
+    fn from(failure: ChatFailure) -> Self {
+        Self::Chat(failure)
+    }
+}
+
+impl From<LoginFailure> for CallError {
+    fn from(failure: LoginFailure) -> Self {
+        Self::Login(failure)
+    }
 }
 
 impl CallError {
@@ -356,8 +369,12 @@ pub fn describe(result: &CallResult) -> String {
     let t = &result.totals;
     let protocol = result.protocol.map_or(String::new(), |p| format!(" (protocol {p})"));
     format!(
-        "{}{protocol}: sent {} files, {} bytes; received {} files, {} bytes",
-        result.ending, t.files_sent, t.bytes_sent, t.files_received, t.bytes_received
+        "{}{protocol}: sent {}, {}; received {}, {}",
+        result.ending,
+        count(t.files_sent, "file"),
+        count(t.bytes_sent, "byte"),
+        count(t.files_received, "file"),
+        count(t.bytes_received, "byte")
     )
 }
 
@@ -397,7 +414,10 @@ async fn converse(
         let gatekeeper = Box::new(StoreGatekeeper(context.store.clone()));
         let mut prompt = LoginPrompt::new(clock(), gatekeeper);
         let (outcome, rest) = link::drive(link, &mut prompt, &unread, nudges, clock).await;
-        login = Some(outcome?);
+        login = Some(match outcome {
+            Ok(login) => login,
+            Err(failure) => return Err(record_failed_login(context, failure)?.into()),
+        });
         unread = rest;
     }
     let reception = reception::StoreReception::new(context.clone(), ask_login, Arc::clone(progress));
@@ -416,7 +436,7 @@ fn record_answered(context: &Context, result: &CallResult) -> Result<(), StoreEr
     let words = describe(result);
     let Some(site) = &result.site else {
         tracing::warn!(result = words, "a caller did not get far");
-        return Ok(());
+        return record_rejected(context, &result.ending);
     };
     tracing::info!(%site, result = words, "answered call ended");
     let now = context.now();
@@ -435,6 +455,41 @@ fn record_answered(context: &Context, result: &CallResult) -> Result<(), StoreEr
             change.record(call_fact(now, site, &format!("was called by it: {words}"), Some(result)))
         })
     })
+}
+
+/// Notes who was refused, under the name it gave itself.
+fn record_rejected(context: &Context, ending: &Ending) -> Result<(), StoreError> {
+    let Ending::WeRejected { name, why } = ending else { return Ok(()) };
+    // A call that crosses another is nothing to be told.
+    if *why == Rejection::Locked {
+        return Ok(());
+    }
+    let name: String = name.chars().filter(|c| !c.is_control()).take(WIRE_NAME_MAX).collect();
+    refuse_call(context, &name, &why.to_string())
+}
+
+/// Notes a login that failed: that of a site under its name, any other as it is. What is no login at all is not
+/// shown anywhere.
+fn record_failed_login(context: &Context, failure: LoginFailure) -> Result<LoginFailure, StoreError> {
+    let LoginFailure::Wrong(login) = &failure else { return Ok(failure) };
+    let user = UserName::parse(login).ok();
+    let known = user.map(|user| context.store.read::<_, StoreError>(|view| view.user(&user))).transpose()?.flatten();
+    let own = |site: &&Site| site.called_login.as_deref().unwrap_or(site.name.as_str()) == login;
+    let site = context.sites.iter().find(own);
+    let failure = if known.is_some() || site.is_some() { failure } else { LoginFailure::Unknown };
+    refuse_call(context, site.map_or("", |site| site.name.as_str()), &failure.to_string())?;
+    Ok(failure)
+}
+
+fn refuse_call(context: &Context, place: &str, detail: &str) -> Result<(), StoreError> {
+    let now = context.now();
+    let written = tokio::task::block_in_place(|| {
+        context.store.write::<_, StoreError>(|change| change.record_refused_call(now, place, detail))
+    })?;
+    if !written {
+        tracing::warn!(place, detail, "too many callers are refused to write each down");
+    }
+    Ok(())
 }
 
 /// Checks logins against the users of the store.

@@ -28,8 +28,8 @@ impl Reception for StoreReception {
         // A site that names its login must have come in by it, by whatever door; where a login was
         // asked for, a site that names none is known by its own name.
         let required = expected.or(self.logged_in.then_some(site.name.as_str()));
-        if required.is_some() && required != caller.login.as_deref() {
-            return Err(Rejection::WrongLogin);
+        if let Some(expected) = required.filter(|required| caller.login.as_deref() != Some(required)) {
+            return Err(Rejection::WrongLogin { used: caller.login.clone(), expected: expected.to_owned() });
         }
         let lock = match self.context.store.lock(LockKind::Site, site.name.as_str()) {
             Ok(Some(lock)) => lock,

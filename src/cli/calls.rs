@@ -19,14 +19,18 @@ use crate::store::{LockKind, StoreError};
 /// How often the progress is drawn.
 const DRAW: Duration = Duration::from_millis(200);
 
-/// Call a site now, whatever its windows say.
+/// Call a site now, whatever its windows say, and show how it goes
+///
+/// Each way of the site is tried in turn until one reaches it. It works with and without a running daemon; one that is calling the site already goes on, and this call
+/// is refused with status 75.
 #[derive(clap::Args)]
 pub struct Call {
+    /// The UUCP name of the site, as in [sites.NAME]
     site: String,
-    /// Only traffic of this grade or better
+    /// Only traffic of this grade or better (0 best, then 9, A, Z, a, z): C lets mail through and keeps news back
     #[arg(long, value_parser = grade)]
     grade: Option<Grade>,
-    /// Over this port
+    /// Over this port of its list only, as in [port.NAME]
     #[arg(long)]
     port: Option<String>,
 }
@@ -129,7 +133,7 @@ impl Uucico {
         let mut words = words.into_iter();
         while let Some(word) = words.next() {
             let Some(option) = word.strip_prefix('-') else {
-                return Err(Failure::new(USAGE, format!("uucico takes no argument `{word}`")));
+                return Err(Failure::new(USAGE, format!("uucico takes no argument `{word}`; uucico --help")));
             };
             let (letter, attached) = option.split_at(option.chars().next().map_or(0, char::len_utf8));
             let mut value = || match attached {
@@ -146,7 +150,12 @@ impl Uucico {
                 "l" => told.ask_login = true,
                 // Foreground, quiet, no uuxqt, force, stdin: what we do anyway.
                 "D" | "q" | "f" | "c" | "C" | "e" | "w" | "z" | "i" | "P" => {}
-                _ => return Err(Failure::new(USAGE, format!("uucico knows no option `{word}`"))),
+                _ => {
+                    return Err(Failure::new(
+                        USAGE,
+                        format!("uucico knows no option `{word}`; uucico --help names them"),
+                    ));
+                }
             }
         }
         Ok(told)

@@ -13,7 +13,7 @@ use crate::store::{BodyId, Cargo, Draft, Hop, NewItem, StoreError};
 /// The words behind a classic command, which has its own rules for options.
 #[derive(clap::Args)]
 pub struct Words {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub words: Vec<String>,
 }
 
@@ -66,7 +66,7 @@ fn parse(words: Vec<String>) -> Result<Told, Failure> {
             "x" | "s" => drop(value()?),
             // When it is sent is the scheduler's; failures are always told; files are always copied.
             "r" | "n" | "z" | "b" | "c" | "C" | "l" | "W" | "d" | "f" | "m" | "R" | "t" | "u" => {}
-            _ => return Err(Failure::new(USAGE, format!("no option `{word}` is known"))),
+            _ => return Err(Failure::new(USAGE, format!("no option `{word}` is known; --help names them"))),
         }
     }
     Ok(told)
@@ -245,7 +245,7 @@ pub fn uuname(here: &Here, words: Vec<String>) -> Result<(), Failure> {
             "-l" => own = true,
             "-I" => config = words.next().map(PathBuf::from),
             "-a" => {}
-            _ => return Err(Failure::new(USAGE, format!("uuname knows no `{word}`"))),
+            _ => return Err(Failure::new(USAGE, format!("uuname knows no `{word}`; uuname --help"))),
         }
     }
     let config = here.with(config).config()?;

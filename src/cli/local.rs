@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{DATA, Failure, Here, Opened, PERMISSION, TEMPORARY, USAGE};
 use crate::base::address::Address;
+use crate::base::words::count;
 use crate::call::unpack::{LocalError as NewsError, local_rnews};
 use crate::mail::local::{Arguments, LocalError, Mode, submission};
 use crate::mail::rmail::incoming_rmail;
@@ -81,6 +82,7 @@ pub fn sendmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
         Mode::Submit => {}
     }
     let opened = here.with(file).open()?;
+    opened.store.room_for(0)?;
     if arguments.sender.is_some() && !is_trusted(&opened) {
         return Err(Failure::new(PERMISSION, "only root, uucp, news and daemon may use -f"));
     }
@@ -97,6 +99,7 @@ pub fn rmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
         return Err(Failure::new(USAGE, "rmail needs recipients"));
     }
     let opened = here.with(file).open()?;
+    opened.store.room_for(0)?;
     let user = user_name().unwrap_or_else(|| "uucp".to_owned());
     let machine = std::env::var("UU_MACHINE").ok().filter(|_| is_trusted(&opened));
     let origin = match machine.and_then(|name| opened.context.site(&name).map(|s| s.name.clone())) {
@@ -118,6 +121,7 @@ pub fn rmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
 pub fn rnews(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
     let file = configuration(&mut words);
     let opened = here.with(file).open()?;
+    opened.store.room_for(0)?;
     let user = user_name().unwrap_or_else(|| "news".to_owned());
     let taken = local_rnews(&opened.context, &user, io::stdin().lock());
     opened.nudge();
@@ -125,7 +129,8 @@ pub fn rnews(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
         Ok((_, 0)) => Ok(()),
         // Refused articles are in the log; the batch has been dealt with, so nobody should send it again.
         Ok((taken, refused)) => {
-            eprintln!("bangpath: {taken} articles taken, {refused} refused: see `bangpath log`");
+            let taken = count(taken as u64, "article");
+            eprintln!("bangpath: {taken} taken, {refused} refused: see `bangpath log`");
             Ok(())
         }
         Err(NewsError::Store(error)) => Err(error.into()),

@@ -23,12 +23,19 @@ fn user_of(name: &str) -> Result<UserName, Failure> {
 pub enum Mailbox {
     /// Every mailbox, or the messages of one
     List {
+        /// Whose messages; without it, every mailbox with its size
         user: Option<String>,
+        /// As JSON, for programs
         #[arg(long)]
         json: bool,
     },
     /// A message as it was received: the newest, or by number
-    Show { user: String, number: Option<u64> },
+    Show {
+        /// Whose mailbox
+        user: String,
+        /// Which message, as `mailbox list USER` numbers them; without it, the newest
+        number: Option<u64>,
+    },
 }
 
 pub fn mailbox(here: &Here, command: Mailbox) -> Result<(), Failure> {
@@ -90,6 +97,7 @@ fn show(opened: &Opened, user: &UserName, number: Option<u64>) -> Result<(), Fai
 pub enum User {
     /// A new user, or login for a site that calls us
     Add {
+        /// The user, or the login by which the site comes in
         name: String,
         /// The password; seen by others on this machine while the command runs
         #[arg(long, conflicts_with = "password_stdin")]
@@ -98,20 +106,28 @@ pub enum User {
         #[arg(long)]
         password_stdin: bool,
     },
+    /// All of them, whether they have a password, and since when
     List {
+        /// As JSON, for programs
         #[arg(long)]
         json: bool,
     },
     /// Change a password
     Password {
+        /// Whose
         name: String,
+        /// The new password; seen by others on this machine while the command runs
         #[arg(long, conflicts_with = "password_stdin")]
         password: Option<String>,
+        /// Read the new password from standard input
         #[arg(long)]
         password_stdin: bool,
     },
     /// Remove a user; the mailbox stays
-    Remove { name: String },
+    Remove {
+        /// Whom
+        name: String,
+    },
 }
 
 pub fn user(here: &Here, command: User) -> Result<(), Failure> {
@@ -194,6 +210,7 @@ fn list_users(opened: &Opened, as_json: bool) -> Result<(), Failure> {
 /// How mail to an address would go.
 #[derive(clap::Args)]
 pub struct Route {
+    /// user@domain, or a path as hub!bob
     address: String,
 }
 

@@ -17,6 +17,7 @@ mod classic;
 mod demo;
 mod local;
 mod mail;
+mod manual;
 mod news;
 mod queue;
 mod sites;
@@ -118,7 +119,6 @@ enum Command {
     Terminal(terminal::Terminal),
     /// Log in over a port by hand, and get the chat script that does the same
     Learn(terminal::Learn),
-    /// Call a site now
     Call(calls::Call),
     /// The UUCP neighbours
     #[command(subcommand)]
@@ -142,6 +142,8 @@ enum Command {
     /// Newsgroups
     #[command(subcommand)]
     Group(news::Group),
+    /// Write manual pages
+    Man(manual::Man),
     /// UUCP session with whoever called us, or a call
     #[command(disable_help_flag = true)]
     Uucico(classic::Words),
@@ -177,6 +179,14 @@ pub fn run(mut words: Vec<OsString>) -> ExitCode {
     if CLASSIC.contains(&name) {
         words.splice(0..1, ["bangpath".into(), name.into()]);
     }
+    if let Some((at, name)) = classic(&words) {
+        let told: Vec<String> = words[at + 1..].iter().map(|w| w.to_string_lossy().into_owned()).collect();
+        if let Some(answer) = manual::answer(name, &told) {
+            return end(ui::print(&answer));
+        }
+        // What follows is for the classic command alone: its `-c` is not ours.
+        words.insert(at + 1, "--".into());
+    }
     let arguments = match Arguments::try_parse_from(words) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -185,16 +195,27 @@ pub fn run(mut words: Vec<OsString>) -> ExitCode {
         }
     };
     ui::start_log(arguments.verbose, matches!(arguments.command, Command::Run));
-    match dispatch(arguments.config, arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if !failure.message.is_empty() {
-                // A line each, as complaints are; nothing of it may move the cursor.
-                for line in failure.message.lines() {
-                    eprintln!("bangpath: {}", ui::plain(line));
-                }
-            }
-            ExitCode::from(failure.status)
+    end(dispatch(arguments.config, arguments.command))
+}
+
+/// Tells a failure. A line each, as complaints are; nothing of it may move the cursor.
+fn end(result: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    for line in failure.message.lines() {
+        eprintln!("bangpath: {}", ui::plain(line));
+    }
+    ExitCode::from(failure.status)
+}
+
+/// The classic command among the words and its place, behind options of ours.
+fn classic(words: &[OsString]) -> Option<(usize, &'static str)> {
+    let mut at = 1;
+    loop {
+        let word = words.get(at)?.to_str()?;
+        match word {
+            "-c" | "--config" => at += 2,
+            _ if word.starts_with('-') => at += 1,
+            _ => return CLASSIC.into_iter().find(|name| *name == word).map(|name| (at, name)),
         }
     }
 }
@@ -219,6 +240,7 @@ fn dispatch(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
         Command::User(command) => mail::user(&site, command),
         Command::Route(arguments) => mail::route(&site, &arguments),
         Command::Group(command) => news::group(&site, command),
+        Command::Man(arguments) => manual::man(&arguments),
         Command::Uucico(told) => calls::uucico(&site, told.words),
         Command::Uux(told) => classic::uux(&site, told.words),
         Command::Uucp(told) => classic::uucp(&site, told.words),
@@ -249,12 +271,29 @@ impl Here {
 
     fn open(&self) -> Result<Opened, Failure> {
         let config = self.config()?;
-        let store = Store::open(&config.spool)?;
+        let store = Store::open(&config.spool).map_err(|error| spool_trouble(&config.spool, error))?;
         // A public directory elsewhere may be another user's to make; who needs it is told then.
-        let _ = crate::files::make_folders(&config.public);
+        if !config.public.exists() && crate::files::make_folders(&config.public).is_ok() {
+            let _ = store.give_to_owner(&config.public);
+        }
         let context = daemon::context(&config, store.clone());
         Ok(Opened { config, store, context })
     }
+}
+
+/// The spool is for its owner and for root: whoever else runs us is told so.
+fn spool_trouble(spool: &Path, error: StoreError) -> Failure {
+    use std::os::unix::fs::MetadataExt;
+    let mut failure = Failure::from(error);
+    let me = nix::unistd::geteuid();
+    let owner = std::fs::metadata(spool).map(|facts| facts.uid()).unwrap_or(me.as_raw());
+    if !me.is_root() && owner != me.as_raw() {
+        let user = nix::unistd::User::from_uid(owner.into()).ok().flatten();
+        let name = user.map_or(format!("user {owner}"), |user| user.name);
+        failure.status = PERMISSION;
+        failure.message.push_str(&format!("; the spool belongs to {name}: run as {name}, or as root"));
+    }
+    failure
 }
 
 /// A configuration with its store.

@@ -11,13 +11,17 @@ use crate::store::articles;
 /// Newsgroups.
 #[derive(clap::Subcommand)]
 pub enum Group {
+    /// The groups we carry, and how many articles are in each
     List {
+        /// As JSON, for programs
         #[arg(long)]
         json: bool,
     },
     /// Carry a group from now on
     Add {
+        /// The group, as local.talk
         name: String,
+        /// What it is about, for newsreaders
         #[arg(long, default_value = "")]
         description: String,
         /// Readers may not post to it

@@ -6,10 +6,11 @@ use super::sites::place;
 use super::ui::{self, Table};
 use super::{Failure, Here, Opened, TEMPORARY, UNAVAILABLE};
 use crate::base::limits::BODY_INLINE_MAX;
+use crate::base::words::count;
 use crate::mail::delivery;
-use crate::store::ledger::{Entry, Fact};
+use crate::store::ledger::{Entry, Fact, Retried};
 use crate::store::queue::ItemFilter;
-use crate::store::{BodyId, Cargo, Hop, Item, ItemId, StoreError};
+use crate::store::{BodyId, Cargo, Hop, Item, ItemId, StoreError, View};
 
 /// What waits to leave.
 #[derive(clap::Subcommand)]
@@ -19,21 +20,31 @@ pub enum Queue {
         /// Only for this UUCP site
         #[arg(long)]
         site: Option<String>,
+        /// As JSON, for programs
         #[arg(long)]
         json: bool,
     },
     /// One item and the beginning of what it carries
-    Show { item: i64 },
+    Show {
+        /// The item, by its number in `queue list`
+        item: i64,
+    },
     /// Leave an item where it is until released
     Hold {
+        /// The item, by its number in `queue list`
         item: i64,
+        /// What `queue list` shows as the reason
         #[arg(long, default_value = "by hand")]
         reason: String,
     },
     /// Let an item go, at once
-    Release { item: i64 },
+    Release {
+        /// The item, by its number in `queue list`
+        item: i64,
+    },
     /// Throw an item away
     Drop {
+        /// The item, by its number in `queue list`
         item: i64,
         /// Also when the site was offered it and may have it
         #[arg(long)]
@@ -67,7 +78,9 @@ pub fn queue(here: &Here, command: Queue) -> Result<(), Failure> {
 }
 
 fn find(opened: &Opened, id: i64) -> Result<Item, Failure> {
-    let item = opened.store.read::<_, StoreError>(|view| view.item(ItemId(id)))?;
+    let item = opened
+        .store
+        .read::<_, StoreError>(|view| view.item(ItemId(id))?.map(|item| with_trouble(view, item)).transpose())?;
     item.ok_or_else(|| Failure::new(UNAVAILABLE, format!("no item {id} in the queue")))
 }
 
@@ -95,6 +108,14 @@ fn state(item: &Item) -> String {
     }
 }
 
+/// An item that waits because its hop does says why, and until when.
+fn with_trouble(view: &View<'_>, item: Item) -> Result<Item, StoreError> {
+    Ok(match view.hop_trouble(&item.hop)?.filter(|trouble| trouble.not_before > item.not_before) {
+        Some(trouble) => Item { not_before: trouble.not_before, last_error: Some(trouble.last_error), ..item },
+        None => item,
+    })
+}
+
 fn list(opened: &Opened, site: Option<&str>, as_json: bool) -> Result<(), Failure> {
     let hop = match site {
         Some(name) => match opened.context.site(name) {
@@ -103,7 +124,10 @@ fn list(opened: &Opened, site: Option<&str>, as_json: bool) -> Result<(), Failur
         },
         None => None,
     };
-    let items = opened.store.read::<_, StoreError>(|view| view.items(&ItemFilter { hop, ..ItemFilter::default() }))?;
+    let items = opened.store.read::<_, StoreError>(|view| {
+        let items = view.items(&ItemFilter { hop, ..ItemFilter::default() })?;
+        items.into_iter().map(|item| with_trouble(view, item)).collect::<Result<Vec<Item>, _>>()
+    })?;
     if as_json {
         let rows: Vec<serde_json::Value> = items
             .iter()
@@ -186,20 +210,30 @@ fn drop_item(opened: &Opened, id: i64, force: bool) -> Result<(), Failure> {
 /// What can neither be delivered nor returned.
 #[derive(clap::Subcommand)]
 pub enum Dead {
+    /// All of them, and why
     List {
+        /// As JSON, for programs
         #[arg(long)]
         json: bool,
     },
-    /// One of them, with the beginning of its bytes; --all: every byte, to a file or pipe
+    /// One of them, with the beginning of its bytes
     Show {
+        /// The letter, by its number in `dead list`
         number: i64,
+        /// Every byte of it and nothing else, for a file or a pipe
         #[arg(long)]
         all: bool,
     },
-    /// Back to where it came from
-    Retry { number: i64 },
+    /// Back to where it came from: the queue, or the files to be unpacked
+    Retry {
+        /// The letter, by its number in `dead list`
+        number: i64,
+    },
     /// Throw it away
-    Drop { number: i64 },
+    Drop {
+        /// The letter, by its number in `dead list`
+        number: i64,
+    },
 }
 
 pub fn dead(here: &Here, command: Dead) -> Result<(), Failure> {
@@ -222,22 +256,7 @@ pub fn dead(here: &Here, command: Dead) -> Result<(), Failure> {
             );
             ui::print(&(head + &beginning(&body)?))
         }
-        Dead::Retry { number } => {
-            let clock = (opened.context.clock)();
-            let ours = Hop::Site(opened.config.name.clone());
-            let policy = &opened.config.mail;
-            let found = opened.store.write::<_, StoreError>(|change| {
-                let found = change.retry_dead_letter(number, clock.wall)?;
-                // A letter that waits for ourselves is one that could not be returned: it is routed anew.
-                let filter = ItemFilter { hop: Some(ours.clone()), ..ItemFilter::default() };
-                for item in change.items(&filter)? {
-                    delivery::reroute(change, policy, clock, item.id)?;
-                }
-                Ok(found)
-            })?;
-            opened.nudge();
-            if found { Ok(()) } else { Err(none(number)) }
-        }
+        Dead::Retry { number } => ui::print(&(retry(&opened, number)?.ok_or_else(|| none(number))? + "\n")),
         Dead::Drop { number } => {
             let now = opened.context.now();
             let found = opened.store.write::<_, StoreError>(|change| {
@@ -259,6 +278,34 @@ pub fn dead(here: &Here, command: Dead) -> Result<(), Failure> {
             if found { Ok(()) } else { Err(none(number)) }
         }
     }
+}
+
+/// What has become of a dead letter that is tried again; `None`: there is none.
+fn retry(opened: &Opened, number: i64) -> Result<Option<String>, Failure> {
+    let clock = (opened.context.clock)();
+    let ours = Hop::Site(opened.config.name.clone());
+    let done = opened.store.write::<_, StoreError>(|change| {
+        let id = match change.retry_dead_letter(number, clock.wall)? {
+            None => return Ok(None),
+            Some(Retried::Received) => return Ok(Some("it will be unpacked again".to_owned())),
+            Some(Retried::Item(id)) => id,
+        };
+        let Some(item) = change.item(id)?.filter(|item| item.hop == ours) else {
+            let hop = change.item(id)?.map_or(String::new(), |item| place(&item.hop));
+            return Ok(Some(format!("item {} waits for {hop}", id.0)));
+        };
+        // A letter that waits for ourselves is one that could not be returned: it is routed anew.
+        let accepted = delivery::reroute(change, &opened.config.mail, clock, item.id)?.unwrap_or_default();
+        let queued: Vec<String> = accepted.queued.iter().map(|id| format!("queued as item {}", id.0)).collect();
+        let delivered = (accepted.delivered > 0)
+            .then(|| format!("delivered to {}", count(accepted.delivered as u64, "local user")));
+        let failed = (accepted.returned > 0)
+            .then(|| format!("failed again for {}: see `bangpath log`", count(accepted.returned as u64, "recipient")));
+        let deeds: Vec<String> = queued.into_iter().chain(delivered).chain(failed).collect();
+        Ok(Some(format!("routed anew: {}", deeds.join(", "))))
+    })?;
+    opened.nudge();
+    Ok(done)
 }
 
 fn write_all(body: &crate::store::Body) -> Result<(), Failure> {
@@ -300,6 +347,7 @@ pub struct Log {
     /// How many deeds
     #[arg(short = 'n', long, default_value_t = 50)]
     lines: usize,
+    /// As JSON, for programs
     #[arg(long)]
     json: bool,
 }
@@ -343,8 +391,8 @@ fn as_json(e: &Entry) -> serde_json::Value {
 }
 
 fn as_line(e: &Entry) -> String {
-    let id = if e.id.is_empty() { String::new() } else { format!(" {}", e.id) };
-    format!("{} {} {} {}{id} ({}) {}", e.at, e.verb, e.what, e.place, ui::bytes(e.bytes), e.detail)
-        .trim_end()
-        .to_owned()
+    let size = if e.bytes > 0 { format!("({})", ui::bytes(e.bytes)) } else { String::new() };
+    let at = e.at.to_string();
+    let words = [at.as_str(), &e.verb, &e.what, &e.place, &e.id, &size, &e.detail];
+    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }

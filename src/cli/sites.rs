@@ -5,12 +5,13 @@ use serde_json::json;
 use super::ui::{self, Table};
 use super::{Failure, Here, Opened, UNAVAILABLE};
 use crate::base::time::Timestamp;
+use crate::base::words::count;
 use crate::call::{self, PortKind};
 use crate::config::Config;
 use crate::daemon::site_view;
 use crate::sched;
 use crate::store::sites::SiteState;
-use crate::store::{Hop, HopTotals, StoreError};
+use crate::store::{Hop, HopTotals, LockKind, StoreError};
 
 /// Everything wrong in the configuration.
 #[derive(clap::Args)]
@@ -92,21 +93,30 @@ pub fn place(hop: &Hop) -> String {
 pub enum Site {
     /// What waits for each and how the last call went
     List {
+        /// As JSON, for programs
         #[arg(long)]
         json: bool,
     },
     /// One site: its ways, its state, why it is or is not called now
-    Show { site: String },
+    Show {
+        /// The UUCP name of the site
+        site: String,
+    },
     /// Call it now
     Call(super::calls::Call),
     /// No calls by ourselves until released
     Hold {
+        /// The UUCP name of the site
         site: String,
+        /// What `site show` says as the reason
         #[arg(long, default_value = "by hand")]
         reason: String,
     },
     /// Calls again, at once if something waits
-    Release { site: String },
+    Release {
+        /// The UUCP name of the site
+        site: String,
+    },
 }
 
 pub fn site(here: &Here, command: Site) -> Result<(), Failure> {
@@ -144,6 +154,11 @@ fn waiting(totals: &[HopTotals], site: &call::Site) -> (u64, u64) {
     own.fold((0, 0), |(items, bytes), t| (items + t.items + t.held, bytes + t.bytes))
 }
 
+/// Each call holds the site's lock, in whatever process.
+fn is_in_call(opened: &Opened, site: &call::Site) -> Result<bool, StoreError> {
+    opened.store.is_locked(LockKind::Site, site.name.as_str())
+}
+
 fn when(at: Option<Timestamp>) -> String {
     at.map_or("never".to_owned(), |at| at.to_string())
 }
@@ -157,11 +172,13 @@ fn list(opened: &Opened, as_json: bool) -> Result<(), Failure> {
         for site in opened.config.sites.iter() {
             let state = view.site_state(&site.name)?;
             let (items, bytes) = waiting(&totals, site);
-            let next = sched::explain(now, &site_view(view, site, &totals, false)?);
+            let in_call = is_in_call(opened, site)?;
+            let next = sched::explain(now, &site_view(view, site, &totals, in_call)?);
             let result = state.last_result.clone().unwrap_or_default();
             rows.push(json!({
                 "site": site.name.as_str(), "items": items, "bytes": bytes, "failures": state.failures,
                 "last_call": state.last_call.map(|t| t.to_string()), "result": result, "next": next, "held": state.held,
+                "in_call": in_call,
             }));
             table.row([
                 site.name.to_string(),
@@ -180,10 +197,12 @@ fn list(opened: &Opened, as_json: bool) -> Result<(), Failure> {
 fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
     let site = find(opened, name)?;
     let now = opened.context.now();
-    let (state, next, offered) = opened.store.read::<_, StoreError>(|view| {
+    let in_call = is_in_call(opened, site)?;
+    let (state, next, offered, refused) = opened.store.read::<_, StoreError>(|view| {
         let totals = view.totals()?;
-        let next = sched::explain(now, &site_view(view, site, &totals, false)?);
-        Ok((view.site_state(&site.name)?, next, view.offered_jobs(&site.name)?.len()))
+        let next = sched::explain(now, &site_view(view, site, &totals, in_call)?);
+        let offered = view.offered_jobs(&site.name)?.len();
+        Ok((view.site_state(&site.name)?, next, offered, view.last_refused_call(site.name.as_str())?))
     })?;
     let ways: Vec<String> = site.ways.iter().map(describe_way).collect();
     let mut lines = vec![
@@ -194,11 +213,14 @@ fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
         format!("result        {}", state.last_result.as_deref().unwrap_or("-")),
         format!("last success  {}", when(state.last_success)),
         format!("failures      {}", state.failures),
-        format!("in doubt      {offered} jobs"),
+        format!("in doubt      {}", count(offered as u64, "job")),
         format!("next call     {next}"),
     ];
     if let Some(reason) = &state.held {
         lines.push(format!("held          {reason}"));
+    }
+    if let Some(refused) = refused {
+        lines.push(format!("refused       {}: {}", refused.at, ui::plain(&refused.detail)));
     }
     ui::print(&(lines.join("\n") + "\n"))
 }

@@ -1,5 +1,6 @@
 //! What a person sees: tables, logs, progress.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
@@ -25,10 +26,15 @@ pub fn start_log(verbose: u8, daemon: bool) {
         .init();
 }
 
-/// Rows under headings, columns as wide as they must be.
+/// Rows under headings, columns as wide as they must be. At a terminal a row stays on one line.
 pub struct Table {
     rows: Vec<Vec<String>>,
 }
+
+/// Between two columns.
+const GAP: usize = 2;
+/// No column is shortened below this.
+const COLUMN_MIN: usize = 4;
 
 impl Table {
     pub fn new<const N: usize>(headings: [&str; N]) -> Self {
@@ -40,18 +46,41 @@ impl Table {
     }
 
     pub fn print(&self) -> Result<(), Failure> {
-        let columns = self.rows[0].len();
+        // Programs that read us get everything.
+        let columns = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+        print(&self.layout(columns.filter(|columns| *columns > 0)))
+    }
+
+    /// As text. Where `columns` is given, the widest cells are cut until a row fits.
+    fn layout(&self, columns: Option<usize>) -> String {
         let width = |column: usize| self.rows.iter().map(|r| r[column].chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut widths: Vec<usize> = (0..self.rows[0].len()).map(width).collect();
+        if let Some(columns) = columns {
+            let room = columns.saturating_sub(GAP * (widths.len() - 1));
+            while widths.iter().sum::<usize>() > room {
+                let widest = widths.iter_mut().max().expect("a table has a column");
+                if *widest <= COLUMN_MIN {
+                    break;
+                }
+                *widest -= 1;
+            }
+        }
         let mut out = String::new();
         for row in &self.rows {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-            let line = cells.collect::<Vec<_>>().join("  ");
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{:width$}", shorten(cell, *width)));
+            let line = cells.collect::<Vec<_>>().join(&" ".repeat(GAP));
             out.push_str(line.trim_end());
             out.push('\n');
         }
-        print(&out)
+        out
     }
+}
+
+fn shorten(cell: &str, width: usize) -> Cow<'_, str> {
+    if cell.chars().count() <= width {
+        return cell.into();
+    }
+    cell.chars().take(width.saturating_sub(1)).chain(['…']).collect::<String>().into()
 }
 
 /// Without control characters: names that peers and users chose must not move the cursor or break a row.
@@ -82,5 +111,32 @@ pub fn bytes(count: u64) -> String {
         1000..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
         1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
         _ => format!("{:.1} GB", count as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_stays_within_the_terminal_and_is_whole_elsewhere() {
+        let mut table = Table::new(["ITEM", "WHAT", "STATE"]);
+        table.row(["1".to_owned(), "ann@village.example > bob@hub.example".to_owned(), "held: by hand".to_owned()]);
+        let check = |columns, expected: &str| assert_eq!(table.layout(columns), expected, "{columns:?}");
+        let whole = "ITEM  WHAT                                   STATE\n\
+                     1     ann@village.example > bob@hub.example  held: by hand\n";
+        check(None, whole);
+        check(Some(80), whole);
+        check(
+            Some(40),
+            "ITEM  WHAT                 STATE\n\
+             1     ann@village.exampl…  held: by hand\n",
+        );
+        check(
+            Some(20),
+            "ITEM  WHAT    STATE\n\
+             1     ann@v…  held:…\n",
+        );
+        check(Some(3), "ITEM  WHAT  STA…\n1     ann…  hel…\n");
     }
 }

@@ -138,11 +138,16 @@ impl Checker<'_> {
                 "write it from the root on, as /var/spool/bangpath",
             );
         }
+        if spool.exists() && !spool.is_dir() {
+            let hint = "name a folder; it is made if it is not there";
+            self.complain(file.site.spool.span(), "site.spool", "it is no folder", hint);
+        }
         let public = file.site.public.as_ref().map_or(spool.join("public"), |p| PathBuf::from(p.get_ref()));
         if let Some(path) = file.site.public.as_ref().filter(|p| !Path::new(p.get_ref()).is_absolute()) {
             self.complain(path.span(), "site.public", "it is no absolute path", "write it from the root on");
         }
         let reserve = self.size("site.reserve", file.site.reserve.as_ref(), 50 << 20);
+        let ledger = self.duration("site.ledger", file.site.ledger.as_ref(), Duration::from_secs(365 * 24 * 3600));
         let zone = self.zone("site.timezone", file.site.timezone.as_ref()).unwrap_or_else(Zone::system);
         // A complaint has been made; the rest of the file is checked all the same.
         let name = name.unwrap_or_else(|| SiteName::parse("unnamed").expect("a site name"));
@@ -155,6 +160,7 @@ impl Checker<'_> {
             uucp: self.listen("listen.uucp", file.listen.uucp.as_ref()),
             uucp_login: file.listen.uucp_login.unwrap_or(true),
         };
+        self.listen_twice(&file.listen);
         let ports = Ports(file.port);
         let (ports_by_name, answering) = self.ports(&ports);
         let mut sites = Vec::new();
@@ -165,6 +171,7 @@ impl Checker<'_> {
             let Some(site_name) = self.take(&prefix, key, SiteName::parse) else { continue };
             site_mail.insert(site_name.clone(), self.site_mail(&prefix, &neighbour.mail));
             if let Some(news) = &neighbour.news {
+                self.groups(&format!("{prefix}.news"), &news.groups);
                 feeds.push(site_feed(&site_name, news));
             }
             let neighbour = Neighbour { prefix, name: site_name, raw: neighbour };
@@ -183,6 +190,7 @@ impl Checker<'_> {
             postmaster,
             zone,
             reserve,
+            ledger,
             listen,
             ports: ports_by_name,
             answering,
@@ -200,6 +208,23 @@ impl Checker<'_> {
             Ok(_) => Ok(text.to_owned()),
             Err(_) => Err(format!("`{text}` is no address to listen on: write 127.0.0.1:25, 0.0.0.0:540 or [::]:119")),
         })
+    }
+
+    /// Two services cannot have one address; port 0 is another one each time.
+    fn listen_twice(&mut self, listen: &raw::Listen) {
+        let keys = ["listen.smtp", "listen.nntp", "listen.uucp"];
+        let values = [&listen.smtp, &listen.nntp, &listen.uucp];
+        let mut seen: Vec<(std::net::SocketAddr, &str)> = Vec::new();
+        for (key, value) in keys.iter().zip(values).filter_map(|(key, value)| Some((key, value.as_ref()?))) {
+            let Ok(address) = value.get_ref().parse::<std::net::SocketAddr>() else { continue };
+            match seen.iter().find(|(other, _)| *other == address && address.port() != 0) {
+                Some((_, other)) => {
+                    let what = format!("{address} is the address of {other} already");
+                    self.complain(value.span(), key, what, "give each service a port of its own");
+                }
+                None => seen.push((address, *key)),
+            }
+        }
     }
 
     // --- sites ----------------------------------------------------------------------------------
@@ -461,6 +486,15 @@ impl Checker<'_> {
         maildirs.collect()
     }
 
+    /// A feed that chooses no group is a mistake: nothing would ever go there.
+    fn groups(&mut self, key: &str, value: &raw::At<String>) {
+        let chooses = value.get_ref().split(',').any(|p| !matches!(p.trim().chars().next(), None | Some('!' | '@')));
+        if !chooses {
+            let hint = "write patterns as comp.*,local.*, or leave it out to send no news";
+            self.complain(value.span(), key, "it chooses no group", hint);
+        }
+    }
+
     // --- news -----------------------------------------------------------------------------------
 
     fn peers(&mut self, raw: &raw::News, feeds: &mut Vec<Feed>) -> Vec<Peer> {
@@ -471,6 +505,7 @@ impl Checker<'_> {
             let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
             let address = if has_port { host.clone() } else { format!("{host}:119") };
             if let Some(send) = &peer.send {
+                self.groups(&format!("news.peers.{name}.send"), send);
                 feeds.push(Feed {
                     hop: Hop::Nntp(name.clone()),
                     path_names: peer.path_names.clone().unwrap_or_else(|| vec![host_name(host).to_owned()]),
@@ -489,7 +524,7 @@ impl Checker<'_> {
             domain: domain.to_string(),
             create: Wildmat::parse(raw.create.as_ref().map_or("", |c| c.get_ref())),
             article_max: self.size("news.max-size", raw.max_size.as_ref(), ARTICLE_MAX),
-            age_max: self.duration("news.max-age", raw.max_age.as_ref(), Duration::from_secs(100 * 365 * 24 * 3600)),
+            age_max: self.duration("news.max-age", raw.max_age.as_ref(), news::ANY_AGE),
             feeds,
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::names::{PeerName, PortName, SiteName, UserName};
 use crate::call;
@@ -31,6 +32,8 @@ pub struct Config {
     pub zone: Zone,
     /// Bytes of disk that stay free.
     pub reserve: u64,
+    /// How long done deeds are kept.
+    pub ledger: Duration,
     pub listen: Listen,
     /// Every port that can be opened by itself.
     pub ports: Vec<(PortName, call::PortKind)>,

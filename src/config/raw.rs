@@ -35,6 +35,7 @@ pub struct Site {
     pub postmaster: At<String>,
     pub timezone: Option<At<String>>,
     pub reserve: Option<At<String>>,
+    pub ledger: Option<At<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -33,52 +33,56 @@ pub(super) async fn run(shared: &Shared, hop: &Hop) {
 
 async fn smtp(shared: &Shared, hop: &Hop, host: &str, port: u16) -> Result<(), StoreError> {
     let (clock, policy) = (shared.context.clock, Arc::clone(&shared.config.mail));
-    let failure = match link::connect(&format!("{host}:{port}")).await {
-        Err(error) => Some(explain(&error)),
+    let (sent, failure) = match link::connect(&format!("{host}:{port}")).await {
+        Err(error) => (false, Some(explain(&error))),
         Ok(mut link) => {
             let mut nudges = shared.nudges.subscribe();
             let mut client = SmtpOut::new(shared.store.clone(), policy, host, port, clock());
             let (outcome, _) = link::drive(&mut link, &mut client, &[], &mut nudges, clock).await;
             tracing::info!(host, port, items = outcome.items.len(), ended = ?outcome.ended, "SMTP delivery");
-            match outcome.ended {
-                Ended::Done | Ended::Store(_) => None,
-                Ended::Failed(why) => Some(why),
-            }
+            let failure = match outcome.ended {
+                Ended::Done => None,
+                // The host has done nothing wrong, but going on at once would fill the log.
+                Ended::Store(why) | Ended::Failed(why) => Some(why),
+            };
+            (outcome.items.iter().any(|(_, settled)| settled.sent > 0), failure)
         }
     };
-    let Some(why): Option<String> = failure else { return Ok(()) };
-    tracing::warn!(host, port, why, "SMTP host cannot be reached");
-    let now = clock();
-    block_in_place(|| shared.store.write(|change| delivery::defer_hop(change, &shared.config.mail, now, hop, &why)))
+    note_connection(shared, hop, sent, failure)
+}
+
+/// Lets a hop wait that could not be reached, and forgets the trouble of one that could.
+fn note_connection(shared: &Shared, hop: &Hop, sent: bool, failure: Option<String>) -> Result<(), StoreError> {
+    let now = shared.context.now();
+    match failure {
+        Some(why) => {
+            tracing::warn!(?hop, why, "cannot be reached, or broke off");
+            block_in_place(|| shared.store.write(|change| delivery::defer_hop(change, now, hop, sent, &why)))
+        }
+        None => block_in_place(|| match shared.store.read::<_, StoreError>(|view| view.hop_trouble(hop))? {
+            Some(_) => shared.store.write(|change| delivery::hop_reached(change, hop)),
+            None => Ok(()),
+        }),
+    }
 }
 
 async fn nntp(shared: &Shared, hop: &Hop) -> Result<(), StoreError> {
     let clock = shared.context.clock;
     let Hop::Nntp(name) = hop else { return Ok(()) };
-    let failure = match shared.config.peers.iter().find(|p| p.name == *name) {
-        None => Some("it is not in the configuration any more".to_owned()),
+    let (sent, failure) = match shared.config.peers.iter().find(|p| p.name == *name) {
+        None => (false, Some("it is not in the configuration any more".to_owned())),
         Some(peer) => match link::connect(&peer.address).await {
-            Err(error) => Some(explain(&error)),
+            Err(error) => (false, Some(explain(&error))),
             Ok(mut link) => {
                 let mut nudges = shared.nudges.subscribe();
                 let mut client = NntpOut::new(shared.store.clone(), name.clone(), clock());
                 let (outcome, _) = link::drive(&mut link, &mut client, &[], &mut nudges, clock).await;
                 tracing::info!(peer = %name, sent = outcome.sent, refused = outcome.refused, "NNTP delivery");
-                outcome.failure
+                (outcome.sent > 0, outcome.failure)
             }
         },
     };
-    let Some(why): Option<String> = failure else { return Ok(()) };
-    tracing::warn!(peer = %name, why, "NNTP peer cannot be reached");
-    let now = clock().wall;
-    block_in_place(|| {
-        shared.store.write(|change| {
-            for item in change.ready_items(hop, now, Grade::LEAST, usize::MAX)? {
-                change.defer_item(item.id, delivery::retry_at(now, item.attempts), &why)?;
-            }
-            Ok(())
-        })
-    })
+    note_connection(shared, hop, sent, failure)
 }
 
 /// An error with its cause, on one line.

@@ -61,6 +61,7 @@ struct Shared {
 
 /// What calls need, from a configuration and its store.
 pub fn context(config: &Config, store: Store) -> call::Context {
+    store.keep_free(config.reserve);
     call::Context {
         store,
         clock: clock::now,
@@ -69,7 +70,6 @@ pub fn context(config: &Config, store: Store) -> call::Context {
         mail: Arc::clone(&config.mail),
         news: Arc::clone(&config.news),
         public: config.public.clone(),
-        reserve: config.reserve,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::call::{self, Only, Progress, Site};
 use crate::config::Config;
 use crate::mail::delivery;
 use crate::sched::{self, LOOK_AGAIN, PlannedCall, PortView, SiteView, Waiting};
+use crate::store::queue::HopTrouble;
 use crate::store::{Hop, HopTotals, LockKind, StoreError, View};
 
 /// Nudges that come together are one.
@@ -24,6 +25,11 @@ const SETTLE: Duration = Duration::from_millis(20);
 const BUSY_PAUSE: Duration = Duration::from_secs(10);
 /// How often old items are looked for, and the disk is measured.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
+/// How often ledger and history are trimmed, which reads all of them.
+const TRIMMING: Duration = Duration::from_secs(24 * 3600);
+
+/// No hop is left alone for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
 /// What is going on now, in this process.
 #[derive(Default)]
@@ -33,6 +39,7 @@ struct Ongoing {
     /// Sites that were found busy, and until when they are left alone.
     pauses: BTreeMap<SiteName, Timestamp>,
     housekeeping: Option<Timestamp>,
+    trimming: Option<Timestamp>,
 }
 
 /// What a short-lived task tells when it ends.
@@ -95,21 +102,27 @@ fn try_look(
     unpack(shared)?;
     housekeeping(shared, ongoing, now)?;
     ongoing.pauses.retain(|_, until| *until > now);
-    let (totals, sites) = shared.store.read::<_, StoreError>(|view| {
+    let (totals, sites, troubles) = shared.store.read::<_, StoreError>(|view| {
         let totals = view.totals()?;
+        let troubles = totals.iter().map(|total| view.hop_trouble(&total.hop));
+        let troubles = troubles.collect::<Result<Vec<Option<HopTrouble>>, StoreError>>()?;
         let in_call = |name: &SiteName| ongoing.sites.contains_key(name) || ongoing.pauses.contains_key(name);
         let sites = shared.config.sites.iter().map(|site| site_view(view, site, &totals, in_call(&site.name)));
         let sites = sites.collect::<Result<Vec<SiteView>, StoreError>>()?;
-        Ok((totals, sites))
+        Ok((totals, sites, troubles))
     })?;
     let plan = sched::plan(now, &sites, &ports(&shared.config, ongoing));
     for planned in plan.calls {
         begin_call(shared, ongoing, planned, done);
     }
     let mut next = plan.look_again;
-    for total in totals.iter().filter(|t| t.items > 0 && !matches!(t.hop, Hop::Site(_))) {
-        if total.ready > now {
-            next = next.min(total.ready);
+    let waiting = totals.iter().zip(troubles).filter(|(t, _)| t.items > 0 && !matches!(t.hop, Hop::Site(_)));
+    for (total, trouble) in waiting {
+        // A clock that was set back must not forbid a hop for years.
+        let pause = trouble.map(|t| t.not_before).filter(|at| at.since(now) < LONGEST_PAUSE);
+        let ready = pause.map_or(total.ready, |at| at.max(total.ready));
+        if ready > now {
+            next = next.min(ready);
         } else if ongoing.hops.insert(total.hop.clone()) {
             let (task, hop, done) = (shared.clone(), total.hop.clone(), done.clone());
             shared.tasks.spawn(async move {
@@ -128,11 +141,9 @@ fn unpack(shared: &Shared) -> Result<(), StoreError> {
 }
 
 fn housekeeping(shared: &Shared, ongoing: &mut Ongoing, now: Timestamp) -> Result<(), StoreError> {
-    let due = ongoing.housekeeping.is_none_or(|last| now.since(last) >= HOUSEKEEPING || now < last);
-    if !due {
+    if !is_due(&mut ongoing.housekeeping, now, HOUSEKEEPING) {
         return Ok(());
     }
-    ongoing.housekeeping = Some(now);
     let free = shared.store.free_space()?;
     if free < shared.config.reserve.saturating_mul(2) {
         tracing::error!(
@@ -142,7 +153,27 @@ fn housekeeping(shared: &Shared, ongoing: &mut Ongoing, now: Timestamp) -> Resul
         );
     }
     let clock = (shared.context.clock)();
-    shared.store.write::<_, StoreError>(|change| delivery::expire(change, &shared.config.mail, clock)).map(drop)
+    // A run at a time, so that others may write in between.
+    while shared.store.write::<_, StoreError>(|change| delivery::expire(change, &shared.config.mail, clock))? > 0 {}
+    if !is_due(&mut ongoing.trimming, now, TRIMMING) {
+        return Ok(());
+    }
+    let (ledger, history) = (now - shared.config.ledger, now - shared.config.news.history_kept());
+    let facts = shared.store.write::<_, StoreError>(|change| change.trim_ledger(ledger))?;
+    let ids = shared.store.write::<_, StoreError>(|change| change.forget_gone(history))?;
+    if facts + ids > 0 {
+        tracing::info!(facts, ids, "old facts and Message-IDs removed");
+    }
+    Ok(())
+}
+
+/// Whether it is time again; if so, it is noted. A clock that was set back makes it time, too.
+fn is_due(last: &mut Option<Timestamp>, now: Timestamp, every: Duration) -> bool {
+    let due = last.is_none_or(|last| now.since(last) >= every || now < last);
+    if due {
+        *last = Some(now);
+    }
+    due
 }
 
 /// What the scheduler sees of a site.

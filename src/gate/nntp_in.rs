@@ -24,7 +24,7 @@ mod incoming;
 mod reading;
 
 use answers::{Answer, Text};
-use incoming::{Incoming, Way};
+use incoming::Incoming;
 
 /// RFC 3977 section 3.1 asks for three minutes at least; people who read are slow.
 const IDLE: Duration = Duration::from_secs(15 * 60);
@@ -198,7 +198,7 @@ impl NntpIn {
                 Ok(())
             }
             Command::Post => {
-                self.invite(Way::Post);
+                self.post();
                 Ok(())
             }
             Command::Ihave(id) => {

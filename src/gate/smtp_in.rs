@@ -203,6 +203,10 @@ impl SmtpIn {
             let text = format!("we take messages up to {max} bytes");
             return self.say(&Reply::new(552, Status(5, 3, 4), text));
         }
+        // RFC 1870 section 6.1: better said now than behind the text.
+        if let Err(why) = self.store.room_for(mail.size.unwrap_or(0)) {
+            return self.say(&store_trouble(&why));
+        }
         if mail.sender.as_ref().is_some_and(Address::needs_utf8) && !mail.smtputf8 {
             return self.say(&Reply::new(553, Status(5, 6, 7), "this address needs SMTPUTF8"));
         }
@@ -253,6 +257,9 @@ impl SmtpIn {
         if transaction.recipients.is_empty() {
             self.state = State::Envelope(transaction);
             return self.say(&Reply::new(554, Status(5, 5, 1), "no valid recipients"));
+        }
+        if let Err(why) = self.store.room_for(transaction.mail.size.unwrap_or(0)) {
+            return self.say(&store_trouble(&why));
         }
         let received = origin.received(&self.policy, &transaction.recipients, now.wall);
         let completion = origin.completion(&self.policy, now.wall);
@@ -493,6 +500,28 @@ mod tests {
         let expected = format!("mailbox ann: <eve@far.example> {received}Subject: hi\\n\\n.dot\\n\n");
         let outcome = check(STRANGER, script, &expected);
         assert_eq!(outcome, Some(Outcome { accepted: 1, ended: Ended::Quit }));
+    }
+
+    #[test]
+    fn a_letter_that_has_no_room_is_refused_before_it_is_sent() {
+        let server = |reserve| {
+            let (dir, store) = open();
+            store.keep_free(reserve);
+            let policy = Policy { message_max: u64::MAX, ..village() };
+            let server = SmtpIn::new(store.clone(), Arc::new(policy), STRANGER.parse().expect("an address"), start());
+            (dir, store, Player::new(server, Split::Whole))
+        };
+        let hello = "> 220 …\n< HELO x\n> 250 …\n";
+        let (_dir, store, mut player) = server(0);
+        let free = store.free_space().expect("known");
+        let sized = |size| format!("< MAIL FROM:<eve@far.example> SIZE={size}\n");
+        player.play(&[hello, &sized(free * 2), "> 452 4.3.1 no space left here; try later\n"].concat());
+        player.play(&[&sized(1000), "> 250 …\n< RCPT TO:<ann@village.example>\n> 250 …\n"].concat());
+        // It has become less meanwhile.
+        store.keep_free(u64::MAX);
+        player.play("< DATA\n> 452 4.3.1 no space left here; try later\n");
+        let (_dir, _store, mut player) = server(u64::MAX);
+        player.play(&[hello, &sized(1), "> 452 4.3.1 …\n< NOOP\n> 250 …"].concat());
     }
 
     #[test]

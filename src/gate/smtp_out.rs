@@ -369,18 +369,11 @@ impl SmtpOut {
         self.over(Ended::Store(why.to_string()));
     }
 
-    /// The connection is of no use any more. What was under way waits; before the first item, everything for this host does.
+    /// The connection is of no use any more. What was under way waits, and whoever opened it lets the host wait.
     fn break_off(&mut self, now: Now, why: &str) {
         let retry = Verdict::Retry(why.to_owned());
         match std::mem::replace(&mut self.state, State::Over) {
-            State::Greeting | State::Ehlo | State::Helo => {
-                warn!(host = self.host, why, "no SMTP service");
-                let hop = self.hop.clone();
-                let deferred = self.store.write(|change| delivery::defer_hop(change, &self.policy, now, &hop, why));
-                if let Err(why) = deferred {
-                    return self.store_failed(&why);
-                }
-            }
+            State::Greeting | State::Ehlo | State::Helo => warn!(host = self.host, why, "no SMTP service"),
             State::Sender(job)
             | State::Recipients(job, _)
             | State::Data(job)
@@ -657,13 +650,27 @@ mod tests {
             (format!("{begun}@ 301\n"), "mail.lan.example did not answer in time"),
             (format!("{begun}< hello\n"), "a line of the server does not begin with a code"),
             (format!("{begun}< {}\n", "x".repeat(3000)), "the server's reply: line too long"),
-            ("< 554 no service\n".to_owned(), "mail.lan.example says 554 no service"),
-            ("< 220 x\n> EHLO …\n< 421 busy\n".to_owned(), "mail.lan.example says 421 busy"),
-            ("!hangup\n".to_owned(), "mail.lan.example closed the connection"),
-            ("@ 301\n".to_owned(), "mail.lan.example did not answer in time"),
         ] {
             let sent = check(&["q@lan.example"], &script, &[&format!("{item} ({why})")]);
             assert_eq!(sent, [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_host_without_service_costs_no_item_an_attempt() {
+        let item = "item mail.lan.example:2525 C: <ann@village.example> to <q@lan.example>";
+        for (script, why) in [
+            ("< 554 no service\n", "mail.lan.example says 554 no service"),
+            ("< 220 x\n> EHLO …\n< 421 busy\n", "mail.lan.example says 421 busy"),
+            ("!hangup\n", "mail.lan.example closed the connection"),
+            ("@ 301\n", "mail.lan.example did not answer in time"),
+        ] {
+            let (_dir, store) = open();
+            submit(&store, Origin::Report, "ann@village.example", &["q@lan.example"], TEXT).expect("it is accepted");
+            let mut player = Player::new(client(&store), Split::Whole);
+            player.play(script);
+            assert_eq!(player.outcome.map(|outcome| outcome.ended), Some(Ended::Failed(why.to_owned())));
+            assert_eq!(placed(&store), [item]);
         }
     }
 
@@ -673,7 +680,7 @@ mod tests {
         submit(&store, Origin::Report, "ann@village.example", &["q@lan.example"], TEXT).expect("it is accepted");
         let mut player = Player::new(client(&store), Split::Whole);
         player.now.wall = player.now.wall + village().queue_lifetime + Duration::from_secs(60);
-        player.play("< 554 no\n");
+        player.play(&[HELLO, "> MAIL …\n> RCPT …\n< 451 no\n< 503 x\n> RSET\n< 250 ok\n", BYE].concat());
         assert_eq!(placed(&store), ["mailbox ann: <>"]);
         let shown = contents(&store);
         assert!(shown.contains("Status: 5.4.7"), "{shown}");

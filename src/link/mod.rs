@@ -36,12 +36,23 @@ pub enum LinkError {
     Silence { address: String, waited: Duration },
     #[error("the radio at {address}: {why}")]
     Radio { address: String, why: String },
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address}{}", listen_hint(.source))]
     Listen { address: String, source: io::Error },
     #[error("cannot run {program}")]
     Spawn { program: String, source: io::Error },
     #[error("cannot use standard input and output")]
     Standard(#[source] io::Error),
+}
+
+fn listen_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 are for root, or for whom systemd gives AmbientCapabilities=CAP_NET_BIND_SERVICE)"
+        }
+        io::ErrorKind::AddrInUse => " (another program listens there)",
+        io::ErrorKind::AddrNotAvailable => " (no interface of this machine has that address)",
+        _ => "",
+    }
 }
 
 /// An open byte stream with its facts. Dropping it hangs up.

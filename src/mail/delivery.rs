@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::base::address::Address;
-use crate::base::names::Grade;
 use crate::base::time::{Now, Timestamp};
+use crate::base::words::count;
 use crate::store::ledger::Fact;
+use crate::store::queue::HopTrouble;
 use crate::store::{Cargo, Change, Envelope, Hop, Item, ItemId, StoreError, View};
 use crate::wire::smtp::Status;
 
@@ -84,7 +85,7 @@ pub fn settle(
             place: place(&item.hop),
             id: letter.message_id.clone(),
             bytes: letter.size,
-            detail: format!("from {} to {} recipients: {sent}", letter.sender_text(), settled.sent),
+            detail: format!("from {} to {}: {sent}", letter.sender_text(), count(settled.sent as u64, "recipient")),
         })?;
     }
     settled.returned = failures.len();
@@ -120,12 +121,18 @@ pub fn settle_whole(
     settle(change, policy, now, item, verdicts)
 }
 
-/// No connection to a host could be had: what waits for it goes on waiting, or is returned if it has waited too long.
-pub fn defer_hop(change: &mut Change<'_>, policy: &Policy, now: Now, hop: &Hop, why: &str) -> Result<(), StoreError> {
-    for item in change.ready_items(hop, now.wall, Grade::LEAST, RUN)? {
-        settle_whole(change, policy, now, &item, |_| Verdict::Retry(why.to_owned()))?;
-    }
-    Ok(())
+/// No connection to a host could be had, or it broke: the hop as a whole waits, longer each time unless something
+/// was sent. No item pays for that with an attempt; mail that waits too long is returned by [`expire`].
+pub fn defer_hop(change: &mut Change<'_>, now: Timestamp, hop: &Hop, sent: bool, why: &str) -> Result<(), StoreError> {
+    let before = change.hop_trouble(hop)?.filter(|_| !sent).map_or(0, |t| t.failures);
+    let not_before = retry_at(now, before);
+    let trouble = HopTrouble { failures: before.saturating_add(1), not_before, last_error: why.to_owned() };
+    change.set_hop_trouble(hop, Some(&trouble))
+}
+
+/// A connection came to its orderly end.
+pub fn hop_reached(change: &mut Change<'_>, hop: &Hop) -> Result<(), StoreError> {
+    change.set_hop_trouble(hop, None)
 }
 
 /// Returns mail that has waited longer than its lifetime for a hop that nobody could even try. Held items and
@@ -133,7 +140,8 @@ pub fn defer_hop(change: &mut Change<'_>, policy: &Policy, now: Now, hop: &Hop, 
 pub fn expire(change: &mut Change<'_>, policy: &Policy, now: Now) -> Result<usize, StoreError> {
     let old = change.mail_queued(CLOCK_KNOWN..now.wall - policy.queue_lifetime, RUN)?;
     for item in &old {
-        let last = item.last_error.clone().unwrap_or_else(|| "there was none".to_owned());
+        let trouble = change.hop_trouble(&item.hop)?.map(|t| t.last_error);
+        let last = trouble.or(item.last_error.clone()).unwrap_or_else(|| "there was none".to_owned());
         settle_whole(change, policy, now, item, |_| Verdict::Retry(last.clone()))?;
     }
     Ok(old.len())
@@ -185,6 +193,7 @@ pub(super) fn place(hop: &Hop) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::names::Grade;
     use crate::mail::policy::tests::village;
     use crate::mail::tests::{TEXT, contents, now, open, placed, submit};
     use crate::store::queue::ItemFilter;
@@ -251,11 +260,24 @@ mod tests {
     fn a_host_that_cannot_be_reached_keeps_all_its_mail_waiting() {
         let (_dir, store, item) = queued(&["x@lan.example"]);
         submit(&store, Origin::Local("ann".to_owned()), "ann", &["y@lan.example"], TEXT).expect("it is accepted");
-        store.write(|change| defer_hop(change, &village(), now(), &item.hop, "no answer")).expect("the store works");
-        let ready =
-            |at: Now| store.read(|view| view.ready_items(&item.hop, at.wall, Grade::LEAST, 9)).expect("works").len();
-        assert_eq!((ready(now()), ready(later(RETRY_FIRST))), (0, 2));
-        assert_eq!(contents(&store).matches("(no answer)").count(), 2);
+        let fail = |at: Now, sent| {
+            store.write(|change| defer_hop(change, at.wall, &item.hop, sent, "no answer")).expect("the store works");
+            store.read(|view| view.hop_trouble(&item.hop)).expect("the store works").expect("trouble")
+        };
+        assert_eq!(fail(now(), false).not_before, now().wall + RETRY_FIRST);
+        let second = fail(later(RETRY_FIRST), false);
+        assert_eq!((second.failures, second.not_before), (2, later(RETRY_FIRST).wall + 2 * RETRY_FIRST));
+        assert_eq!(fail(now(), true).failures, 1, "it was reached meanwhile");
+        let items = store.read(|view| view.ready_items(&item.hop, now().wall, Grade::LEAST, 9)).expect("works");
+        assert_eq!(items.iter().map(|item| item.attempts).collect::<Vec<_>>(), [0, 0]);
+        // An operator's word counts more, and so does a connection.
+        store.write(|change| change.release_item(item.id)).expect("the store works");
+        assert_eq!(store.read(|view| view.hop_trouble(&item.hop)).expect("the store works"), None);
+        // In the end it is returned, with the reason.
+        fail(now(), false);
+        let much_later = later(village().queue_lifetime + Duration::from_secs(1));
+        store.write(|change| expire(change, &village(), much_later)).expect("the store works");
+        assert_eq!(contents(&store).matches("the last attempt: no answer").count(), 2, "{}", contents(&store));
     }
 
     #[test]

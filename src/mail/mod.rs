@@ -550,7 +550,7 @@ pub(crate) mod tests {
                 added: now().wall,
             })?;
             let number = change.dead_letters()?[0].number;
-            assert!(change.retry_dead_letter(number, now().wall)?);
+            assert!(change.retry_dead_letter(number, now().wall)?.is_some());
             let item = change.items(&ItemFilter::default())?.pop().expect("the item is back");
             assert_eq!(item.hop, Hop::Site(site("village")));
             let accepted = delivery::reroute(change, &policy, now(), item.id)?.expect("it is there");

@@ -1,5 +1,7 @@
 //! What the configuration decides about news, as plain values.
 
+use std::time::Duration;
+
 use crate::base::newsgroup::Wildmat;
 use crate::store::Hop;
 
@@ -15,9 +17,24 @@ pub struct Policy {
     /// Largest article, in bytes.
     pub article_max: u64,
     /// Articles older than this are refused: the history has forgotten them.
-    pub age_max: std::time::Duration,
+    pub age_max: Duration,
     /// Which articles go where.
     pub feeds: Vec<Feed>,
+}
+
+/// No article is too old.
+pub const ANY_AGE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// Then what was refused or cancelled a year ago may as well come again.
+const HISTORY_OF_ANY_AGE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// An article may be dated in the future by clocks that are wrong.
+const HISTORY_MARGIN: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl Policy {
+    /// How long the Message-IDs of articles that are not here are remembered: until a peer that offers one would be
+    /// refused for its age.
+    pub fn history_kept(&self) -> Duration {
+        if self.age_max >= ANY_AGE { HISTORY_OF_ANY_AGE } else { self.age_max + HISTORY_MARGIN }
+    }
 }
 
 /// Which articles go to a site or peer.

@@ -183,14 +183,14 @@ fn best_ready(now: Timestamp, site: &SiteView) -> Option<Grade> {
 
 /// Whether a site may be called now by itself, in words: for `site show`.
 pub fn explain(now: Timestamp, site: &SiteView) -> String {
+    if site.in_call {
+        return "a call is going on".to_owned();
+    }
     if site.held {
         return "held by an operator".to_owned();
     }
     if site.ports.is_empty() {
         return "no port is configured: it must call us".to_owned();
-    }
-    if site.in_call {
-        return "a call is going on".to_owned();
     }
     match due(now, site) {
         Due::Now(worst, _) => format!("due now, grade {worst} and better"),

@@ -211,7 +211,7 @@ impl Greeting {
         let welcome = match answering.reception.welcome(&caller) {
             Ok(welcome) => welcome,
             Err(rejection) => {
-                say(rejection_message(rejection), out);
+                say(rejection_message(&rejection), out);
                 return Step::End(Ending::WeRejected { name: line.name, why: rejection });
             }
         };
@@ -270,10 +270,10 @@ fn is_same_site(heard: &str, called: &str) -> bool {
     heard.eq_ignore_ascii_case(called)
 }
 
-fn rejection_message(why: Rejection) -> &'static str {
+fn rejection_message(why: &Rejection) -> &'static str {
     match why {
         Rejection::Unknown => "RYou are unknown to me",
-        Rejection::WrongLogin => "RLOGIN",
+        Rejection::WrongLogin { .. } => "RLOGIN",
         Rejection::Locked => "RLCK",
         Rejection::BadSequence => "RBADSEQ",
     }

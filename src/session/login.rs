@@ -19,8 +19,11 @@ pub trait Gatekeeper: Send {
 /// How a login failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LoginFailure {
-    #[error("wrong name or password for `{0}`")]
+    #[error("wrong password for `{0}`")]
     Wrong(String),
+    /// The name is not told: a caller that is out of step gives its password there.
+    #[error("there is no such login; `bangpath user list` names them")]
+    Unknown,
     #[error("no login within {} s", LOGIN_TIMEOUT.as_secs())]
     Silence,
     #[error("the caller hung up during the login")]
@@ -164,7 +167,7 @@ mod tests {
         check("\rUvillage\r\nsecret\r", "login: login: Password:", Some(Ok("Uvillage")));
         let three = "a\rb\ra\rb\ra\rb\r";
         let said = "login: Password:\r\nLogin incorrect\r\n".repeat(3);
-        check(three, &said, Some(Err("wrong name or password for `a`")));
+        check(three, &said, Some(Err("wrong password for `a`")));
         check(&"x".repeat(5000), "login: ", None);
     }
 }

@@ -459,14 +459,18 @@ pub struct Welcome {
 }
 
 /// Why we do not take a caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     #[error("not in our configuration")]
     Unknown,
-    #[error("came in by another login than its own")]
-    WrongLogin,
+    #[error("it came in by {}, and its login is `{expected}`", by_login(.used.as_deref()))]
+    WrongLogin { used: Option<String>, expected: String },
     #[error("a call between us is going on already")]
     Locked,
     #[error("the numbers of the calls differ")]
     BadSequence,
+}
+
+fn by_login(used: Option<&str>) -> String {
+    used.map_or("no login".to_owned(), |login| format!("login `{login}`"))
 }

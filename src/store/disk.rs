@@ -17,7 +17,27 @@ pub(super) struct Disk {
     pub locks: PathBuf,
     partial: PathBuf,
     bodies: PathBuf,
+    pub owner: Owner,
     points: Points,
+}
+
+/// Who gets the files that root makes: whoever the spool belongs to, or the daemon could not open what
+/// `sudo bangpath queue list` has left. `None`: whoever makes them.
+pub(super) struct Owner(Option<(u32, u32)>);
+
+impl Owner {
+    fn of(spool: &Path) -> io::Result<Self> {
+        let facts = fs::metadata(spool)?;
+        Ok(Self((nix::unistd::geteuid().is_root() && facts.uid() != 0).then(|| (facts.uid(), facts.gid()))))
+    }
+
+    pub fn give(&self, file: &File) -> io::Result<()> {
+        self.0.map_or(Ok(()), |(user, group)| std::os::unix::fs::fchown(file, Some(user), Some(group)))
+    }
+
+    pub fn give_path(&self, path: &Path) -> io::Result<()> {
+        self.0.map_or(Ok(()), |(user, group)| std::os::unix::fs::lchown(path, Some(user), Some(group)))
+    }
 }
 
 /// Where a file beside the database lies.
@@ -32,7 +52,9 @@ pub(super) enum Place {
 impl Disk {
     /// Makes the folders that are missing.
     pub fn open(spool: &Path) -> Result<Self, StoreError> {
+        make_folder(spool).map_err(|e| StoreError::io(spool, e))?;
         let disk = Self {
+            owner: Owner::of(spool).map_err(|e| StoreError::io(spool, e))?,
             spool: spool.to_owned(),
             database: spool.join("bangpath.db"),
             locks: spool.join("locks"),
@@ -40,8 +62,9 @@ impl Disk {
             bodies: spool.join("bodies"),
             points: Points::from_environment(),
         };
-        for folder in [&disk.spool, &disk.locks, &disk.partial, &disk.bodies] {
-            make_folder(folder).map_err(|e| StoreError::io(folder, e))?;
+        for folder in [&disk.locks, &disk.partial, &disk.bodies] {
+            let made = make_folder(folder).and_then(|()| disk.owner.give_path(folder));
+            made.map_err(|e| StoreError::io(folder, e))?;
         }
         Ok(disk)
     }
@@ -99,7 +122,7 @@ impl Disk {
     /// Takes the lock file `name`; `None` if another holds it, here or in another process.
     pub fn lock(&self, name: &str) -> Result<Option<File>, StoreError> {
         let path = self.locks.join(name);
-        let file = open_private(&path).map_err(|e| StoreError::io(&path, e))?;
+        let file = self.open_private(&path).map_err(|e| StoreError::io(&path, e))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -107,17 +130,34 @@ impl Disk {
         }
     }
 
+    /// Whether another holds the lock file `name`. Shared, so that those who ask do not see each other.
+    pub fn is_locked(&self, name: &str) -> Result<bool, StoreError> {
+        let path = self.locks.join(name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(StoreError::io(&path, e)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(e)) => Err(StoreError::io(&path, e)),
+        }
+    }
+
     /// Like `lock`, but waits.
     pub fn lock_waiting(&self, name: &str) -> Result<File, StoreError> {
         let path = self.locks.join(name);
-        let file = open_private(&path).map_err(|e| StoreError::io(&path, e))?;
+        let file = self.open_private(&path).map_err(|e| StoreError::io(&path, e))?;
         file.lock().map_err(|e| StoreError::io(&path, e))?;
         Ok(file)
     }
-}
 
-fn open_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    fn open_private(&self, path: &Path) -> io::Result<File> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        self.owner.give(&file)?;
+        Ok(file)
+    }
 }
 
 /// Makes a folder that may be there already, and those above it that are missing. Each new name is synced: a spool that
@@ -135,6 +175,9 @@ fn make_folder(folder: &Path) -> io::Result<()> {
             make_folder(folder)
         }
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder; name another one, or move it away"))
+        }
         Err(e) => Err(e),
     }
 }
@@ -167,6 +210,7 @@ impl SpoolFile {
             let name = fresh_name()?;
             let path = disk.path(Place::Partial, &name);
             let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+            disk.owner.give(&file)?;
             file.lock()?;
             // The sweep of another process may have come between creation and lock.
             if file.metadata()?.nlink() > 0 {
@@ -446,6 +490,34 @@ mod tests {
         let mut back = [0; 8];
         assert_eq!(spill.read_at(0, &mut back).expect("readable"), 8);
         assert_eq!(&back, b"abXYefgh");
+    }
+
+    #[test]
+    fn what_root_makes_belongs_to_whom_the_spool_belongs() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // Anybody else finds their own, which is the same rule.
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(folder.path(), Some(65534), Some(65534)).expect("root may");
+        }
+        let owner = fs::metadata(folder.path()).expect("a folder").uid();
+        let store = super::super::Store::open(folder.path()).expect("a store");
+        let _lock = store.lock(super::super::LockKind::Unpack, "unpack").expect("lockable");
+        let mut draft = store.draft();
+        io::Write::write_all(&mut draft, &[b'x'; 2 * BODY_INLINE_MAX]).expect("room");
+        store.write(|change| change.keep(draft).map(drop)).expect("kept");
+        let mut folders = vec![folder.path().to_owned()];
+        let mut names = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry")) {
+                let facts = entry.metadata().expect("facts");
+                assert_eq!(facts.uid(), owner, "{:?}", entry.path());
+                names.push(entry.file_name().to_string_lossy().into_owned());
+                if facts.is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        assert!(names.iter().any(|n| n == "bangpath.db-wal") && names.len() >= 8, "{names:?}");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The ledger: done deeds, written in the transaction of the deed, and dead letters.
 
+use std::time::Duration;
+
 use rusqlite::{Row, params};
 
 use super::rows::{CargoRow, PurposeRow, count, from_json, integer};
-use super::{Body, BodyId, Cargo, Change, Hop, StoreError, View};
+use super::{Body, BodyId, Cargo, Change, Hop, ItemId, StoreError, View};
+use crate::base::limits::{REFUSED_CALLS_MAX, REFUSED_CALLS_SEEN};
 use crate::base::names::SiteName;
 use crate::base::time::Timestamp;
 
@@ -34,6 +37,15 @@ pub struct Entry {
     pub id: String,
     pub bytes: u64,
     pub detail: String,
+}
+
+/// Where a dead letter has gone that is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retried {
+    /// Into the queue.
+    Item(ItemId),
+    /// Among the received files that wait to be unpacked.
+    Received,
 }
 
 /// What can neither be delivered nor returned.
@@ -136,6 +148,13 @@ impl View<'_> {
         self.rows(sql, [integer(count as u64)], entry)
     }
 
+    /// The last call of a site that we refused.
+    pub fn last_refused_call(&self, place: &str) -> Result<Option<Entry>, StoreError> {
+        let sql =
+            "SELECT * FROM ledger WHERE verb = 'refused' AND what = 'call' AND place = ? ORDER BY number DESC LIMIT 1";
+        self.row(sql, [place], entry)
+    }
+
     /// All of them, oldest first.
     pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, StoreError> {
         let letters = self.rows(&format!("{DEAD} ORDER BY number"), [], raw_dead)?;
@@ -159,22 +178,41 @@ impl Change<'_> {
         self.insert(sql, row).map(drop)
     }
 
+    /// Writes that a caller was refused, unless that was written often enough lately ([`REFUSED_CALLS_MAX`]): strangers
+    /// must not fill the disk. Whether it was written.
+    pub fn record_refused_call(&mut self, at: Timestamp, place: &str, detail: &str) -> Result<bool, StoreError> {
+        let hour_ago = at - Duration::from_secs(3600);
+        let sql = "SELECT count(*) AS count FROM (SELECT * FROM ledger ORDER BY number DESC LIMIT ?)
+                   WHERE verb = 'refused' AND what = 'call' AND at > ?";
+        // Where much else is done the older ones are out of sight, and a few more are no harm.
+        let lately = self.row(sql, params![integer(REFUSED_CALLS_SEEN), hour_ago], |row| count(row, "count"))?;
+        if lately.unwrap_or(0) >= REFUSED_CALLS_MAX {
+            return Ok(false);
+        }
+        let (place, detail) = (place.to_owned(), detail.to_owned());
+        self.record(Fact { at, verb: "refused", what: "call", place, id: String::new(), bytes: 0, detail })?;
+        Ok(true)
+    }
+
     /// Removes facts older than `before`; how many there were.
     pub fn trim_ledger(&mut self, before: Timestamp) -> Result<usize, StoreError> {
         self.execute("DELETE FROM ledger WHERE at < ?", [before])
     }
 
-    /// Back to where it came from, as if it were new: the queue, or the files to be unpacked. Whether there was one.
-    pub fn retry_dead_letter(&mut self, number: i64, now: Timestamp) -> Result<bool, StoreError> {
+    /// Back to where it came from, as if it were new. `None`: there was none.
+    pub fn retry_dead_letter(&mut self, number: i64, now: Timestamp) -> Result<Option<Retried>, StoreError> {
         // The new row takes over the dead letter's share in the body.
         let sql = "INSERT INTO item (hop, grade, cargo, body, size, queued, not_before)
                    SELECT hop, grade, cargo, body, size, ?2, ?2 FROM dead WHERE number = ?1 AND hop IS NOT NULL";
-        let items = self.execute(sql, params![number, now])?;
+        let item = match self.execute(sql, params![number, now])? {
+            0 => None,
+            _ => Some(Retried::Item(ItemId(self.last_row()))),
+        };
         let sql = "INSERT INTO received (site, purpose, spool, body, received, not_before)
                    SELECT site, purpose, spool, body, ?2, ?2 FROM dead WHERE number = ?1 AND purpose IS NOT NULL";
         let received = self.execute(sql, params![number, now])?;
         self.execute("DELETE FROM dead WHERE number = ?", [number])?;
-        Ok(items + received > 0)
+        Ok(item.or((received > 0).then_some(Retried::Received)))
     }
 
     /// For ever. Whether there was one.
@@ -230,6 +268,18 @@ mod tests {
         assert_eq!(read(&store, |v| v.ledger_tail(9))[0].number, 4);
     }
 
+    #[test]
+    fn refused_callers_do_not_fill_the_ledger() {
+        let (_folder, store) = open();
+        let refuse = |at| write(&store, |c| c.record_refused_call(at, "stranger", "not in our configuration"));
+        let written = (0..10 * REFUSED_CALLS_MAX).filter(|_| refuse(NOW)).count();
+        assert_eq!(written as u64, REFUSED_CALLS_MAX);
+        assert!(!refuse(later(3599)) && refuse(later(3600)));
+        let last = read(&store, |v| v.last_refused_call("stranger")).expect("there is one");
+        assert_eq!((last.at, last.detail.as_str()), (later(3600), "not in our configuration"));
+        assert_eq!(read(&store, |v| v.last_refused_call("hub")), None);
+    }
+
     fn buried(store: &Store) -> DeadLetter {
         let letters = read(store, |v| v.dead_letters());
         assert_eq!(letters.len(), 1);
@@ -251,8 +301,8 @@ mod tests {
         let (_, body) = read(&store, |v| v.dead_letter(letter.number)).expect("one letter");
         assert!(body.bytes(100_000).expect("readable") == bytes);
 
-        assert!(write(&store, |c| c.retry_dead_letter(letter.number, later(100))));
-        assert!(!write(&store, |c| c.retry_dead_letter(letter.number, later(100))));
+        assert!(write(&store, |c| c.retry_dead_letter(letter.number, later(100))).is_some());
+        assert_eq!(write(&store, |c| c.retry_dead_letter(letter.number, later(100))), None);
         let items = read(&store, |v| v.items(&ItemFilter::default()));
         let again = super::super::Item { id: items[0].id, queued: later(100), not_before: later(100), ..before };
         assert_eq!(items, [again]);
@@ -278,7 +328,7 @@ mod tests {
         assert_eq!(read(&store, |v| v.received(later(99), 9)), []);
         let letter = buried(&store);
         assert_eq!((letter.what.as_str(), letter.from_site.clone()), ("spool file D.x", Some(site("hub"))));
-        assert!(write(&store, |c| c.retry_dead_letter(letter.number, later(9))));
+        assert_eq!(write(&store, |c| c.retry_dead_letter(letter.number, later(9))), Some(Retried::Received));
         let back = read(&store, |v| v.received_spool(&site("hub"), "D.x")).expect("a file");
         assert_eq!((back.progress, back.size, back.received), (0, 5, later(9)));
         write(&store, |c| c.finish_received(back.id));

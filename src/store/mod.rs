@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use rusqlite::{Connection, OptionalExtension, Params, Row};
@@ -43,7 +44,9 @@ pub enum StoreError {
     #[error("the database {path} refused")]
     Database { path: PathBuf, source: rusqlite::Error },
     /// The file was made by another version of this program: exit 75 and leave it alone.
-    #[error("{path} has schema {found}, this program knows {known}")]
+    #[error(
+        "{path} was made by another version of bangpath: it has schema {found}, this one knows {known}; use the newer one"
+    )]
     Schema { path: PathBuf, found: i64, known: i64 },
     /// A row or file that should be there is not, or cannot be read as what it should be.
     #[error("the store is damaged: {0}")]
@@ -115,6 +118,8 @@ struct Inner {
     disk: Arc<Disk>,
     committer: Committer,
     readers: Mutex<Vec<Connection>>,
+    /// Bytes of disk that stay free.
+    reserve: AtomicU64,
     /// Called after each change of this process that is on the disk.
     after_commit: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -151,8 +156,13 @@ impl Store {
         let writer = schema::prepare(&disk)?;
         let look = View::new(&writer, &disk);
         disk.sweep(|place, name| look.names_file(place, name))?;
-        let inner =
-            Inner { committer: Committer::new(writer), readers: Mutex::default(), after_commit: OnceLock::new(), disk };
+        let inner = Inner {
+            committer: Committer::new(writer),
+            readers: Mutex::default(),
+            reserve: AtomicU64::new(0),
+            after_commit: OnceLock::new(),
+            disk,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -203,11 +213,38 @@ impl Store {
         Ok((found.blocks_available() as u64).saturating_mul(found.fragment_size() as u64))
     }
 
+    /// From now on [`Store::room_for`] leaves so many bytes free.
+    pub fn keep_free(&self, reserve: u64) {
+        self.inner.reserve.store(reserve, Ordering::Relaxed);
+    }
+
+    /// Whether so many bytes more may come in: else `Full`. To be asked before anything large is taken; the reserve is
+    /// for what is on its way already.
+    pub fn room_for(&self, bytes: u64) -> Result<(), StoreError> {
+        let reserve = self.inner.reserve.load(Ordering::Relaxed);
+        let free = self.free_space()?;
+        if free < bytes.saturating_add(reserve) {
+            tracing::warn!(free, bytes, reserve, "the disk is nearly full: nothing more is taken");
+            return Err(StoreError::Full(self.spool().to_owned()));
+        }
+        Ok(())
+    }
+
     /// Takes a lock that dies with the process: one session a site, one user a port. `None`: another holds it, in this
     /// process or in another one.
     pub fn lock(&self, kind: LockKind, name: &str) -> Result<Option<Lock>, StoreError> {
         let file = self.inner.disk.lock(&lock_name(kind, name))?;
         Ok(file.map(|file| Lock { _file: file }))
+    }
+
+    /// Whether somebody holds this lock now. For listings: a moment later it may be otherwise.
+    pub fn is_locked(&self, kind: LockKind, name: &str) -> Result<bool, StoreError> {
+        self.inner.disk.is_locked(&lock_name(kind, name))
+    }
+
+    /// Gives a file or folder that root has made below the spool's to whom the spool belongs, so that the daemon can use it.
+    pub fn give_to_owner(&self, path: &Path) -> io::Result<()> {
+        self.inner.disk.owner.give_path(path)
     }
 
     /// The folder, for messages to people and for the control socket.
@@ -293,11 +330,19 @@ impl Change<'_> {
     /// The id of the new row.
     fn insert(&mut self, sql: &str, parameters: impl Params) -> Result<i64, StoreError> {
         self.execute(sql, parameters)?;
-        Ok(self.view.connection.last_insert_rowid())
+        Ok(self.last_row())
+    }
+
+    fn last_row(&self) -> i64 {
+        self.view.connection.last_insert_rowid()
     }
 }
 
 impl StoreError {
+    fn unusable(path: &Path, why: &str) -> Self {
+        Self::Io { path: path.to_owned(), source: io::Error::new(io::ErrorKind::InvalidData, why) }
+    }
+
     fn io(path: &Path, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
@@ -313,6 +358,10 @@ impl StoreError {
             | rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::IntegralValueOutOfRange(..) => Self::Damaged(source.to_string()),
             _ if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => Self::Full(path.to_owned()),
+            _ if source.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => Self::unusable(
+                path,
+                "it is no database; put back a copy of it, or move it away to begin with an empty one",
+            ),
             _ => Self::Database { path: path.to_owned(), source },
         }
     }
@@ -466,16 +515,24 @@ mod tests {
 
     #[test]
     fn a_schema_of_another_version_or_program_is_left_alone() {
-        for (sql, expected) in [("PRAGMA user_version = 99", 99), ("PRAGMA application_id = 7", 1)] {
+        let refused = |change: &dyn Fn(&Path), expected: &str| {
             let (folder, store) = open();
             drop(store);
             let path = folder.path().join("bangpath.db");
-            Connection::open(&path).and_then(|c| c.execute_batch(sql)).expect("a changed database");
-            match Store::open(folder.path()).map(drop) {
-                Err(StoreError::Schema { found, known: 2, .. }) => assert_eq!(found, expected),
-                other => panic!("{other:?}"),
-            }
-        }
+            change(&path);
+            let before = std::fs::read(&path).expect("readable");
+            let error = Store::open(folder.path()).map(drop).expect_err("a refusal");
+            let told = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
+            assert!(told.contains(expected), "{told}");
+            assert!(std::fs::read(&path).expect("readable") == before);
+        };
+        let run = |path: &Path, sql: &str| {
+            Connection::open(path).and_then(|c| c.execute_batch(sql)).expect("a changed database");
+        };
+        refused(&|path| run(path, "PRAGMA user_version = 99"), "it has schema 99, this one knows 3; use the newer one");
+        refused(&|path| run(path, "PRAGMA application_id = 7"), "it belongs to another program");
+        let garbage = |path: &Path| std::fs::write(path, [b'x'; 5000]).expect("writable");
+        refused(&garbage, "it is no database; put back a copy");
     }
 
     #[test]
@@ -528,6 +585,10 @@ mod tests {
     #[test]
     fn free_space_is_that_of_the_spool() {
         let (_folder, store) = open();
-        assert!(store.free_space().expect("known") > 0);
+        let free = store.free_space().expect("known");
+        assert!(free > 0 && store.room_for(1).is_ok());
+        assert!(matches!(store.room_for(u64::MAX), Err(StoreError::Full(_))));
+        store.keep_free(u64::MAX);
+        assert!(matches!(store.room_for(0), Err(StoreError::Full(_))));
     }
 }

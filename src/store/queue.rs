@@ -40,6 +40,15 @@ pub struct Item {
     pub in_doubt: bool,
 }
 
+/// A hop that could not be reached: it waits as a whole, and no item that waits for it has had an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HopTrouble {
+    /// In a row.
+    pub failures: u32,
+    pub not_before: Timestamp,
+    pub last_error: String,
+}
+
 /// What a listing shows. Everything empty: all, oldest first.
 #[derive(Debug, Clone, Default)]
 pub struct ItemFilter {
@@ -126,6 +135,18 @@ impl View<'_> {
         items.into_iter().map(whole_item).collect()
     }
 
+    /// Why and until when a hop is left alone, if it is.
+    pub fn hop_trouble(&self, hop: &Hop) -> Result<Option<HopTrouble>, StoreError> {
+        let sql = "SELECT failures, not_before, last_error FROM hop WHERE hop = ?";
+        self.row(sql, [hop], |row| {
+            Ok(HopTrouble {
+                failures: row.get("failures")?,
+                not_before: row.get("not_before")?,
+                last_error: row.get("last_error")?,
+            })
+        })
+    }
+
     /// Totals per hop and grade, for the scheduler and `site list`. Items in a job count too. Where all are held,
     /// `ready` is the end of time.
     pub fn totals(&self) -> Result<Vec<HopTotals>, StoreError> {
@@ -172,6 +193,13 @@ impl Change<'_> {
         self.execute(sql, params![until, why, id]).map(drop)
     }
 
+    /// Notes that a hop could not be reached, or with `None` that it was.
+    pub fn set_hop_trouble(&mut self, hop: &Hop, trouble: Option<&HopTrouble>) -> Result<(), StoreError> {
+        let Some(t) = trouble else { return self.execute("DELETE FROM hop WHERE hop = ?", [hop]).map(drop) };
+        let sql = "INSERT OR REPLACE INTO hop (hop, failures, not_before, last_error) VALUES (?, ?, ?, ?)";
+        self.execute(sql, params![hop, t.failures, t.not_before, t.last_error]).map(drop)
+    }
+
     /// Takes it out of a job that no peer has seen. In one that a peer has seen it goes on, and is held if that job
     /// is dissolved.
     pub fn hold_item(&mut self, id: ItemId, why: &str) -> Result<(), StoreError> {
@@ -179,8 +207,9 @@ impl Change<'_> {
         self.execute("UPDATE item SET held = ? WHERE id = ?", params![why, id]).map(drop)
     }
 
-    /// Not held any more, and ready at once.
+    /// Not held any more, and ready at once, even if its hop could not be reached before.
     pub fn release_item(&mut self, id: ItemId) -> Result<(), StoreError> {
+        self.execute("DELETE FROM hop WHERE hop = (SELECT hop FROM item WHERE id = ?)", [id])?;
         let sql = "UPDATE item SET held = NULL, not_before = min(not_before, queued) WHERE id = ?";
         self.execute(sql, [id]).map(drop)
     }

@@ -12,7 +12,7 @@ use super::disk::{Disk, sync_folder};
 
 /// Each step brings the schema from the version that is its place in the list to the next. Steps that were ever
 /// released are never changed.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// "bang": tells our file from other SQLite databases.
 const APPLICATION_ID: i32 = 0x6261_6e67;
@@ -61,7 +61,11 @@ pub(super) fn prepare(disk: &Disk) -> Result<Connection, StoreError> {
     // SQLite would give it the mode of the umask. Opened only if it is new: closing a second descriptor of a database
     // drops the locks that this process holds on it.
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => sync_folder(&disk.spool).map_err(|e| StoreError::io(&disk.spool, e))?,
+        Ok(file) => {
+            // SQLite gives its other files to the owner of this one.
+            disk.owner.give(&file).map_err(|e| StoreError::io(path, e))?;
+            sync_folder(&disk.spool).map_err(|e| StoreError::io(&disk.spool, e))?;
+        }
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
         Err(e) => return Err(StoreError::io(path, e)),
     }
@@ -77,7 +81,11 @@ fn migrate(disk: &Disk, connection: &mut Connection) -> Result<(), StoreError> {
     let found = number(connection, "PRAGMA user_version").map_err(refused)?;
     let tables = number(connection, "SELECT count(*) FROM sqlite_schema").map_err(refused)?;
     let ours = number(connection, "PRAGMA application_id").map_err(refused)? == i64::from(APPLICATION_ID);
-    if found > known || found < 0 || (tables > 0 && !ours) {
+    if tables > 0 && !ours {
+        let why = "it belongs to another program; give bangpath a spool of its own";
+        return Err(StoreError::unusable(&disk.database, why));
+    }
+    if found > known || found < 0 {
         return Err(StoreError::Schema { path: disk.database.clone(), found, known });
     }
     connection.pragma_update(None, "journal_mode", "wal").map_err(refused)?;

@@ -104,6 +104,15 @@ fn every_complaint_has_a_line_and_a_hint() {
         "bangpath.toml:9: sites.hub: the login chat needs a login, and none is given; give login and password-file, or chat = \"\" where the site asks for none",
     );
     complain(
+        "[listen]\nsmtp = \"127.0.0.1:2525\"\nnntp = \"127.0.0.1:0\"\nuucp = \"127.0.0.1:2525\"\n",
+        "bangpath.toml:9: listen.uucp: 127.0.0.1:2525 is the address of listen.smtp already; give each service a port of its own",
+    );
+    complain(
+        "[sites.hub]\nnews = { groups = \"\" }\n[news.peers.up]\nhost = \"up\"\nsend = \"!local.*\"\n",
+        "bangpath.toml:7: sites.hub.news: it chooses no group; write patterns as comp.*,local.*, or leave it out to send no news\n\
+         bangpath.toml:10: news.peers.up.send: it chooses no group; write patterns as comp.*,local.*, or leave it out to send no news",
+    );
+    complain(
         "[listen]\nsmtp = \"25\"\n",
         "bangpath.toml:7: listen.smtp: `25` is no address to listen on: write 127.0.0.1:25, 0.0.0.0:540 or [::]:119",
     );
@@ -118,6 +127,12 @@ fn one_mistake_hides_no_other() {
     assert_eq!(lines, ["site.name", "site.postmaster", "site.public", "port.x", "port.x"], "{got}");
     let got = load_text(&GOOD.replace("postmaster = \"alice\"\n", "")).expect_err("a complaint");
     assert!(got.contains("missing field `postmaster`; write postmaster = "), "{got}");
+}
+
+#[test]
+fn a_spool_that_is_no_folder_is_complained_of() {
+    let got = load_text(&GOOD.replace("/tmp/x", "/dev/null")).expect_err("a complaint");
+    assert_eq!(got, "bangpath.toml:4: site.spool: it is no folder; name a folder; it is made if it is not there");
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::wire::header::Header;
 
 mod clients;
 mod input;
+mod interrupt;
 mod line;
 mod site;
 mod verdict;
@@ -71,11 +72,16 @@ struct Stage {
     village: Site,
     hub: Site,
     world: Site,
+    answering: Option<thread::JoinHandle<()>>,
 }
 
 impl Drop for Stage {
+    /// Nobody may be at work in the folder when it goes.
     fn drop(&mut self) {
         self.over.store(true, Ordering::SeqCst);
+        if let Some(answering) = self.answering.take() {
+            let _ = answering.join();
+        }
     }
 }
 
@@ -87,6 +93,7 @@ pub fn run(arguments: &Demo) -> Result<(), Failure> {
         return Err(Failure::new(DATA, "noise is the chance of each byte to be damaged: from 0 to 0.1"));
     }
     let (mail, news) = read_input(arguments)?;
+    interrupt::listen()?;
     let temporary = tempfile::Builder::new().prefix("bangpath-demo-").tempdir()?;
     let folder = match &arguments.keep {
         Some(folder) => {
@@ -163,18 +170,19 @@ fn set_stage(arguments: &Demo, folder: PathBuf) -> Result<Stage, Failure> {
         })?;
     }
     let (line, over) = (Arc::new(line), Arc::new(AtomicBool::new(false)));
-    answer_calls(&folder, Arc::clone(&line), Arc::clone(&over), hub.config.clone());
-    Ok(Stage { folder, line, over, village, hub, world })
+    let answering = Some(answer_calls(&folder, Arc::clone(&line), Arc::clone(&over), hub.config.clone()));
+    Ok(Stage { folder, line, over, village, hub, world, answering })
 }
 
 /// What a getty does at the hub: whenever somebody calls, `uucico` answers.
-fn answer_calls(folder: &Path, line: Arc<Line>, over: Arc<AtomicBool>, config: PathBuf) {
+fn answer_calls(folder: &Path, line: Arc<Line>, over: Arc<AtomicBool>, config: PathBuf) -> thread::JoinHandle<()> {
     let log = folder.join("answer.log");
     thread::spawn(move || {
-        while !over.load(Ordering::SeqCst) {
-            let has_carrier = || line.has_carrier() && !over.load(Ordering::SeqCst);
+        let is_over = || over.load(Ordering::SeqCst);
+        while !is_over() {
+            let has_carrier = || line.has_carrier() && !is_over();
             if has_carrier() {
-                if let Err(error) = site::answer(&config, &line.far, &log, has_carrier) {
+                if let Err(error) = site::answer(&config, &line.far, &log, has_carrier, is_over) {
                     eprintln!("bangpath: the hub cannot answer: {error}");
                     return;
                 }
@@ -184,7 +192,7 @@ fn answer_calls(folder: &Path, line: Arc<Line>, over: Arc<AtomicBool>, config: P
             }
             thread::sleep(Duration::from_millis(20));
         }
-    });
+    })
 }
 
 impl Stage {
@@ -217,6 +225,7 @@ fn send_mail(from: &'static str, to: &'static str, messages: Vec<Message>, addre
     let mut stream = Stream { what: "mail", from, to, accepted: Vec::new(), refused: Vec::new() };
     let mut client = Mailer::connect(address)?;
     for message in messages {
+        interrupt::check()?;
         let answer = client.send(&format!("ann@{from}.example"), &format!("demo@{to}.example"), &message.bytes)?;
         sort(&mut stream, message, answer);
     }
@@ -227,6 +236,7 @@ fn send_news(from: &'static str, to: &'static str, messages: Vec<Message>, addre
     let mut stream = Stream { what: "news", from, to, accepted: Vec::new(), refused: Vec::new() };
     let mut client = Poster::connect(address)?;
     for message in messages {
+        interrupt::check()?;
         // What has been on Usenet already is offered as a server does; a new article is posted.
         let has_path = Header::parse(&message.bytes).is_ok_and(|(header, _)| header.find("Path").is_some());
         let answer = match &message.message_id {
@@ -260,6 +270,7 @@ fn wait(
     let carried = || stage.line.traffic.up.load(Ordering::Relaxed) + stage.line.traffic.down.load(Ordering::Relaxed);
     let mut moved = carried();
     loop {
+        interrupt::check()?;
         let mut arrived = 0;
         for stream in streams {
             arrived += verdict::count(stream, stage.at(stream.to))?;

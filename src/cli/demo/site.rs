@@ -70,6 +70,7 @@ fn wait_for_listening(spool: &Path, started: &mut Started, folder: &Path, name: 
         }
         let child = started.0.as_mut().expect("it is there until it is taken");
         let ended = child.try_wait()?;
+        super::interrupt::check()?;
         if ended.is_some() || begun.elapsed() > START {
             let log = fs::read_to_string(folder.join(format!("{name}.log"))).unwrap_or_default();
             return Err(Failure::new(TEMPORARY, format!("{name} does not start:\n{log}")));
@@ -111,8 +112,14 @@ pub fn program() -> io::Result<PathBuf> {
 }
 
 /// Answers on a terminal as a getty does: runs `uucico` there for one call. `has_carrier` tells whether the caller is
-/// still on the line; some time after it has gone the program is ended.
-pub fn answer(config: &Path, terminal: &Path, log: &Path, has_carrier: impl Fn() -> bool) -> io::Result<()> {
+/// still on the line; some time after it has gone the program is ended, and at once when the demo is over.
+pub fn answer(
+    config: &Path,
+    terminal: &Path,
+    log: &Path,
+    has_carrier: impl Fn() -> bool,
+    is_over: impl Fn() -> bool,
+) -> io::Result<()> {
     let open = || fs::OpenOptions::new().read(true).write(true).open(terminal);
     let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
     let mut command = Command::new(program()?);
@@ -128,7 +135,7 @@ pub fn answer(config: &Path, terminal: &Path, log: &Path, has_carrier: impl Fn()
             }
             false => gone.get_or_insert_with(Instant::now),
         };
-        if since.elapsed() > HANG_UP {
+        if since.elapsed() > HANG_UP || is_over() {
             stop(&mut child);
         }
         std::thread::sleep(POLL);

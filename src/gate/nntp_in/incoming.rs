@@ -7,6 +7,7 @@ use crate::base::limits::MESSAGE_LINE_MAX;
 use crate::base::time::Now;
 use crate::news::{self, Source, Verdict};
 use crate::store::{Draft, StoreError};
+use crate::wire::header::Header;
 use crate::wire::nntp::{self, Reply};
 use crate::wire::text::{DotReader, LineEnds};
 
@@ -19,36 +20,37 @@ pub(super) struct Incoming {
 }
 
 /// How an article comes, which decides the words for what becomes of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Way {
     Post,
-    Ihave,
+    /// Under this Message-ID.
+    Ihave(String),
 }
 
 impl Way {
-    fn taken(self) -> Reply {
+    fn taken(&self) -> Reply {
         match self {
             Self::Post => Reply::new(240, "article posted"),
-            Self::Ihave => Reply::new(235, "article taken"),
+            Self::Ihave(_) => Reply::new(235, "article taken"),
         }
     }
 
-    fn refused(self, why: &str) -> Reply {
+    fn refused(&self, why: &str) -> Reply {
         match self {
             Self::Post => Reply::new(441, why),
-            Self::Ihave => Reply::new(437, why),
+            Self::Ihave(_) => Reply::new(437, why),
         }
     }
 
     /// POST has no code of its own for what may work later.
-    fn later(self, why: &str) -> Reply {
+    fn later(&self, why: &str) -> Reply {
         match self {
             Self::Post => Reply::new(441, format!("{why}; try again later")),
-            Self::Ihave => Reply::new(436, format!("{why}; try again later")),
+            Self::Ihave(_) => Reply::new(436, format!("{why}; try again later")),
         }
     }
 
-    fn store_trouble(self, why: &StoreError) -> Reply {
+    fn store_trouble(&self, why: &StoreError) -> Reply {
         warn!(%why, "the store refuses an article");
         self.later(match why {
             StoreError::Full(_) => "no space left here",
@@ -66,17 +68,29 @@ impl NntpIn {
         if !nntp::is_message_id(id) {
             return self.say(435, "that is no Message-ID");
         }
+        let way = Way::Ihave(id.to_owned());
         match self.store.read(|view| news::is_wanted(view, id)) {
-            Ok(true) => self.invite(Way::Ihave),
+            Ok(true) => match self.store.room_for(0) {
+                Ok(()) => self.invite(way),
+                Err(why) => self.reply(&way.store_trouble(&why)),
+            },
             Ok(false) => self.say(435, "not wanted"),
-            Err(why) => self.reply(&Way::Ihave.store_trouble(&why)),
+            Err(why) => self.reply(&way.store_trouble(&why)),
         }
     }
 
-    pub(super) fn invite(&mut self, way: Way) {
-        let code = match way {
+    pub(super) fn post(&mut self) {
+        match self.store.room_for(0) {
+            Ok(()) => self.invite(Way::Post),
+            // RFC 3977 section 6.3.1.2: before the article there is no other code.
+            Err(_) => self.say(440, "no space left here; try again later"),
+        }
+    }
+
+    fn invite(&mut self, way: Way) {
+        let code = match &way {
             Way::Post => 340,
-            Way::Ihave => 335,
+            Way::Ihave(_) => 335,
         };
         self.say(code, "send it, end with a dot alone on a line");
         self.state = State::Incoming(Box::new(Incoming {
@@ -113,7 +127,7 @@ impl NntpIn {
             return;
         };
         let Incoming { way, draft, .. } = *incoming;
-        let reply = draft.and_then(|draft| read_back(way, &draft)).map(|article| self.accept(now, way, &article));
+        let reply = draft.and_then(|draft| read_back(&way, &draft)).map(|article| self.accept(now, &way, &article));
         match reply {
             Ok(reply) => self.reply(&reply),
             Err(reply) => {
@@ -123,11 +137,19 @@ impl NntpIn {
         }
     }
 
-    fn accept(&mut self, now: Now, way: Way, article: &[u8]) -> Reply {
+    fn accept(&mut self, now: Now, way: &Way, article: &[u8]) -> Reply {
         let source = match way {
             Way::Post => Source::Poster(self.peer.to_string()),
-            Way::Ihave => Source::Peer(self.peer.to_string()),
+            Way::Ihave(_) => Source::Peer(self.peer.to_string()),
         };
+        // RFC 3977 section 6.3.2.2: the article must be the one that was offered, or the history would lie.
+        let own = Header::parse(article).ok().and_then(|(header, _)| header.text("Message-ID"));
+        if let (Way::Ihave(offered), Some(own)) = (way, own)
+            && *offered != own
+        {
+            info!(peer = %self.peer, offered, own, "article refused: not the one offered");
+            return way.refused(&format!("its Message-ID is {own}, which was not offered"));
+        }
         match self.store.write(|change| news::accept(change, &self.policy, now, &source, article)) {
             Ok(Verdict::Taken { message_id, placed }) => {
                 self.taken += 1;
@@ -155,12 +177,12 @@ impl Incoming {
         if draft.len() + text.len() as u64 > article_max {
             return Err(self.way.refused(&format!("it is larger than {article_max} bytes")));
         }
-        std::io::Write::write_all(draft, text).map_err(|why| not_kept(self.way, &why))
+        std::io::Write::write_all(draft, text).map_err(|why| not_kept(&self.way, &why))
     }
 }
 
 /// The whole article: up to now it may have been in a file, so that many clients at once do not fill the memory.
-fn read_back(way: Way, draft: &Draft) -> Result<Vec<u8>, Reply> {
+fn read_back(way: &Way, draft: &Draft) -> Result<Vec<u8>, Reply> {
     let mut article = vec![0; usize::try_from(draft.len()).expect("at most the largest article")];
     match draft.read_at(0, &mut article) {
         Ok(count) if count == article.len() => Ok(article),
@@ -169,7 +191,7 @@ fn read_back(way: Way, draft: &Draft) -> Result<Vec<u8>, Reply> {
     }
 }
 
-fn not_kept(way: Way, why: &std::io::Error) -> Reply {
+fn not_kept(way: &Way, why: &std::io::Error) -> Reply {
     warn!(%why, "cannot keep an article");
     way.later(if why.kind() == std::io::ErrorKind::StorageFull { "no space left here" } else { "cannot keep it now" })
 }
@@ -217,13 +239,15 @@ mod tests {
              > 435 not wanted\n",
         ];
         check(&script.concat(), &["refused article 192.0.2.1 <1@x>: we carry none of its groups: far.away"]);
-        // Offered under one name and then another, or by two at once: the name in the article counts.
+        // Offered under another name than its own: neither is taken, and its own may still come.
         let script = [
-            "< IHAVE <1@x>\n> 335 …\n",
+            "< IHAVE <2@x>\n> 335 …\n",
+            ARTICLE,
+            "> 437 its Message-ID is <1@x>, which was not offered\n< IHAVE <1@x>\n> 335 …\n",
             ARTICLE,
             "> 235 …\n< IHAVE <2@x>\n> 335 …\n",
             ARTICLE,
-            "> 437 it is here already",
+            "> 437 …",
         ];
         check(&script.concat(), &["accepted article 192.0.2.1 <1@x>: local.a:1"]);
     }
@@ -307,15 +331,24 @@ mod tests {
     fn a_full_store_means_later_and_so_does_every_other_trouble_of_ours() {
         let path = || std::path::PathBuf::from("/spool");
         let broken = StoreError::Io { path: path(), source: std::io::ErrorKind::Other.into() };
+        let ihave = || Way::Ihave("<1@x>".to_owned());
         for (reply, expected) in [
             (Way::Post.store_trouble(&StoreError::Full(path())), "441 no space left here; try again later"),
-            (Way::Ihave.store_trouble(&StoreError::Full(path())), "436 no space left here; try again later"),
-            (Way::Ihave.store_trouble(&broken), "436 cannot keep it now; try again later"),
-            (not_kept(Way::Ihave, &std::io::ErrorKind::StorageFull.into()), "436 no space left here; try again later"),
-            (not_kept(Way::Post, &std::io::ErrorKind::Other.into()), "441 cannot keep it now; try again later"),
+            (ihave().store_trouble(&StoreError::Full(path())), "436 no space left here; try again later"),
+            (ihave().store_trouble(&broken), "436 cannot keep it now; try again later"),
+            (not_kept(&ihave(), &std::io::ErrorKind::StorageFull.into()), "436 no space left here; try again later"),
+            (not_kept(&Way::Post, &std::io::ErrorKind::Other.into()), "441 cannot keep it now; try again later"),
         ] {
             assert_eq!(reply.to_string(), expected);
         }
+    }
+
+    #[test]
+    fn without_room_no_article_is_invited() {
+        let (_dir, store) = open();
+        store.keep_free(u64::MAX);
+        let script = "< POST\n> 440 no space left here; try again later\n< IHAVE <1@x>\n> 436 no space left here; try again later";
+        Player::new(server(&store, village()), Split::Whole).play(&[HELLO, script].concat());
     }
 
     #[test]

@@ -27,7 +27,7 @@ fn a_wrong_password_gets_nowhere() {
         peer.send(b"wrong\n");
     }
     let (content, said) = peer.hang_up();
-    assert!(!content && said.contains("wrong name or password for `Uvillage`"), "{said}");
+    assert!(!content && said.contains("wrong password for `Uvillage`"), "{said}");
     let mut peer = Peer::new(&hub, &["-l"]);
     peer.hear(b":");
     peer.send(b"Uvillage\n");

@@ -67,7 +67,7 @@ fn an_article_without_message_id_is_refused_in_words() {
     let text =
         article(1).lines().filter(|l| !l.starts_with("Message-ID")).map(|l| format!("{l}\n")).collect::<String>();
     let output = hub.try_run(&["rnews"], &batch(&[(text.len(), text), (article(2).len(), article(2))]), None);
-    assert!(said(&output).contains("1 articles taken, 1 refused"), "{}", said(&output));
+    assert!(said(&output).contains("1 article taken, 1 refused"), "{}", said(&output));
     assert_eq!(subjects(&hub), ["a2"]);
     let log = hub.run(&["log"], b"");
     assert!(log.contains("Message-ID"), "{log}");
