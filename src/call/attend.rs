@@ -6,12 +6,15 @@ use std::time::Duration;
 use super::{CallError, Context, Modem, PortKind, Progress, Unmet, converse, line};
 use crate::base::names::PortName;
 use crate::dialogue::Nudge;
-use crate::link::{self, Link, LinkError, Nudges};
+use crate::link::{self, Link, LinkError, Nudges, Tnc, TncLine};
 use crate::session::dial::{Dial, DialFailure, Profile};
 use crate::store::{Lock, LockKind};
 
 /// A modem that somebody has switched off and on has forgotten what it was told.
 const PREPARE_AGAIN: Duration = Duration::from_secs(1800);
+
+/// How often a radio that waits looks whether it is wanted.
+const RADIO_LOOK: Duration = Duration::from_secs(1);
 
 /// What became of waiting for a caller.
 #[derive(Debug)]
@@ -35,8 +38,12 @@ pub async fn attend(
     ask_login: bool,
     nudges: &mut Nudges,
 ) -> Result<Attended, CallError> {
-    let PortKind::Serial { line: settings, modem, carrier } = kind else {
-        unreachable!("the configuration has only serial ports answer");
+    let (settings, modem, carrier) = match kind {
+        PortKind::Serial { line, modem, carrier } => (line, modem, carrier),
+        PortKind::Radio { line, .. } => return attend_radio(context, name, line, ask_login, nudges).await,
+        PortKind::Tcp { .. } | PortKind::Pipe { .. } => {
+            unreachable!("the configuration has only lines and radios answer")
+        }
     };
     let Some(lock) = context.store.lock(LockKind::Port, name.as_str())? else { return Ok(Attended::Busy) };
     let mut link = match link::open_serial(settings) {
@@ -79,6 +86,52 @@ pub async fn attend(
     Ok(Attended::Call(result.map(drop)))
 }
 
+/// Waits for a station to call. The radio is given up as soon as another of our processes wants it.
+async fn attend_radio(
+    context: &Context,
+    name: &PortName,
+    radio: &TncLine,
+    ask_login: bool,
+    nudges: &mut Nudges,
+) -> Result<Attended, CallError> {
+    if context.store.lock(LockKind::Port, name.as_str())?.is_none() {
+        return Ok(Attended::Busy);
+    }
+    let tnc = Tnc::reach(radio).await?;
+    let waiting = tnc.listen();
+    tokio::pin!(waiting);
+    let mut link = loop {
+        tokio::select! {
+            link = &mut waiting => break link?,
+            () = wound_down(nudges) => return Ok(Attended::Stopped),
+            () = tokio::time::sleep(RADIO_LOOK) => {
+                if context.store.lock(LockKind::Port, name.as_str())?.is_none() {
+                    return Ok(Attended::Busy);
+                }
+            }
+        }
+    };
+    let Some(_lock) = context.store.lock(LockKind::Port, name.as_str())? else { return Ok(Attended::Busy) };
+    tracing::info!(port = %name, link = %link.facts, "a station calls");
+    let progress = Arc::new(Progress::default());
+    // Its call sign is the login of a station that is asked for none.
+    let login = (!ask_login).then(|| link.facts.peer.clone());
+    let result = converse(context, &mut link, Unmet { ask_login, login, unread: Vec::new() }, &progress, nudges).await;
+    link.disconnect().await;
+    Ok(Attended::Call(result.map(drop)))
+}
+
+/// Returns when the program winds down.
+async fn wound_down(nudges: &mut Nudges) {
+    use tokio::sync::broadcast::error::RecvError;
+    loop {
+        match nudges.recv().await {
+            Ok(Nudge::WindDown) | Err(RecvError::Closed) => return,
+            Ok(Nudge::Store) | Err(RecvError::Lagged(_)) => {}
+        }
+    }
+}
+
 fn claim(context: &Context, name: &PortName, link: &mut Link) -> Result<Option<Lock>, CallError> {
     let Some(lock) = context.store.lock(LockKind::Port, name.as_str())? else { return Ok(None) };
     match link.take_line() {
@@ -96,17 +149,9 @@ enum Waited {
 }
 
 async fn wait(link: &mut Link, nudges: &mut Nudges) -> Waited {
-    use tokio::sync::broadcast::error::RecvError;
-    let again = tokio::time::sleep(PREPARE_AGAIN);
-    tokio::pin!(again);
-    loop {
-        tokio::select! {
-            ready = link.readable() => return if ready.is_ok() { Waited::Input } else { Waited::LineLost },
-            nudge = nudges.recv() => match nudge {
-                Ok(Nudge::WindDown) | Err(RecvError::Closed) => return Waited::WindDown,
-                Ok(Nudge::Store) | Err(RecvError::Lagged(_)) => {}
-            },
-            () = &mut again => return Waited::Time,
-        }
+    tokio::select! {
+        ready = link.readable() => if ready.is_ok() { Waited::Input } else { Waited::LineLost },
+        () = wound_down(nudges) => Waited::WindDown,
+        () = tokio::time::sleep(PREPARE_AGAIN) => Waited::Time,
     }
 }

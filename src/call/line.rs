@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{CallError, PortKind, Site, Way};
-use crate::link::{self, Clock, Link, LinkError, Nudges};
+use crate::link::{self, Clock, Link, LinkError, Nudges, Tnc};
 use crate::session::chat::Chat;
 use crate::session::dial::{Connection, Dial, HangUp, Profile};
 
@@ -21,6 +21,8 @@ pub async fn open_port(kind: &PortKind) -> Result<Link, LinkError> {
         PortKind::Serial { line, .. } => link::open_serial(line),
         PortKind::Tcp { address } => link::connect(address).await,
         PortKind::Pipe { command } => link::spawn(command),
+        PortKind::Radio { line, station: Some(station) } => Tnc::reach(line).await?.call(station).await,
+        PortKind::Radio { line, station: None } => Tnc::reach(line).await?.listen().await,
     }
 }
 
@@ -51,7 +53,7 @@ pub(super) async fn reach(
             unread = rest;
         }
         PortKind::Serial { carrier: true, .. } => link.watch_carrier(),
-        PortKind::Serial { .. } | PortKind::Tcp { .. } | PortKind::Pipe { .. } => {}
+        PortKind::Serial { .. } | PortKind::Tcp { .. } | PortKind::Pipe { .. } | PortKind::Radio { .. } => {}
     }
     if !way.chat.is_empty() {
         let credentials = site.credentials.as_ref().map(|c| c.0.clone()).unwrap_or_default();
@@ -80,7 +82,11 @@ pub(super) fn connected(link: &mut Link, profile: &Profile, connection: &Connect
 
 /// Hangs up: by the line's own means, and where they do nothing and the modem may be `connected` by its escape.
 pub(super) async fn hang_up(link: &mut Link, kind: &PortKind, connected: bool, nudges: &mut Nudges, clock: Clock) {
-    let PortKind::Serial { modem: Some(modem), .. } = kind else { return };
+    let modem = match kind {
+        PortKind::Serial { modem: Some(modem), .. } => modem,
+        PortKind::Radio { .. } => return link.disconnect().await,
+        PortKind::Serial { modem: None, .. } | PortKind::Tcp { .. } | PortKind::Pipe { .. } => return,
+    };
     if !link.drop_carrier().await && connected {
         let mut hang_up = HangUp::new(clock(), &modem.profile);
         let _ = link::drive(link, &mut hang_up, &[], nudges, clock).await;

@@ -10,7 +10,7 @@ use crate::base::names::{Grade, PortName, SiteName, UserName};
 use crate::base::time::Timestamp;
 use crate::base::words::count;
 use crate::dialogue::Nudge;
-use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine};
+use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine, TncLine};
 use crate::mail;
 use crate::news;
 use crate::sched::{Retry, Window, Zone};
@@ -96,12 +96,17 @@ pub enum PortKind {
     Pipe {
         command: Vec<String>,
     },
+    /// A radio modem program, and the station that is called.
+    Radio {
+        line: TncLine,
+        station: Option<String>,
+    },
 }
 
 impl PortKind {
     /// Whether only one call at a time can use it.
     pub fn is_single(&self) -> bool {
-        matches!(self, Self::Serial { .. })
+        matches!(self, Self::Serial { .. } | Self::Radio { .. })
     }
 }
 

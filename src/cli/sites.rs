@@ -74,6 +74,10 @@ fn describe_way(way: &call::Way) -> String {
             format!("{} ({} at {} bit/s{number})", way.port, line.device.display(), line.speed)
         }
         PortKind::Tcp { address } => format!("{} (TCP to {address})", way.port),
+        PortKind::Radio { line, station } => {
+            let station = station.as_deref().map_or(String::new(), |station| format!(", calls {station}"));
+            format!("{} (radio at {}{station})", way.port, line.commands)
+        }
         PortKind::Pipe { command } => format!("{} ({})", way.port, command.join(" ")),
     }
 }

@@ -10,10 +10,10 @@ use super::units::nearest;
 use super::{AnsweringPort, modems, raw};
 use crate::base::names::PortName;
 use crate::call::{Modem, PortKind, Way};
-use crate::link::{Flow, Parity, SerialLine};
+use crate::link::{Dialect, Flow, Parity, SerialLine, TncLine};
 use crate::session::chat::Script;
 
-const PORT_TYPES: [&str; 3] = ["serial", "tcp", "pipe"];
+const PORT_TYPES: [&str; 4] = ["serial", "tcp", "pipe", "modem-tcp"];
 /// Where programs that share a line look for each other's locks (FHS 3.0 section 5.9).
 const LOCKS: &str = "/var/lock";
 
@@ -31,7 +31,7 @@ impl Checker<'_> {
                     name.span(),
                     &key,
                     "the port has no type",
-                    "write type = \"serial\", \"tcp\" or \"pipe\"",
+                    "write type = \"serial\", \"tcp\", \"pipe\" or \"modem-tcp\"",
                 ),
                 Some(kind) if !PORT_TYPES.contains(&kind.get_ref().as_str()) => {
                     let what = format!("no port type `{}`", kind.get_ref());
@@ -62,7 +62,7 @@ impl Checker<'_> {
     fn answering(&mut self, key: &str, name: PortName, port: &raw::Port) -> Option<AnsweringPort> {
         let span = port.kind.as_ref().map_or(0..0, raw::At::span);
         match self.kind(key, span.clone(), port)? {
-            kind @ PortKind::Serial { .. } => Some(AnsweringPort {
+            kind @ (PortKind::Serial { .. } | PortKind::Radio { .. }) => Some(AnsweringPort {
                 name,
                 kind,
                 rings: port.rings.as_ref().map_or(1, |rings| *rings.get_ref()),
@@ -72,7 +72,7 @@ impl Checker<'_> {
                 self.complain(
                     span,
                     key,
-                    "only a serial port answers",
+                    "only a serial line or a radio answers",
                     "TCP callers come by uucp = \"ADDRESS\" in [listen]",
                 );
                 None
@@ -104,6 +104,9 @@ impl Checker<'_> {
         let kind = self.kind(key, entry.span(), &set)?;
         if let PortKind::Serial { modem: Some(Modem { number: None, .. }), .. } = &kind {
             self.complain(entry.span(), key, "a call by modem needs a number", "write phone = \"555-1234\"");
+        }
+        if let PortKind::Radio { station: None, .. } = &kind {
+            self.complain(entry.span(), key, "a call by radio needs a station", "write station = \"K1ABC-7\"");
         }
         let fail = set.chat_fail.as_ref().map_or(Vec::new(), |f| f.get_ref().clone());
         let chat = match &set.chat {
@@ -137,9 +140,43 @@ impl Checker<'_> {
                     None
                 }
             },
+            "modem-tcp" => self.radio(key, span, set),
             // Said where the port stands.
             _ => None,
         }
+    }
+
+    fn radio(&mut self, key: &str, span: Range<usize>, set: &raw::Port) -> Option<PortKind> {
+        let Some(address) = &set.address else {
+            let hint = "write the address of its command port, address = \"127.0.0.1:8300\"";
+            self.complain(span, key, "a radio modem program needs an address", hint);
+            return None;
+        };
+        let Some(call_sign) = &set.call_sign else {
+            self.complain(span, key, "a radio needs our call sign", "write call-sign = \"N0CALL-7\"");
+            return None;
+        };
+        let commands = address.get_ref().clone();
+        let data = match &set.data_address {
+            Some(data) => data.get_ref().clone(),
+            None => self.take(key, address, next_port)?,
+        };
+        let dialect = match &set.dialect {
+            Some(dialect) => self.take(key, dialect, dialect_of)?,
+            None => Dialect::Vara,
+        };
+        let call_sign = self.take(key, call_sign, station)?;
+        let called = match &set.station {
+            Some(name) => Some(self.take(key, name, station)?),
+            None => None,
+        };
+        let setup = set.setup.as_ref().map_or(Vec::new(), |setup| setup.get_ref().clone());
+        if setup.iter().any(|line| line.chars().any(char::is_control)) {
+            self.complain(span, key, "a set-up command has a control character", "the carriage return is added");
+        }
+        let speed = set.speed.as_ref().map_or(1200, |speed| *speed.get_ref());
+        let line = TncLine { dialect, commands, data, call_sign, setup, speed };
+        Some(PortKind::Radio { line, station: called })
     }
 
     fn serial(&mut self, key: &str, span: Range<usize>, set: &raw::Port) -> Option<PortKind> {
@@ -196,6 +233,31 @@ fn number(text: &str) -> Result<String, String> {
     }
 }
 
+/// A call sign with its SSID, as it goes into a command.
+fn station(text: &str) -> Result<String, String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '/');
+    match text.is_empty() || text.len() > 15 || !text.chars().all(good) {
+        true => Err(format!("`{text}` is no call sign: write it as N0CALL-7")),
+        false => Ok(text.to_ascii_uppercase()),
+    }
+}
+
+fn dialect_of(text: &str) -> Result<Dialect, String> {
+    match text {
+        "vara" => Ok(Dialect::Vara),
+        "ardop" => Ok(Dialect::Ardop),
+        _ => Err(format!("no dialect `{text}`: write \"vara\" or \"ardop\"")),
+    }
+}
+
+/// Both programs have their data port behind the command port.
+fn next_port(address: &str) -> Result<String, String> {
+    let parsed =
+        address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?.checked_add(1)?)));
+    let (host, port) = parsed.ok_or(format!("`{address}` is no host and port: write 127.0.0.1:8300"))?;
+    Ok(format!("{host}:{port}"))
+}
+
 fn flow_control(text: &str) -> Result<Flow, String> {
     match text {
         "none" => Ok(Flow::None),
@@ -235,6 +297,11 @@ impl raw::Port {
             locks: own.locks.or(under.locks),
             modem: own.modem.or(under.modem),
             phone: own.phone.or(under.phone),
+            data_address: own.data_address.or(under.data_address),
+            dialect: own.dialect.or(under.dialect),
+            call_sign: own.call_sign.or(under.call_sign),
+            station: own.station.or(under.station),
+            setup: own.setup.or(under.setup),
             answer: None,
             rings: None,
             ask_login: None,

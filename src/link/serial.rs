@@ -17,6 +17,10 @@ use crate::dialogue::Facts;
 /// How long DTR stays low to hang up: modems look at it for longer than 50 ms (V.24, S25), Telebits for a second.
 const DTR_LOW: Duration = Duration::from_millis(1200);
 
+/// How long a radio may take to end its connection.
+const DISCONNECT_MAX: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(50);
+
 /// How a serial line is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SerialLine {
@@ -280,6 +284,18 @@ impl Link {
         let gone = lines.carrier() == Some(false);
         lines.set_dtr(true);
         gone
+    }
+
+    /// Ends a radio connection: what is on its way leaves first. Bounded, as the far station may be gone.
+    pub async fn disconnect(&mut self) {
+        let Some(lines) = &self.lines else { return };
+        lines.set_dtr(false);
+        for _ in 0..DISCONNECT_MAX.as_millis() / LOOK.as_millis() {
+            if lines.carrier() != Some(true) {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Lets other programs use the line, while we wait for a call on it.

@@ -1,5 +1,7 @@
 //! Calls over lines that have more than bytes: modems that dial and answer, locks, carriers.
 
+mod air;
 mod carrier;
 mod exchange;
 mod modems;
+mod radio;
