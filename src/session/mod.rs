@@ -427,6 +427,8 @@ pub trait Inbox: Send {
     /// The restart point.
     fn kept(&self) -> u64;
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// What has come does not count: the file comes again from its first byte.
+    fn forget(&mut self) -> io::Result<()>;
     /// Durable; only then is the peer told.
     fn commit(self: Box<Self>) -> io::Result<()>;
 }

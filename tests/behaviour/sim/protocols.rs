@@ -9,8 +9,8 @@ use bangpath::wire::packet::g_sum;
 use super::chance::Chance;
 use super::courier::{Courier, Delivered, File};
 use super::line::Quality;
-use super::seeds;
 use super::world::{Report, World};
+use super::{letters, seeds};
 
 pub type Exchanged = Report<Delivered, Delivered>;
 
@@ -105,7 +105,7 @@ fn check_clean(letter: char, quality: Quality, seed: u64) {
 #[test]
 fn clean_lines_carry_everything_once() {
     for seed in 1..=2 {
-        for letter in ['t', 'g', 'i'] {
+        for letter in letters() {
             for speed in [1200, 9600, 115_200] {
                 check_clean(letter, Quality::clean(speed), seed);
                 check_clean(letter, Quality::clean(speed).latency(300), seed);
@@ -176,7 +176,7 @@ fn g_is_as_exact_as_its_sum() {
 #[test]
 fn a_line_that_is_cut_ends_the_conversation_on_both_sides() {
     for seed in seeds(3) {
-        for letter in ['t', 'g', 'i'] {
+        for letter in letters() {
             for cut in [0, 1, 20, 100, 5000, 12_000] {
                 let mut chance = Chance::new(seed, 3);
                 let forth = binaries(&mut chance, &[8000, 8000]);

@@ -5,22 +5,27 @@ use std::time::Duration;
 use bangpath::base::names::{Grade, SiteName};
 use bangpath::base::time::Now;
 use bangpath::dialogue::Facts;
+use bangpath::proto::entry;
 use bangpath::session::{Answering, CallResult, Calling, Ending, ParameterSet, Refusal, Session};
 use bangpath::wire::uucp::ExecutionFile;
 
 use super::chance::Chance;
 use super::line::Quality;
-use super::seeds;
 use super::shelf::{OpenDoor, Shelf};
 use super::world::{Report, World};
+use super::{letters, seeds};
 
 /// Calls after which everything must be there, whatever the line does.
 const CALLS_MAX: u32 = 60;
 
 fn facts(letter: char, quality: Quality) -> Facts {
     let facts = Facts { speed: Some(quality.speed).filter(|s| *s > 0), ..Facts::serial("sim", 0) };
-    // `t` claims streams only.
-    if letter == 't' { Facts { reliable: true, end_to_end: true, ..facts } } else { facts }
+    // Some claim streams only.
+    if entry(letter).is_some_and(|entry| entry.needs.reliable) {
+        Facts { reliable: true, end_to_end: true, ..facts }
+    } else {
+        facts
+    }
 }
 
 fn call(letter: char, quality: Quality, seed: u64, [caller, answerer]: [&Shelf; 2]) -> Report<CallResult, CallResult> {
@@ -100,8 +105,10 @@ fn check(letter: char, seed: u64, qualities: &[Quality]) -> u32 {
 #[test]
 fn one_call_on_a_clean_line_carries_everything_both_ways() {
     for seed in seeds(4) {
-        for (letter, speed) in [('t', 0), ('g', 9600), ('i', 9600), ('i', 0), ('g', 115_200)] {
-            assert_eq!(check(letter, seed, &[Quality::clean(speed)]), 1, "{letter}");
+        for letter in letters() {
+            for speed in [0, 9600, 115_200] {
+                assert_eq!(check(letter, seed, &[Quality::clean(speed)]), 1, "{letter}");
+            }
         }
     }
 }
@@ -110,7 +117,7 @@ fn one_call_on_a_clean_line_carries_everything_both_ways() {
 fn a_line_that_dies_anywhere_loses_nothing_and_doubles_nothing() {
     for seed in seeds(4) {
         let mut chance = Chance::new(seed, 4);
-        for letter in ['t', 'g', 'i'] {
+        for letter in letters() {
             // Cut anywhere, from the first byte of the handshake to the last of the good-bye.
             let cuts = [60, 400, 6000, 80_000].map(|range| Quality::clean(19_200).cut_at(chance.below(range)));
             check(letter, seed, &[&cuts[..], &[Quality::clean(19_200)]].concat());
@@ -128,7 +135,7 @@ fn a_noisy_line_takes_more_calls_at_most() {
 
 #[test]
 fn a_restarted_file_moves_only_the_rest() {
-    for letter in ['t', 'g', 'i'] {
+    for letter in letters() {
         for share in [25, 50, 75] {
             let (here, there) = (Shelf::default(), Shelf::default());
             let expected = fill(&here, &mut Chance::new(share, 9), &[200_000]);
@@ -156,7 +163,7 @@ fn a_restarted_file_moves_only_the_rest() {
 
 #[test]
 fn files_are_asked_for_and_refused() {
-    for letter in ['t', 'g', 'i'] {
+    for letter in letters() {
         let (here, there) = (Shelf::default(), Shelf::default());
         let file = Chance::new(1, 2).bytes(5000);
         there.open().library.insert("~/wanted".to_owned(), file.clone());
@@ -173,7 +180,7 @@ fn files_are_asked_for_and_refused() {
 
 #[test]
 fn a_file_that_has_no_place_holds_up_no_other() {
-    for letter in ['t', 'g', 'i'] {
+    for letter in letters() {
         let (here, there) = (Shelf::default(), Shelf::default());
         there.open().no_place = Some("rmail user1".to_owned());
         fill(&here, &mut Chance::new(5, 5), &[500, 600, 700]);
