@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::base::time::{Instant, Now};
 use crate::dialogue::Facts;
+use g::{G, Variant};
 use stream::Stream;
 
 /// One running transfer protocol. After each `handle_*`, `send_*` or `shut_down` the owner drains
@@ -156,9 +157,9 @@ impl std::fmt::Display for Counters {
 /// What may be set for a protocol, per site. Defaults suit a good line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameters {
-    /// Packets the peer may have under way to us: 1-7 in g, 1-16 in i.
+    /// Packets the peer may have under way to us: 1-7 in g, G and v, 1-16 in i.
     pub window: u8,
-    /// Largest packet that we ask the peer to send, bytes: a power of two 32-4096 in g, up to 4095 in i.
+    /// Largest packet that we ask the peer to send, bytes: a power of two 32-4096 in g, G and v, up to 4095 in i.
     pub packet_size: u16,
     /// Waiting for a packet before asking again. The line's own time for what is under way comes on top.
     pub timeout: Duration,
@@ -175,7 +176,8 @@ impl Parameters {
     /// The protocol's defaults, which are Taylor's where the wire shows them.
     pub fn default_for(letter: char) -> Self {
         let (window, packet_size, timeout) = match letter {
-            'g' => (7, 64, 10),
+            'g' | 'G' => (7, 64, 10),
+            'v' => (7, 1024, 10),
             'i' => (16, 1024, 10),
             'y' => (1, 1024, 60),
             _ => (1, 1024, 120),
@@ -247,7 +249,9 @@ pub static PROTOCOLS: &[Entry] = &[
             Box::new(Stream::new(start, y::Y::new(size)))
         },
     },
-    Entry { letter: 'g', needs: Needs::PACKETS, make: |start| Box::new(g::G::new(start)) },
+    Entry { letter: 'v', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Varying)) },
+    Entry { letter: 'G', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Large)) },
+    Entry { letter: 'g', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Small)) },
 ];
 
 /// The protocol of this letter, if we speak it.
@@ -276,9 +280,9 @@ mod tests {
     #[test]
     fn the_link_decides_which_letters_are_offered() {
         let serial = Facts::serial("line", 9600);
-        check_choice(&Facts::stream("pipe"), "iteyg");
-        check_choice(&serial, "ig");
-        check_choice(&Facts { reliable: true, ..serial.clone() }, "iyg");
+        check_choice(&Facts::stream("pipe"), "iteyvGg");
+        check_choice(&serial, "ivGg");
+        check_choice(&Facts { reliable: true, ..serial.clone() }, "iyvGg");
         check_choice(&Facts { transparent: false, ..serial.clone() }, "");
         check_choice(&Facts { eight_bit: false, ..serial.clone() }, "");
         assert_eq!(suitable(&serial, Some("tqg")), "tg", "a configured list replaces the choice, with its order");

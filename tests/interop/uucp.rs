@@ -163,8 +163,28 @@ fn taylor_calls_us_with_y() {
 }
 
 #[test]
+fn we_call_taylor_with_g_large() {
+    we_call_over_a_pipe("G");
+}
+
+#[test]
+fn taylor_calls_us_with_g_large() {
+    taylor_calls_over_a_pipe("G");
+}
+
+#[test]
+fn we_call_taylor_with_v() {
+    we_call_over_a_pipe("v");
+}
+
+#[test]
+fn taylor_calls_us_with_v() {
+    taylor_calls_over_a_pipe("v");
+}
+
+#[test]
 fn we_log_in_to_taylor_over_tcp() {
-    for protocol in ["t", "g", "i", "e", "y"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v"] {
         let Some(taylor) =
             Taylor::new("hub", "village", "type stdin", &format!("called-login Uvillage\nprotocol {protocol}"))
         else {
@@ -205,14 +225,14 @@ fn taylor_calls_over_tcp(protocol: &str, login: bool) {
 
 #[test]
 fn taylor_calls_our_daemon_over_tcp() {
-    for protocol in ["t", "g", "i", "e", "y"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v"] {
         taylor_calls_over_tcp(protocol, false);
     }
 }
 
 #[test]
 fn taylor_logs_in_to_our_daemon_over_tcp() {
-    for protocol in ["t", "g", "i", "e", "y"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v"] {
         taylor_calls_over_tcp(protocol, true);
     }
 }
@@ -274,14 +294,14 @@ fn over_a_null_modem(protocol: &str, we_call: bool) {
 
 #[test]
 fn we_call_taylor_over_a_serial_line() {
-    for protocol in ["t", "g", "i", "e", "y"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v"] {
         over_a_null_modem(protocol, true);
     }
 }
 
 #[test]
 fn taylor_calls_us_over_a_serial_line() {
-    for protocol in ["t", "g", "i", "e", "y"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v"] {
         over_a_null_modem(protocol, false);
     }
 }
