@@ -52,6 +52,8 @@ pub enum Request<Outcome> {
 pub enum LineRequest {
     /// A break condition of about a quarter of a second.
     Break,
+    /// Seven bits, and XON and XOFF for flow control, from here to the end of the call: protocol f.
+    SevenBits,
 }
 
 /// "Look again": carries no work, so a lost one costs a delay and never a message.

@@ -56,6 +56,10 @@ pub trait Lines: Send + Sync {
     /// Bytes that have not left yet; zero where nobody can tell.
     fn unsent(&self) -> usize;
     fn send_break(&self);
+    /// Seven bits with XON and XOFF, once what was written has left, where there is a terminal that can be told so.
+    fn seven_bits(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// A modem that does not keep its own speed now has that of the connection.
     fn set_speed(&self, bits_per_second: u32);
 }
@@ -236,6 +240,10 @@ impl Lines for Tty {
             Ok(_) => usize::try_from(count).unwrap_or(0),
             Err(_) => 0,
         }
+    }
+
+    fn seven_bits(&self) -> io::Result<()> {
+        super::fd::seven_bits(&self.0)
     }
 
     fn send_break(&self) {

@@ -1,6 +1,7 @@
 //! UUCP transfer protocols, sans-I/O: what carries commands and files within a session.
 
 mod e;
+mod f;
 mod g;
 mod i;
 mod scan;
@@ -163,7 +164,7 @@ pub struct Parameters {
     pub packet_size: u16,
     /// Waiting for a packet before asking again. The line's own time for what is under way comes on top.
     pub timeout: Duration,
-    /// Time-outs in a row that end the call.
+    /// Time-outs in a row that end the call; in f, how often one file may go again.
     pub retries: u32,
     /// Errors, less one for every ten good packets, that end the call.
     pub errors: u32,
@@ -186,7 +187,7 @@ impl Parameters {
             window,
             packet_size,
             timeout: Duration::from_secs(timeout),
-            retries: 6,
+            retries: if letter == 'f' { 2 } else { 6 },
             errors: 100,
             short_packets: true,
         }
@@ -221,6 +222,7 @@ pub struct Needs {
 
 impl Needs {
     const PACKETS: Self = Self { eight_bit: true, transparent: true, reliable: false, end_to_end: false };
+    const SEVEN_BIT: Self = Self { eight_bit: false, transparent: false, ..Self::RELIABLE };
     const RELIABLE: Self = Self { reliable: true, ..Self::PACKETS };
     const STREAM: Self = Self { end_to_end: true, ..Self::RELIABLE };
 
@@ -252,6 +254,14 @@ pub static PROTOCOLS: &[Entry] = &[
     Entry { letter: 'v', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Varying)) },
     Entry { letter: 'G', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Large)) },
     Entry { letter: 'g', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Small)) },
+    Entry {
+        letter: 'f',
+        needs: Needs::SEVEN_BIT,
+        make: |start| {
+            let repeats_max = start.parameters.retries;
+            Box::new(Stream::new(start, f::F::new(repeats_max)))
+        },
+    },
 ];
 
 /// The protocol of this letter, if we speak it.
@@ -280,11 +290,12 @@ mod tests {
     #[test]
     fn the_link_decides_which_letters_are_offered() {
         let serial = Facts::serial("line", 9600);
-        check_choice(&Facts::stream("pipe"), "iteyvGg");
+        check_choice(&Facts::stream("pipe"), "iteyvGgf");
         check_choice(&serial, "ivGg");
-        check_choice(&Facts { reliable: true, ..serial.clone() }, "iyvGg");
+        check_choice(&Facts { reliable: true, ..serial.clone() }, "iyvGgf");
         check_choice(&Facts { transparent: false, ..serial.clone() }, "");
-        check_choice(&Facts { eight_bit: false, ..serial.clone() }, "");
+        check_choice(&Facts { eight_bit: false, ..serial.clone() }, "f");
+        check_choice(&Facts { eight_bit: false, ..Facts::stream("pad") }, "f");
         assert_eq!(suitable(&serial, Some("tqg")), "tg", "a configured list replaces the choice, with its order");
     }
 

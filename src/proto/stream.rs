@@ -15,6 +15,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How one protocol turns commands and files into bytes, and back.
 pub trait Framing: Send {
     const LETTER: char;
+    const RESTARTS: bool = true;
     /// How long the caller is quiet at first on a line that has to change its mode.
     const QUIET_START: Duration = Duration::ZERO;
 
@@ -243,6 +244,10 @@ impl<F: Framing> Protocol for Stream<F> {
         if self.stage == Stage::Running {
             self.stage = Stage::Closing;
         }
+    }
+
+    fn restarts(&self) -> bool {
+        F::RESTARTS
     }
 
     fn unread(&mut self) -> Vec<u8> {

@@ -119,6 +119,15 @@ fn clean_lines_carry_everything_once() {
 }
 
 #[test]
+fn f_survives_seven_bits_and_lost_flow_control_characters() {
+    for seed in seeds(5) {
+        for speed in [0, 1200, 9600] {
+            check_clean('f', Quality::clean(speed).seven_bits().eats_flow_control(), seed);
+        }
+    }
+}
+
+#[test]
 fn g_and_its_kin_speak_every_window_and_size() {
     for (letter, seed) in ['g', 'G', 'v'].into_iter().flat_map(|letter| seeds(2).map(move |seed| (letter, seed))) {
         for (n, size) in [32, 64, 128, 256, 512, 1024, 2048, 4096].into_iter().enumerate() {
