@@ -4,6 +4,7 @@ mod e;
 mod f;
 mod g;
 mod i;
+mod j;
 mod scan;
 mod stream;
 mod t;
@@ -158,9 +159,9 @@ impl std::fmt::Display for Counters {
 /// What may be set for a protocol, per site. Defaults suit a good line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameters {
-    /// Packets the peer may have under way to us: 1-7 in g, G and v, 1-16 in i.
+    /// Packets the peer may have under way to us: 1-7 in g, G and v, 1-16 in i and j.
     pub window: u8,
-    /// Largest packet that we ask the peer to send, bytes: a power of two 32-4096 in g, G and v, up to 4095 in i.
+    /// Largest packet that we ask the peer to send, bytes: a power of two 32-4096 in g, G and v, up to 4095 in i, 2997 in j.
     pub packet_size: u16,
     /// Waiting for a packet before asking again. The line's own time for what is under way comes on top.
     pub timeout: Duration,
@@ -179,7 +180,7 @@ impl Parameters {
         let (window, packet_size, timeout) = match letter {
             'g' | 'G' => (7, 64, 10),
             'v' => (7, 1024, 10),
-            'i' => (16, 1024, 10),
+            'i' | 'j' => (16, 1024, 10),
             'y' => (1, 1024, 60),
             _ => (1, 1024, 120),
         };
@@ -222,6 +223,7 @@ pub struct Needs {
 
 impl Needs {
     const PACKETS: Self = Self { eight_bit: true, transparent: true, reliable: false, end_to_end: false };
+    const ESCAPED: Self = Self { transparent: false, ..Self::PACKETS };
     const SEVEN_BIT: Self = Self { eight_bit: false, transparent: false, ..Self::RELIABLE };
     const RELIABLE: Self = Self { reliable: true, ..Self::PACKETS };
     const STREAM: Self = Self { end_to_end: true, ..Self::RELIABLE };
@@ -251,6 +253,7 @@ pub static PROTOCOLS: &[Entry] = &[
             Box::new(Stream::new(start, y::Y::new(size)))
         },
     },
+    Entry { letter: 'j', needs: Needs::ESCAPED, make: |start| Box::new(j::J::new(start)) },
     Entry { letter: 'v', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Varying)) },
     Entry { letter: 'G', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Large)) },
     Entry { letter: 'g', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Small)) },
@@ -290,10 +293,10 @@ mod tests {
     #[test]
     fn the_link_decides_which_letters_are_offered() {
         let serial = Facts::serial("line", 9600);
-        check_choice(&Facts::stream("pipe"), "iteyvGgf");
-        check_choice(&serial, "ivGg");
-        check_choice(&Facts { reliable: true, ..serial.clone() }, "iyvGgf");
-        check_choice(&Facts { transparent: false, ..serial.clone() }, "");
+        check_choice(&Facts::stream("pipe"), "iteyjvGgf");
+        check_choice(&serial, "ijvGg");
+        check_choice(&Facts { reliable: true, ..serial.clone() }, "iyjvGgf");
+        check_choice(&Facts { transparent: false, ..serial.clone() }, "j");
         check_choice(&Facts { eight_bit: false, ..serial.clone() }, "f");
         check_choice(&Facts { eight_bit: false, ..Facts::stream("pad") }, "f");
         assert_eq!(suitable(&serial, Some("tqg")), "tg", "a configured list replaces the choice, with its order");
@@ -309,6 +312,8 @@ mod tests {
                 events.extend(answerer.feed(&sent));
                 let sent = answerer.sent();
                 caller.feed(&sent);
+                caller.pass(1);
+                answerer.pass(1);
             }
             assert!(
                 events.contains(&Event::Started) || answerer.events().contains(&Event::Started),

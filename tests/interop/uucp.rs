@@ -193,8 +193,18 @@ fn taylor_calls_us_with_f() {
 }
 
 #[test]
+fn we_call_taylor_with_j() {
+    we_call_over_a_pipe("j");
+}
+
+#[test]
+fn taylor_calls_us_with_j() {
+    taylor_calls_over_a_pipe("j");
+}
+
+#[test]
 fn we_log_in_to_taylor_over_tcp() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
         let Some(taylor) =
             Taylor::new("hub", "village", "type stdin", &format!("called-login Uvillage\nprotocol {protocol}"))
         else {
@@ -235,14 +245,14 @@ fn taylor_calls_over_tcp(protocol: &str, login: bool) {
 
 #[test]
 fn taylor_calls_our_daemon_over_tcp() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
         taylor_calls_over_tcp(protocol, false);
     }
 }
 
 #[test]
 fn taylor_logs_in_to_our_daemon_over_tcp() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
         taylor_calls_over_tcp(protocol, true);
     }
 }
@@ -304,14 +314,14 @@ fn over_a_null_modem(protocol: &str, we_call: bool) {
 
 #[test]
 fn we_call_taylor_over_a_serial_line() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
         over_a_null_modem(protocol, true);
     }
 }
 
 #[test]
 fn taylor_calls_us_over_a_serial_line() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
         over_a_null_modem(protocol, false);
     }
 }

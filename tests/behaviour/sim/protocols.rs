@@ -162,6 +162,18 @@ fn i_is_exact_whatever_the_line_does() {
 }
 
 #[test]
+fn j_is_exact_whatever_the_line_does_and_eats() {
+    for seed in seeds(5) {
+        check_clean('j', Quality::clean(9600).eats_flow_control(), seed);
+        check('j', Quality::clean(9600).losses(3e-4).eats_flow_control(), seed);
+        check('j', Quality::clean(57_600).bursts(3e-5, 200), seed);
+        let report = check('j', Quality::clean(115_200).errors(1e-3).eats_flow_control(), seed);
+        assert!(report.damaged > 0, "the noise was there");
+        check('j', Quality::clean(57_600).latency(300).errors(1e-3), seed);
+    }
+}
+
+#[test]
 fn g_and_its_kin_are_as_exact_as_their_sum() {
     for seed in seeds(5) {
         for letter in ['g', 'G', 'v'] {

@@ -139,6 +139,7 @@ fn a_line_that_dies_anywhere_loses_nothing_and_doubles_nothing() {
 fn a_noisy_line_takes_more_calls_at_most() {
     for seed in seeds(4) {
         check('i', seed, &[Quality::clean(19_200).errors(3e-4)]);
+        check('j', seed, &[Quality::clean(19_200).errors(3e-4).eats_flow_control()]);
         check('i', seed, &[Quality::clean(9600).latency(300).errors(1e-4).losses(1e-5)]);
     }
 }
@@ -163,6 +164,7 @@ fn the_line_decides_the_protocol() {
     check(Quality::clean(9600), 'i');
     check(Quality::clean(9600).seven_bits(), 'f');
     check(Quality::clean(9600).seven_bits().eats_flow_control(), 'f');
+    check(Quality::clean(9600).eats_flow_control(), 'j');
     check_choice(Facts::stream("sim"), Quality::clean(0), 'i');
 }
 

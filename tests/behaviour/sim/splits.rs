@@ -123,6 +123,7 @@ fn the_same_bytes_mean_the_same_in_any_split() {
             check(letter, Quality::clean(9600), seed);
         }
         check('g', noisy, seed);
+        check('j', noisy, seed);
         check('v', noisy, seed);
         check('i', noisy, seed);
     }
