@@ -83,3 +83,5 @@ pub const TRANSMIT_MAX: usize = 4 * 1024;
 pub const T_BLOCK_MAX: u32 = 64 * 1024;
 /// What protocol j keeps of bytes outside its envelopes: a good-bye of some ten bytes may be among them.
 pub const J_SKIPPED_MAX: usize = 1024;
+/// One piece of data in protocol a: more is sent by nobody, so a longer one means that its end was lost.
+pub const A_DATA_MAX: usize = 1024;

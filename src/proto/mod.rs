@@ -1,5 +1,6 @@
 //! UUCP transfer protocols, sans-I/O: what carries commands and files within a session.
 
+mod a;
 mod e;
 mod f;
 mod g;
@@ -181,6 +182,7 @@ impl Parameters {
             'g' | 'G' => (7, 64, 10),
             'v' => (7, 1024, 10),
             'i' | 'j' => (16, 1024, 10),
+            'a' => (1, 1024, 10),
             'y' => (1, 1024, 60),
             _ => (1, 1024, 120),
         };
@@ -188,7 +190,11 @@ impl Parameters {
             window,
             packet_size,
             timeout: Duration::from_secs(timeout),
-            retries: if letter == 'f' { 2 } else { 6 },
+            retries: match letter {
+                'f' => 2,
+                'a' => 10,
+                _ => 6,
+            },
             errors: 100,
             short_packets: true,
         }
@@ -257,6 +263,7 @@ pub static PROTOCOLS: &[Entry] = &[
     Entry { letter: 'v', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Varying)) },
     Entry { letter: 'G', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Large)) },
     Entry { letter: 'g', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Small)) },
+    Entry { letter: 'a', needs: Needs::ESCAPED, make: |start| Box::new(a::A::new(start)) },
     Entry {
         letter: 'f',
         needs: Needs::SEVEN_BIT,
@@ -293,10 +300,10 @@ mod tests {
     #[test]
     fn the_link_decides_which_letters_are_offered() {
         let serial = Facts::serial("line", 9600);
-        check_choice(&Facts::stream("pipe"), "iteyjvGgf");
-        check_choice(&serial, "ijvGg");
-        check_choice(&Facts { reliable: true, ..serial.clone() }, "iyjvGgf");
-        check_choice(&Facts { transparent: false, ..serial.clone() }, "j");
+        check_choice(&Facts::stream("pipe"), "iteyjvGgaf");
+        check_choice(&serial, "ijvGga");
+        check_choice(&Facts { reliable: true, ..serial.clone() }, "iyjvGgaf");
+        check_choice(&Facts { transparent: false, ..serial.clone() }, "ja");
         check_choice(&Facts { eight_bit: false, ..serial.clone() }, "f");
         check_choice(&Facts { eight_bit: false, ..Facts::stream("pad") }, "f");
         assert_eq!(suitable(&serial, Some("tqg")), "tg", "a configured list replaces the choice, with its order");

@@ -203,8 +203,18 @@ fn taylor_calls_us_with_j() {
 }
 
 #[test]
+fn we_call_taylor_with_a() {
+    we_call_over_a_pipe("a");
+}
+
+#[test]
+fn taylor_calls_us_with_a() {
+    taylor_calls_over_a_pipe("a");
+}
+
+#[test]
 fn we_log_in_to_taylor_over_tcp() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j", "a"] {
         let Some(taylor) =
             Taylor::new("hub", "village", "type stdin", &format!("called-login Uvillage\nprotocol {protocol}"))
         else {
@@ -245,14 +255,14 @@ fn taylor_calls_over_tcp(protocol: &str, login: bool) {
 
 #[test]
 fn taylor_calls_our_daemon_over_tcp() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j", "a"] {
         taylor_calls_over_tcp(protocol, false);
     }
 }
 
 #[test]
 fn taylor_logs_in_to_our_daemon_over_tcp() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j", "a"] {
         taylor_calls_over_tcp(protocol, true);
     }
 }
@@ -314,14 +324,14 @@ fn over_a_null_modem(protocol: &str, we_call: bool) {
 
 #[test]
 fn we_call_taylor_over_a_serial_line() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j", "a"] {
         over_a_null_modem(protocol, true);
     }
 }
 
 #[test]
 fn taylor_calls_us_over_a_serial_line() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j", "a"] {
         over_a_null_modem(protocol, false);
     }
 }

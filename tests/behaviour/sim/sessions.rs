@@ -140,6 +140,7 @@ fn a_noisy_line_takes_more_calls_at_most() {
     for seed in seeds(4) {
         check('i', seed, &[Quality::clean(19_200).errors(3e-4)]);
         check('j', seed, &[Quality::clean(19_200).errors(3e-4).eats_flow_control()]);
+        check('a', seed, &[Quality::clean(19_200).errors(3e-4).eats_flow_control()]);
         check('i', seed, &[Quality::clean(9600).latency(300).errors(1e-4).losses(1e-5)]);
     }
 }

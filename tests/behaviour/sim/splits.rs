@@ -124,6 +124,7 @@ fn the_same_bytes_mean_the_same_in_any_split() {
         }
         check('g', noisy, seed);
         check('j', noisy, seed);
+        check('a', noisy, seed);
         check('v', noisy, seed);
         check('i', noisy, seed);
     }
