@@ -99,6 +99,7 @@ pub fn open(line: &SerialLine) -> Result<Link, LinkError> {
     let (reader, writer) = tokio::io::split(stream);
     let mut facts = Facts::serial(device.display().to_string(), line.speed);
     facts.eight_bit = line.parity == Parity::None;
+    facts.transparent = line.flow != Flow::XonXoff;
     let claim = Claim { line: line.clone(), fd: shared, lock, held: true };
     Ok(Link { claim: Some(claim), ..Link::new(facts, reader, writer).with_lines(Box::new(tty)) })
 }

@@ -28,6 +28,8 @@ const PIECE_MIN: usize = 128;
 const PIECES_GOOD: u32 = 16;
 /// Between an acknowledgement and what we say next: Taylor loses ten seconds when it reads both at once.
 const PAUSE: Duration = Duration::from_millis(30);
+/// How long the peer's FINISH is waited for: Taylor ends badly when the line goes before it has said its own.
+const FINISH_WAIT: Duration = Duration::from_secs(2);
 /// How often we begin before giving up, and answer a peer that still begins.
 const STARTS_MAX: u32 = 16;
 const START_ANSWERS_MAX: u32 = 8;
@@ -70,6 +72,8 @@ pub struct A {
     inbox: VecDeque<Received>,
     receiving: Receiving,
     peer_closed: bool,
+    /// Our FINISH is out, and the peer's is waited for until then.
+    finish_until: Option<Instant>,
     /// We have asked for a repetition: when, and how often in a row.
     repair: Option<(Instant, u32)>,
 
@@ -159,6 +163,7 @@ impl A {
             inbox: VecDeque::new(),
             receiving: Receiving::Command(Vec::new()),
             peer_closed: false,
+            finish_until: None,
             repair: None,
             progress: Instant::default(),
             asked: Instant::default(),
@@ -640,8 +645,15 @@ impl Protocol for A {
         }
         let all_said = self.messages.is_empty() || self.messages.len() == 1 && self.end_sent;
         if self.stage == Stage::Closing && (all_said || self.peer_closed) {
-            frame::write_hex(FINISH, 0, out);
-            self.stage = Stage::Closed;
+            if self.finish_until.is_none() {
+                let before = out.len();
+                frame::write_hex(FINISH, 0, out);
+                let left = self.pace.sent(now.instant, out.len() - before);
+                self.finish_until = Some(left + FINISH_WAIT + self.pace.usual() * 2);
+            }
+            if self.peer_closed || self.finish_until.is_some_and(|until| until <= now.instant) {
+                self.stage = Stage::Closed;
+            }
         }
     }
 
@@ -652,7 +664,8 @@ impl Protocol for A {
             Stage::Ready | Stage::Running | Stage::Closing => {
                 let least = self.wake_at().min(self.gives_up_at());
                 let waits = !self.messages.is_empty() && !self.awaits_answer() && !self.frame_out;
-                Some(if waits { least.min(self.quiet_until.max(self.pace.clear_at())) } else { least })
+                let quiet = waits.then(|| self.quiet_until.max(self.pace.clear_at()));
+                [quiet, self.finish_until].into_iter().flatten().chain([least]).min()
             }
         }
     }
