@@ -52,6 +52,8 @@ pub enum Request<Outcome> {
 pub enum LineRequest {
     /// A break condition of about a quarter of a second.
     Break,
+    /// Seven bits, and XON and XOFF for flow control, from here to the end of the call: protocol f.
+    SevenBits,
 }
 
 /// "Look again": carries no work, so a lost one costs a delay and never a message.
@@ -68,6 +70,8 @@ pub enum Nudge {
 pub struct Facts {
     /// Every byte value passes.
     pub eight_bit: bool,
+    /// XON and XOFF pass: nobody on the way takes them for flow control.
+    pub transparent: bool,
     /// Bytes are neither lost nor changed on the way.
     pub reliable: bool,
     /// The peer program itself is flow controlled: TCP, pipes.
@@ -82,13 +86,22 @@ pub struct Facts {
 impl Facts {
     /// A stream such as TCP or a pipe.
     pub fn stream(peer: impl Into<String>) -> Self {
-        Self { eight_bit: true, reliable: true, end_to_end: true, full_duplex: true, speed: None, peer: peer.into() }
+        Self {
+            eight_bit: true,
+            transparent: true,
+            reliable: true,
+            end_to_end: true,
+            full_duplex: true,
+            speed: None,
+            peer: peer.into(),
+        }
     }
 
     /// A serial line: eight bits, may lose and damage bytes.
     pub fn serial(device: impl Into<String>, speed: u32) -> Self {
         Self {
             eight_bit: true,
+            transparent: true,
             reliable: false,
             end_to_end: false,
             full_duplex: true,

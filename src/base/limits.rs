@@ -81,3 +81,7 @@ pub const SEND_AHEAD_MAX: usize = 8 * 1024;
 pub const TRANSMIT_MAX: usize = 4 * 1024;
 /// Count of one data block of protocol t. Programs send 1,024; a larger count than this means that bytes were lost.
 pub const T_BLOCK_MAX: u32 = 64 * 1024;
+/// What protocol j keeps of bytes outside its envelopes: a good-bye of some ten bytes may be among them.
+pub const J_SKIPPED_MAX: usize = 1024;
+/// One piece of data in protocol a: more is sent by nobody, so a longer one means that its end was lost.
+pub const A_DATA_MAX: usize = 1024;

@@ -409,6 +409,10 @@ impl Inbox for StoreInbox {
         self.receiving.write(offset, bytes)
     }
 
+    fn forget(&mut self) -> io::Result<()> {
+        self.receiving.truncate()
+    }
+
     fn commit(self: Box<Self>) -> io::Result<()> {
         let Self { receiving, target, context, site, progress } = *self;
         let now = (context.clock)().wall;

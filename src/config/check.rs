@@ -326,7 +326,8 @@ impl Checker<'_> {
                 continue;
             };
             let mut parameters = set.get(entry.letter);
-            let (window_max, size_max) = if entry.letter == 'g' { (7, 4096) } else { (16, 4095) };
+            let like_g = matches!(entry.letter, 'g' | 'G' | 'v');
+            let (window_max, size_max) = if like_g { (7, 4096) } else { (16, 4095) };
             if let Some(window) = &values.window {
                 if (1..=window_max).contains(window.get_ref()) {
                     parameters.window = *window.get_ref();
@@ -335,15 +336,15 @@ impl Checker<'_> {
                 }
             }
             if let Some(packet) = &values.packet_size {
-                let fits = (32..=size_max).contains(packet.get_ref())
-                    && (entry.letter != 'g' || packet.get_ref().is_power_of_two());
+                let fits =
+                    (32..=size_max).contains(packet.get_ref()) && (!like_g || packet.get_ref().is_power_of_two());
                 if fits {
                     parameters.packet_size = *packet.get_ref();
                 } else {
                     self.complain(
                         packet.span(),
                         &key,
-                        format!("a packet size is 32 to {size_max}, in g a power of two"),
+                        format!("a packet size is 32 to {size_max}, in g, G and v a power of two"),
                         "",
                     );
                 }

@@ -71,6 +71,10 @@ pub async fn drive<D: Dialogue>(
                     }
                     continue;
                 }
+                Some(Request::Line(LineRequest::SevenBits)) => {
+                    link.seven_bits();
+                    continue;
+                }
                 None => {}
             }
         }

@@ -1,13 +1,22 @@
 //! Any open file that can be waited for, as an async stream: standard input and output, ptys, socket pairs.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::termios::{self, InputFlags, SetArg};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Sets a terminal to seven bits with XON and XOFF, once what was written has left. The eighth bit is stripped rather
+/// than not sent, as Taylor does it: parity stays as it is.
+pub(super) fn seven_bits(terminal: impl AsFd) -> io::Result<()> {
+    let mut modes = termios::tcgetattr(&terminal)?;
+    modes.input_flags.insert(InputFlags::ISTRIP | InputFlags::IXON | InputFlags::IXOFF);
+    Ok(termios::tcsetattr(&terminal, SetArg::TCSADRAIN, &modes)?)
+}
 
 /// Puts the file in non-blocking mode while it lives.
 pub(super) struct FdStream {

@@ -118,6 +118,18 @@ impl Link {
         }
     }
 
+    /// Seven bits with XON and XOFF, where there is a terminal that can be told so.
+    fn seven_bits(&self) {
+        let told = match (&self.lines, &self._terminal) {
+            (Some(lines), _) => lines.seven_bits(),
+            (None, Some(_)) => fd::seven_bits(std::io::stdin()),
+            (None, None) => Ok(()),
+        };
+        if let Err(error) = told {
+            tracing::warn!(link = %self.facts, %error, "cannot set the line to seven bits and XON/XOFF");
+        }
+    }
+
     /// A link over one open file, such as the end of a pty or of a socket pair.
     pub fn over(facts: Facts, file: OwnedFd) -> io::Result<Self> {
         let other = file.try_clone()?;

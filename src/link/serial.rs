@@ -60,6 +60,10 @@ pub trait Lines: Send + Sync {
     /// Bytes that have not left yet; zero where nobody can tell.
     fn unsent(&self) -> usize;
     fn send_break(&self);
+    /// Seven bits with XON and XOFF, once what was written has left, where there is a terminal that can be told so.
+    fn seven_bits(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// A modem that does not keep its own speed now has that of the connection.
     fn set_speed(&self, bits_per_second: u32);
 }
@@ -99,6 +103,7 @@ pub fn open(line: &SerialLine) -> Result<Link, LinkError> {
     let (reader, writer) = tokio::io::split(stream);
     let mut facts = Facts::serial(device.display().to_string(), line.speed);
     facts.eight_bit = line.parity == Parity::None;
+    facts.transparent = line.flow != Flow::XonXoff;
     let claim = Claim { line: line.clone(), fd: shared, lock, held: true };
     Ok(Link { claim: Some(claim), ..Link::new(facts, reader, writer).with_lines(Box::new(tty)) })
 }
@@ -240,6 +245,10 @@ impl Lines for Tty {
             Ok(_) => usize::try_from(count).unwrap_or(0),
             Err(_) => 0,
         }
+    }
+
+    fn seven_bits(&self) -> io::Result<()> {
+        super::fd::seven_bits(&self.0)
     }
 
     fn send_break(&self) {

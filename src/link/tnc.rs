@@ -265,6 +265,7 @@ impl Tnc {
     fn link(self, peer: String) -> Link {
         let facts = Facts {
             eight_bit: true,
+            transparent: true,
             // The programs repeat what is lost between them, but know nothing of what is behind their sockets.
             reliable: true,
             end_to_end: false,

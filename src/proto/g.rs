@@ -1,4 +1,5 @@
-//! Protocol g: packets of a fixed size, a window of up to seven, repeated from the damaged one on.
+//! Protocol g: packets with a sum, a window of up to seven, repeated from the damaged one on. And G and v, which are g with
+//! other rules for the size of a packet.
 
 mod opening;
 mod outbox;
@@ -7,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::opening::{Heard, Opening};
-use self::outbox::{Outbox, Payload};
+use self::outbox::{Outbox, Payload, Sizes};
 use super::scan::{Scanned, Scanner};
 use super::window::{Pace, Tally};
 use super::{Channel, Counters, Event, Protocol, Start, Violation, Way};
@@ -20,7 +21,37 @@ const CHANNEL: Channel = Channel::Ours(1);
 /// An INITC that comes while we run says that ours was lost. Answered this often: two that both run would go on for ever.
 const INIT_ANSWERS_MAX: u32 = 4;
 
+/// Which of the three it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variant {
+    /// Packets smaller than announced go to those who announced more than 64 bytes, where that is allowed.
+    Small,
+    /// `G`: every packet has the size that was announced.
+    Large,
+    /// `v`: packets have any size up to that.
+    Varying,
+}
+
+impl Variant {
+    fn letter(self) -> char {
+        match self {
+            Self::Small => 'g',
+            Self::Large => 'G',
+            Self::Varying => 'v',
+        }
+    }
+
+    fn sizes(self, short_packets: bool) -> Sizes {
+        match self {
+            Self::Small if short_packets => Sizes::MixedAbove64,
+            Self::Small | Self::Large => Sizes::AsAnnounced,
+            Self::Varying => Sizes::Mixed,
+        }
+    }
+}
+
 pub struct G {
+    variant: Variant,
     start: Start,
     stage: Stage,
     opening: Opening,
@@ -105,15 +136,16 @@ enum Receiving {
 }
 
 impl G {
-    pub fn new(start: Start) -> Self {
+    pub fn new(start: Start, variant: Variant) -> Self {
         let opening = Opening::new(&start.parameters);
         Self {
+            variant,
             stage: Stage::New,
             scanner: Scanner::new(parse_g, G_MARK, opening.our_field(), G_FIELD_MAX),
             opening,
             pace: Pace::new(start.facts.clone()),
             tally: Tally::new(start.parameters.errors),
-            outbox: Outbox::new(start.parameters.short_packets),
+            outbox: Outbox::new(variant.sizes(start.parameters.short_packets)),
             control: VecDeque::new(),
             outstanding: VecDeque::new(),
             next: 1,
@@ -199,7 +231,7 @@ impl G {
                     }
                     self.begin(now);
                 }
-                Heard::TooOften => self.fail(Violation::NoStart('g')),
+                Heard::TooOften => self.fail(Violation::NoStart(self.variant.letter())),
             }
         } else if matches!(control, Control::InitC(_)) && self.opening.may_answer(INIT_ANSWERS_MAX) {
             self.control.push_back(Control::InitC(self.opening.our_window()));
@@ -485,7 +517,7 @@ impl Protocol for G {
         match self.stage {
             Stage::Opening => {
                 if self.opening.start_again(now.instant, &mut self.control).is_err() {
-                    self.fail(Violation::NoStart('g'));
+                    self.fail(Violation::NoStart(self.variant.letter()));
                 }
             }
             Stage::Ready | Stage::Running | Stage::Closing if self.gives_up_at() <= now.instant => {

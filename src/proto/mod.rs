@@ -1,17 +1,25 @@
 //! UUCP transfer protocols, sans-I/O: what carries commands and files within a session.
 
+mod a;
+mod e;
+mod f;
 mod g;
 mod i;
+mod j;
 mod scan;
+mod stream;
 mod t;
 #[cfg(test)]
 mod testing;
 mod window;
+mod y;
 
 use std::time::Duration;
 
 use crate::base::time::{Instant, Now};
 use crate::dialogue::Facts;
+use g::{G, Variant};
+use stream::Stream;
 
 /// One running transfer protocol. After each `handle_*`, `send_*` or `shut_down` the owner drains
 /// `poll_event` and later `poll_transmit`.
@@ -48,6 +56,11 @@ pub trait Protocol: Send {
         1
     }
 
+    /// Whether a file can begin in the middle.
+    fn restarts(&self) -> bool {
+        true
+    }
+
     /// What came after the peer's end of the protocol: part of the session's own good-bye. Ask once, after the
     /// last event; input that comes later is the session's alone.
     fn unread(&mut self) -> Vec<u8>;
@@ -67,7 +80,10 @@ pub enum Channel {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    Out,
+    /// So many bytes will follow: e says it first.
+    Out {
+        bytes: u64,
+    },
     In,
 }
 
@@ -89,6 +105,11 @@ pub enum Event {
         bytes: Vec<u8>,
     },
     EndOfFile {
+        channel: Channel,
+    },
+    /// The file that is under way begins again from its first byte: what came of it does not count, what went of it
+    /// is to be sent again. Only in f, whose sum is over the whole file.
+    Again {
         channel: Channel,
     },
     /// The good-bye is on its way: look for it after `poll_transmit`, which has given all of it.
@@ -139,13 +160,13 @@ impl std::fmt::Display for Counters {
 /// What may be set for a protocol, per site. Defaults suit a good line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameters {
-    /// Packets the peer may have under way to us: 1-7 in g, 1-16 in i.
+    /// Packets the peer may have under way to us: 1-7 in g, G and v, 1-16 in i and j.
     pub window: u8,
-    /// Largest packet that we ask the peer to send, bytes: a power of two 32-4096 in g, up to 4095 in i.
+    /// Largest packet that we ask the peer to send, bytes: a power of two 32-4096 in g, G and v, up to 4095 in i, 2997 in j.
     pub packet_size: u16,
     /// Waiting for a packet before asking again. The line's own time for what is under way comes on top.
     pub timeout: Duration,
-    /// Time-outs in a row that end the call.
+    /// Time-outs in a row that end the call; in f, how often one file may go again.
     pub retries: u32,
     /// Errors, less one for every ten good packets, that end the call.
     pub errors: u32,
@@ -158,15 +179,22 @@ impl Parameters {
     /// The protocol's defaults, which are Taylor's where the wire shows them.
     pub fn default_for(letter: char) -> Self {
         let (window, packet_size, timeout) = match letter {
-            'g' => (7, 64, 10),
-            'i' => (16, 1024, 10),
+            'g' | 'G' => (7, 64, 10),
+            'v' => (7, 1024, 10),
+            'i' | 'j' => (16, 1024, 10),
+            'a' => (1, 1024, 10),
+            'y' => (1, 1024, 60),
             _ => (1, 1024, 120),
         };
         Self {
             window,
             packet_size,
             timeout: Duration::from_secs(timeout),
-            retries: 6,
+            retries: match letter {
+                'f' => 2,
+                'a' => 10,
+                _ => 6,
+            },
             errors: 100,
             short_packets: true,
         }
@@ -185,16 +213,65 @@ pub struct Start {
 /// One line of the table: a letter, what it needs of a link, how to make one.
 pub struct Entry {
     pub letter: char,
-    pub needs_reliable: bool,
-    pub needs_end_to_end: bool,
+    pub needs: Needs,
     pub make: fn(Start) -> Box<dyn Protocol>,
 }
 
-/// Every protocol we speak, best first on a link that has all it needs.
+/// What a link must give for a protocol to be chosen on it. (Full duplex none needs; i and j use it where it is.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    pub eight_bit: bool,
+    /// XON and XOFF pass like other bytes.
+    pub transparent: bool,
+    pub reliable: bool,
+    pub end_to_end: bool,
+}
+
+impl Needs {
+    const PACKETS: Self = Self { eight_bit: true, transparent: true, reliable: false, end_to_end: false };
+    const ESCAPED: Self = Self { transparent: false, ..Self::PACKETS };
+    const SEVEN_BIT: Self = Self { eight_bit: false, transparent: false, ..Self::RELIABLE };
+    const RELIABLE: Self = Self { reliable: true, ..Self::PACKETS };
+    const STREAM: Self = Self { end_to_end: true, ..Self::RELIABLE };
+
+    pub fn are_met(&self, facts: &Facts) -> bool {
+        // Where only seven bits pass nothing is left but f, and its sum over each file finds damage.
+        let reliable = facts.reliable || !facts.eight_bit;
+        (facts.eight_bit || !self.eight_bit)
+            && (facts.transparent || !self.transparent)
+            && (reliable || !self.reliable)
+            && (facts.end_to_end || !self.end_to_end)
+    }
+}
+
+/// Every protocol we speak, best first on a link that has all it needs. First i: many files at once in both directions,
+/// and a checksum that holds. Among the streams those that send least. On a line that may lose bytes the checksum of g
+/// and its kin is weak, but a peer with j or a has i as well; and a loses ten seconds with Taylor now and then.
 pub static PROTOCOLS: &[Entry] = &[
-    Entry { letter: 'i', needs_reliable: false, needs_end_to_end: false, make: |start| Box::new(i::I::new(start)) },
-    Entry { letter: 'g', needs_reliable: false, needs_end_to_end: false, make: |start| Box::new(g::G::new(start)) },
-    Entry { letter: 't', needs_reliable: true, needs_end_to_end: true, make: |start| Box::new(t::T::new(start)) },
+    Entry { letter: 'i', needs: Needs::PACKETS, make: |start| Box::new(i::I::new(start)) },
+    Entry { letter: 't', needs: Needs::STREAM, make: |start| Box::new(Stream::new(start, t::T::default())) },
+    Entry { letter: 'e', needs: Needs::STREAM, make: |start| Box::new(Stream::new(start, e::E::default())) },
+    Entry {
+        letter: 'y',
+        needs: Needs::RELIABLE,
+        make: |start| {
+            let size = start.parameters.packet_size;
+            Box::new(Stream::new(start, y::Y::new(size)))
+        },
+    },
+    Entry { letter: 'j', needs: Needs::ESCAPED, make: |start| Box::new(j::J::new(start)) },
+    Entry { letter: 'v', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Varying)) },
+    Entry { letter: 'G', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Large)) },
+    Entry { letter: 'g', needs: Needs::PACKETS, make: |start| Box::new(G::new(start, Variant::Small)) },
+    Entry { letter: 'a', needs: Needs::ESCAPED, make: |start| Box::new(a::A::new(start)) },
+    Entry {
+        letter: 'f',
+        needs: Needs::SEVEN_BIT,
+        make: |start| {
+            let repeats_max = start.parameters.retries;
+            Box::new(Stream::new(start, f::F::new(repeats_max)))
+        },
+    },
 ];
 
 /// The protocol of this letter, if we speak it.
@@ -207,13 +284,7 @@ pub fn entry(letter: char) -> Option<&'static Entry> {
 pub fn suitable(facts: &Facts, configured: Option<&str>) -> String {
     match configured {
         Some(letters) => letters.chars().filter(|l| entry(*l).is_some()).collect(),
-        None => PROTOCOLS
-            .iter()
-            .filter(|e| {
-                facts.eight_bit && (facts.reliable || !e.needs_reliable) && (facts.end_to_end || !e.needs_end_to_end)
-            })
-            .map(|e| e.letter)
-            .collect(),
+        None => PROTOCOLS.iter().filter(|e| e.needs.are_met(facts)).map(|e| e.letter).collect(),
     }
 }
 
@@ -221,6 +292,22 @@ pub fn suitable(facts: &Facts, configured: Option<&str>) -> String {
 mod tests {
     use super::testing::Bench;
     use super::*;
+
+    fn check_choice(facts: &Facts, expected: &str) {
+        assert_eq!(suitable(facts, None), expected, "{facts:?}");
+    }
+
+    #[test]
+    fn the_link_decides_which_letters_are_offered() {
+        let serial = Facts::serial("line", 9600);
+        check_choice(&Facts::stream("pipe"), "iteyjvGgaf");
+        check_choice(&serial, "ijvGga");
+        check_choice(&Facts { reliable: true, ..serial.clone() }, "iyjvGgaf");
+        check_choice(&Facts { transparent: false, ..serial.clone() }, "ja");
+        check_choice(&Facts { eight_bit: false, ..serial.clone() }, "f");
+        check_choice(&Facts { eight_bit: false, ..Facts::stream("pad") }, "f");
+        assert_eq!(suitable(&serial, Some("tqg")), "tg", "a configured list replaces the choice, with its order");
+    }
 
     #[test]
     fn a_peer_that_speaks_before_we_have_is_heard() {
@@ -232,6 +319,8 @@ mod tests {
                 events.extend(answerer.feed(&sent));
                 let sent = answerer.sent();
                 caller.feed(&sent);
+                caller.pass(1);
+                answerer.pass(1);
             }
             assert!(
                 events.contains(&Event::Started) || answerer.events().contains(&Event::Started),

@@ -1,216 +1,113 @@
 //! Protocol t: commands in blocks of 512 bytes, files in counted blocks, nothing checked. For links that lose nothing.
 
-use std::time::Duration;
-
-use super::{Channel, Counters, Event, Protocol, Start, Violation, Way};
-use crate::base::limits::{HANDSHAKE_NOISE_MAX, SEND_AHEAD_MAX, T_BLOCK_MAX, TRANSMIT_MAX, UUCP_COMMAND_MAX};
-use crate::base::time::{Instant, Now};
+use super::stream::{CHANNEL, Framing, Wire};
+use super::{Event, Violation, Way};
+use crate::base::limits::{T_BLOCK_MAX, UUCP_COMMAND_MAX};
 
 /// Commands are padded with NUL to a multiple of this.
 const COMMAND_BLOCK: usize = 512;
 /// BSD's and XP's buffers hold exactly this much; what we receive may be larger.
 const DATA_BLOCK: usize = 1024;
-/// t has one conversation.
-const CHANNEL: Channel = Channel::Ours(1);
 
+#[derive(Default)]
 pub struct T {
-    start: Start,
     receiving: Receiving,
-    received: Vec<u8>,
-    pending: Vec<u8>,
-    /// When the last byte came or will have left. `None` before the first look at the clock.
-    active: Option<Instant>,
-    stage: Stage,
-    counters: Counters,
 }
 
 /// What the next bytes from the peer are.
+#[derive(Default)]
 enum Receiving {
+    #[default]
     Command,
     /// A file: where its next byte belongs, and how much of the block is still to come.
-    File {
-        offset: u64,
-        left: u32,
-    },
-}
-
-#[derive(PartialEq)]
-enum Stage {
-    New,
-    Running,
-    Closing,
-    Failed(Violation),
-    Ended,
+    File { offset: u64, left: u32 },
 }
 
 impl T {
-    pub fn new(start: Start) -> Self {
-        Self {
-            start,
-            receiving: Receiving::Command,
-            received: Vec::new(),
-            pending: Vec::new(),
-            active: None,
-            stage: Stage::New,
-            counters: Counters::default(),
-        }
-    }
-
-    fn patience(&self) -> Duration {
-        self.start.parameters.timeout
-    }
-
-    fn next_received(&mut self) -> Option<Event> {
-        match self.receiving {
-            Receiving::Command => self.next_command(),
-            Receiving::File { offset, left } => self.next_data(offset, left),
-        }
-    }
-
     /// The text up to the first NUL; what pads its block may be anything.
-    fn next_command(&mut self) -> Option<Event> {
-        let end = memchr::memchr(0, &self.received);
-        if end.unwrap_or(self.received.len()) > UUCP_COMMAND_MAX {
-            return self.fail(Violation::Rule("a command is too long"));
+    fn next_command(&mut self, wire: &mut Wire) -> Result<Option<Event>, Violation> {
+        let end = memchr::memchr(0, &wire.received);
+        if end.unwrap_or(wire.received.len()) > UUCP_COMMAND_MAX {
+            return Err(Violation::Rule("a command is too long"));
         }
-        let end = end?;
+        let Some(end) = end else { return Ok(None) };
         let whole = (end / COMMAND_BLOCK + 1) * COMMAND_BLOCK;
-        if self.received.len() < whole {
-            return None;
+        if wire.received.len() < whole {
+            return Ok(None);
         }
-        let mut text: Vec<u8> = self.received.drain(..whole).collect();
+        let mut text: Vec<u8> = wire.received.drain(..whole).collect();
         text.truncate(end);
-        self.counters.received += 1;
-        Some(Event::Command { channel: CHANNEL, text })
+        wire.counters.received += 1;
+        Ok(Some(Event::Command { channel: CHANNEL, text }))
     }
 
-    fn next_data(&mut self, offset: u64, left: u32) -> Option<Event> {
+    fn next_data(&mut self, wire: &mut Wire, offset: u64, left: u32) -> Result<Option<Event>, Violation> {
         if left > 0 {
-            if self.received.is_empty() {
-                return None;
+            if wire.received.is_empty() {
+                return Ok(None);
             }
-            let taken = self.received.len().min(left as usize);
-            let bytes: Vec<u8> = self.received.drain(..taken).collect();
+            let taken = wire.received.len().min(left as usize);
+            let bytes: Vec<u8> = wire.received.drain(..taken).collect();
             self.receiving = Receiving::File { offset: offset + taken as u64, left: left - taken as u32 };
-            return Some(Event::Data { channel: CHANNEL, offset, bytes });
+            return Ok(Some(Event::Data { channel: CHANNEL, offset, bytes }));
         }
-        let count = u32::from_be_bytes(*self.received.first_chunk()?);
+        let Some(count) = wire.received.first_chunk() else { return Ok(None) };
+        let count = u32::from_be_bytes(*count);
         if count > T_BLOCK_MAX {
-            return self.fail(Violation::Rule("a data block's count cannot be, so bytes were lost"));
+            return Err(Violation::Rule("a data block's count cannot be, so bytes were lost"));
         }
-        self.received.drain(..4);
-        self.counters.received += 1;
+        wire.received.drain(..4);
+        wire.counters.received += 1;
         if count == 0 {
             self.receiving = Receiving::Command;
-            return Some(Event::EndOfFile { channel: CHANNEL });
+            return Ok(Some(Event::EndOfFile { channel: CHANNEL }));
         }
         self.receiving = Receiving::File { offset, left: count };
-        self.next_data(offset, count)
-    }
-
-    fn fail(&mut self, why: Violation) -> Option<Event> {
-        self.stage = Stage::Ended;
-        Some(Event::Failed(why))
+        self.next_data(wire, offset, count)
     }
 }
 
-impl Protocol for T {
-    fn handle_input(&mut self, now: Now, bytes: &[u8]) {
-        self.active = self.active.max(Some(now.instant));
-        // Past the end only the session's few good-bye bytes matter.
-        if matches!(self.stage, Stage::New | Stage::Running) || self.received.len() < HANDSHAKE_NOISE_MAX {
-            self.received.extend_from_slice(bytes);
+impl Framing for T {
+    const LETTER: char = 't';
+
+    fn command(&mut self, wire: &mut Wire, text: &[u8]) {
+        let mut block = text.to_vec();
+        block.resize((text.len() / COMMAND_BLOCK + 1) * COMMAND_BLOCK, 0);
+        wire.send(&block);
+        wire.counters.sent += 1;
+    }
+
+    fn data(&mut self, wire: &mut Wire, bytes: &[u8]) -> Result<(), Violation> {
+        if bytes.is_empty() {
+            wire.send(&0_u32.to_be_bytes());
+            wire.counters.sent += 1;
         }
-    }
-
-    fn handle_timeout(&mut self, now: Now) {
-        if self.poll_timeout().is_some_and(|at| at <= now.instant) {
-            self.stage = Stage::Failed(Violation::Silence(self.patience()));
+        for block in bytes.chunks(DATA_BLOCK) {
+            wire.send(&(block.len() as u32).to_be_bytes());
+            wire.send(block);
+            wire.counters.sent += 1;
         }
+        Ok(())
     }
 
-    fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
-        let given = self.pending.len().min(TRANSMIT_MAX);
-        out.extend(self.pending.drain(..given));
-        if given > 0 || self.active.is_none() {
-            let from = self.active.map_or(now.instant, |active| active.max(now.instant));
-            self.active = Some(from + self.start.facts.line_time(given));
-        }
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        let active = self.active.filter(|_| self.stage == Stage::Running)?;
-        Some(active + self.patience())
-    }
-
-    fn poll_event(&mut self) -> Option<Event> {
-        match &self.stage {
-            Stage::New => {
-                self.stage = Stage::Running;
-                Some(Event::Started)
-            }
-            Stage::Running => self.next_received(),
-            Stage::Closing if self.pending.is_empty() => {
-                self.stage = Stage::Ended;
-                Some(Event::Closed)
-            }
-            Stage::Failed(why) => {
-                let why = why.clone();
-                self.fail(why)
-            }
-            Stage::Closing | Stage::Ended => None,
-        }
-    }
-
-    fn room(&self, _channel: Channel) -> usize {
-        match self.stage {
-            Stage::Running => SEND_AHEAD_MAX.saturating_sub(self.pending.len()),
-            Stage::New | Stage::Closing | Stage::Failed(_) | Stage::Ended => 0,
-        }
-    }
-
-    fn send_command(&mut self, _channel: Channel, command: &[u8]) {
-        let whole = (command.len() / COMMAND_BLOCK + 1) * COMMAND_BLOCK;
-        self.pending.extend_from_slice(command);
-        self.pending.resize(self.pending.len() + whole - command.len(), 0);
-        self.counters.sent += 1;
-    }
-
-    fn send_data(&mut self, _channel: Channel, _offset: u64, data: &[u8]) {
-        if data.is_empty() {
-            self.pending.extend(0_u32.to_be_bytes());
-            self.counters.sent += 1;
-        }
-        for block in data.chunks(DATA_BLOCK) {
-            self.pending.extend((block.len() as u32).to_be_bytes());
-            self.pending.extend_from_slice(block);
-            self.counters.sent += 1;
-        }
-    }
-
-    fn begin_file(&mut self, _channel: Channel, way: Way) {
+    fn begin_file(&mut self, _wire: &mut Wire, way: Way) {
         if way == Way::In {
             self.receiving = Receiving::File { offset: 0, left: 0 };
         }
     }
 
-    fn shut_down(&mut self, _now: Now) {
-        if self.stage == Stage::Running {
-            self.stage = Stage::Closing;
+    fn next(&mut self, wire: &mut Wire) -> Result<Option<Event>, Violation> {
+        match self.receiving {
+            Receiving::Command => self.next_command(wire),
+            Receiving::File { offset, left } => self.next_data(wire, offset, left),
         }
-    }
-
-    fn unread(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.received)
-    }
-
-    fn counters(&self) -> Counters {
-        self.counters
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::proto::testing::{Bench, command, data, end_of_file, hex};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Instant, Now};
-use crate::dialogue::{Dialogue, Facts, Nudge, Request};
-use crate::proto::{Counters, Parameters, Violation};
+use crate::dialogue::{Dialogue, Facts, LineRequest, Nudge, Request};
+use crate::proto::{self, Counters, Parameters, Violation};
 use crate::wire::uucp::{HandshakeReader, handshake_message};
 
 pub mod chat;
@@ -30,6 +30,8 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Session {
     stage: Stage,
     out: VecDeque<u8>,
+    /// What the line must do once what is in `out` has gone.
+    line: Option<LineRequest>,
     /// The end, once what is in `out` has gone.
     outcome: Option<CallResult>,
 }
@@ -118,7 +120,7 @@ impl Session {
     }
 
     fn at(stage: Stage, out: Vec<u8>) -> Self {
-        Self { stage, out: out.into(), outcome: None }
+        Self { stage, out: out.into(), line: None, outcome: None }
     }
 
     fn end_greeting(&mut self, ending: Ending) {
@@ -195,6 +197,8 @@ impl Dialogue for Session {
                         Step::Stay => {}
                         Step::Go(greeted) => {
                             tracing::info!(site = %greeted.site, protocol = %greeted.letter, "handshake done");
+                            let eight_bit = proto::entry(greeted.letter).is_none_or(|entry| entry.needs.eight_bit);
+                            self.line = (!eight_bit).then_some(LineRequest::SevenBits);
                             self.stage = Stage::Transferring(Box::new(Transfer::new(now, greeted)));
                         }
                         Step::End(ending) => self.end_greeting(ending),
@@ -282,6 +286,9 @@ impl Dialogue for Session {
     fn poll_request(&mut self) -> Option<Request<CallResult>> {
         if !self.out.is_empty() {
             return None;
+        }
+        if let Some(line) = self.line.take() {
+            return Some(Request::Line(line));
         }
         // No byte of one session reaches the next: what follows the good-bye is thrown away (A12).
         self.outcome.take().map(|outcome| Request::Finish { outcome, unread: Vec::new() })
@@ -427,6 +434,8 @@ pub trait Inbox: Send {
     /// The restart point.
     fn kept(&self) -> u64;
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// What has come does not count: the file comes again from its first byte.
+    fn forget(&mut self) -> io::Result<()>;
     /// Durable; only then is the peer told.
     fn commit(self: Box<Self>) -> io::Result<()>;
 }

@@ -103,7 +103,10 @@ pub(super) struct Transfer {
 
 impl Transfer {
     pub fn new(now: Now, greeted: Greeted) -> Self {
-        let Greeted { site, desk, features, protocol, letter, caller, worst, size_max } = greeted;
+        let Greeted { site, desk, mut features, protocol, letter, caller, worst, size_max } = greeted;
+        if !protocol.restarts() {
+            features = features.without(Features::RESTART);
+        }
         let mut transfer = Self {
             site,
             letter,
@@ -233,6 +236,7 @@ impl Transfer {
             Event::Command { channel, text } => return self.handle_line(now, channel, &text),
             Event::Data { channel, offset, bytes } => return self.handle_data(channel, offset, &bytes),
             Event::EndOfFile { channel } => return self.handle_end_of_file(channel),
+            Event::Again { channel } => return self.begin_again(channel),
             Event::Closed => self.ending = Some(Ending::Complete),
             // After the good-byes nobody owes anybody an orderly end (section 1.9 of the reference).
             Event::Failed(_) if self.is_parting() => self.ending = Some(Ending::Complete),
@@ -442,7 +446,7 @@ impl Transfer {
             // Taylor names what it holds including what has just come; only what lies ahead of us means a restart.
             if ended { offset } else { offset.max(from) }
         } else {
-            self.protocol.begin_file(channel, Way::Out);
+            self.protocol.begin_file(channel, Way::Out { bytes: size - from });
             self.streams.push_back(channel);
             from
         };
@@ -635,7 +639,7 @@ impl Transfer {
                 reply.mode = Some(mode);
                 reply.number = Some(size);
                 self.say(channel, &reply.print());
-                self.protocol.begin_file(channel, Way::Out);
+                self.protocol.begin_file(channel, Way::Out { bytes: size });
                 self.theirs.insert(n, Theirs::Serving { task, size, offset: 0, ended: false });
                 self.streams.push_back(channel);
             }
@@ -690,6 +694,28 @@ impl Transfer {
                 Ok(())
             }
         }
+    }
+
+    /// The sum over a whole file was wrong: it goes, or comes, once more.
+    fn begin_again(&mut self, channel: Channel) -> io::Result<()> {
+        tracing::warn!(site = %self.site, "a file was damaged on the way and goes again");
+        if let Some(arriving) = self.arriving(channel) {
+            return arriving.begin_again();
+        }
+        let channel = self.resolve(channel);
+        let (offset, ended) = match channel {
+            Channel::Ours(n) => match self.ours.get_mut(&n).map(|ours| &mut ours.stage) {
+                Some(OurStage::Sending { offset, ended, .. }) => (offset, ended),
+                _ => return Ok(()),
+            },
+            Channel::Theirs(n) => match self.theirs.get_mut(&n) {
+                Some(Theirs::Serving { offset, ended, .. }) => (offset, ended),
+                _ => return Ok(()),
+            },
+        };
+        (*offset, *ended) = (0, false);
+        self.streams.push_back(channel);
+        Ok(())
     }
 
     fn handle_end_of_file(&mut self, channel: Channel) -> io::Result<()> {
@@ -759,6 +785,11 @@ impl Arriving {
 
     fn discarded(confirm: bool) -> Self {
         Self { inbox: None, confirm, kept: 0, base: 0, position: 0, size: None }
+    }
+
+    fn begin_again(&mut self) -> io::Result<()> {
+        (self.kept, self.base, self.position) = (0, 0, 0);
+        self.inbox.as_mut().map_or(Ok(()), |inbox| inbox.forget())
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {

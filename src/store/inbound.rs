@@ -75,6 +75,8 @@ pub struct Receiving {
     spill: Spill,
     /// Bytes that a committed row says are in the partial file.
     synced: u64,
+    /// What has come may be gone on with: the peer restarts, so it is certain of the bytes it has sent.
+    restart: bool,
     /// Committed, or beyond saving: nothing is to be kept for a restart.
     done: bool,
 }
@@ -99,7 +101,7 @@ impl Receiving {
         // What is not synced is lost in a power cut: a quarter of the file at most, and not more than the limit.
         let unsynced = self.spill.len().saturating_sub(self.synced);
         let unsynced_max = (self.synced / 4).clamp(BODY_INLINE_MAX as u64, PARTIAL_UNSYNCED_MAX);
-        if unsynced > unsynced_max && self.file.identity().is_some() {
+        if unsynced > unsynced_max && self.restart && self.file.identity().is_some() {
             self.note_partial()?;
         }
         Ok(())
@@ -240,7 +242,8 @@ impl Receiving {
 
 impl Drop for Receiving {
     fn drop(&mut self) {
-        if self.done || self.spill.len() <= self.synced || self.store.inner.committer.is_running_here() {
+        if self.done || !self.restart || self.spill.len() <= self.synced || self.store.inner.committer.is_running_here()
+        {
             return;
         }
         if let Err(error) = self.note_partial() {
@@ -284,7 +287,7 @@ impl Store {
             Some((spill, len))
         });
         let (spill, synced) = resumed.unwrap_or_else(|| (Spill::new(disk), 0));
-        Ok(Receiving { store: self.clone(), file: file.clone(), begun: now, spill, synced, done: false })
+        Ok(Receiving { store: self.clone(), file: file.clone(), begun: now, spill, synced, restart, done: false })
     }
 }
 
@@ -492,6 +495,15 @@ mod tests {
             feed(&mut begin(&store, &file, NOW), &pattern(100_000), 100_000);
             assert_eq!(remains(&store), (0, 0, 0));
         }
+    }
+
+    #[test]
+    fn what_comes_by_a_protocol_without_restart_is_not_kept() {
+        let (_folder, store) = open();
+        let mut receiving = store.receive(&announced("D.1", 200_000), false, NOW).expect("room");
+        feed(&mut receiving, &pattern(150_000), 150_000);
+        drop(receiving);
+        assert_eq!(remains(&store), (0, 0, 0));
     }
 
     #[test]

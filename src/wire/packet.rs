@@ -1,4 +1,4 @@
-//! Packets of the UUCP protocols g and i: headers and checksums, both ways.
+//! Packets of the UUCP protocols g and i: headers and checksums, both ways; the sum of f and y.
 
 use crc::{Algorithm, Crc, Table};
 
@@ -185,6 +185,11 @@ fn without_cut(field: &[u8]) -> Option<&[u8]> {
         return None;
     }
     field.get(start..start + field.len().checked_sub(cut)?)
+}
+
+/// The sum of f and y over `bytes`, going on from `sum`; the first begins with ffff.
+pub fn stream_sum(sum: u16, bytes: &[u8]) -> u16 {
+    bytes.iter().fold(sum, |sum, byte| sum.rotate_left(1).wrapping_add(u16::from(*byte)))
 }
 
 /// First byte of every i packet.

@@ -78,6 +78,10 @@ impl Features {
         Self(self.0 | bits.0)
     }
 
+    pub const fn without(self, bits: Self) -> Self {
+        Self(self.0 & !bits.0)
+    }
+
     const fn both(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }

@@ -92,7 +92,7 @@ fn every_complaint_has_a_line_and_a_hint() {
     complain(
         "[port.a]\ntype = \"serail\"\n[sites.hub]\ncall = [{ port = \"a\" }]\nprotocols = \"iz\"\nschedule = [{ when = \"Mon\" }]\n",
         "bangpath.toml:7: port.a: no port type `serail`; known: serial, tcp, pipe, modem-tcp\n\
-         bangpath.toml:10: sites.hub.protocols: we do not speak protocol `z`; known: igt\n\
+         bangpath.toml:10: sites.hub.protocols: we do not speak protocol `z`; known: iteyjvGgaf\n\
          bangpath.toml:11: sites.hub.schedule: `Mon` is no time: write Any, Never, Wk, days such as MoWeFr, with hours such as 2300-0700, joined by commas",
     );
     complain(

@@ -7,7 +7,7 @@ use super::line::{NullModem, inetd};
 use super::ours::{Ours, assert_same, noise, until};
 use super::taylor::Taylor;
 
-const SIZES: [usize; 9] = [0, 1, 63, 64, 65, 4095, 4096, 4097, 1_000_000];
+const SIZES: [usize; 10] = [0, 1, 63, 64, 65, 4095, 4096, 4097, 100_000, 1_000_000];
 
 fn our_port(kind: &str, protocol: &str) -> String {
     format!(
@@ -143,8 +143,78 @@ fn taylor_calls_us_with_i() {
 }
 
 #[test]
+fn we_call_taylor_with_e() {
+    we_call_over_a_pipe("e");
+}
+
+#[test]
+fn we_call_taylor_with_y() {
+    we_call_over_a_pipe("y");
+}
+
+#[test]
+fn taylor_calls_us_with_e() {
+    taylor_calls_over_a_pipe("e");
+}
+
+#[test]
+fn taylor_calls_us_with_y() {
+    taylor_calls_over_a_pipe("y");
+}
+
+#[test]
+fn we_call_taylor_with_g_large() {
+    we_call_over_a_pipe("G");
+}
+
+#[test]
+fn taylor_calls_us_with_g_large() {
+    taylor_calls_over_a_pipe("G");
+}
+
+#[test]
+fn we_call_taylor_with_v() {
+    we_call_over_a_pipe("v");
+}
+
+#[test]
+fn taylor_calls_us_with_v() {
+    taylor_calls_over_a_pipe("v");
+}
+
+#[test]
+fn we_call_taylor_with_f() {
+    we_call_over_a_pipe("f");
+}
+
+#[test]
+fn taylor_calls_us_with_f() {
+    taylor_calls_over_a_pipe("f");
+}
+
+#[test]
+fn we_call_taylor_with_j() {
+    we_call_over_a_pipe("j");
+}
+
+#[test]
+fn taylor_calls_us_with_j() {
+    taylor_calls_over_a_pipe("j");
+}
+
+#[test]
+fn we_call_taylor_with_a() {
+    we_call_over_a_pipe("a");
+}
+
+#[test]
+fn taylor_calls_us_with_a() {
+    taylor_calls_over_a_pipe("a");
+}
+
+#[test]
 fn we_log_in_to_taylor_over_tcp() {
-    for protocol in ["t", "g", "i"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j", "a"] {
         let Some(taylor) =
             Taylor::new("hub", "village", "type stdin", &format!("called-login Uvillage\nprotocol {protocol}"))
         else {
@@ -185,14 +255,14 @@ fn taylor_calls_over_tcp(protocol: &str, login: bool) {
 
 #[test]
 fn taylor_calls_our_daemon_over_tcp() {
-    for protocol in ["t", "g", "i"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
         taylor_calls_over_tcp(protocol, false);
     }
 }
 
 #[test]
 fn taylor_logs_in_to_our_daemon_over_tcp() {
-    for protocol in ["t", "g", "i"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
         taylor_calls_over_tcp(protocol, true);
     }
 }
@@ -254,14 +324,14 @@ fn over_a_null_modem(protocol: &str, we_call: bool) {
 
 #[test]
 fn we_call_taylor_over_a_serial_line() {
-    for protocol in ["t", "g", "i"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j", "a"] {
         over_a_null_modem(protocol, true);
     }
 }
 
 #[test]
 fn taylor_calls_us_over_a_serial_line() {
-    for protocol in ["t", "g", "i"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
         over_a_null_modem(protocol, false);
     }
 }
@@ -303,7 +373,7 @@ fn cut(protocol: &str, percent: u64, from_us: bool) {
 
 #[test]
 fn cut_files_go_on_where_they_stopped_when_we_send() {
-    for protocol in ["t", "g", "i"] {
+    for protocol in ["t", "g", "i", "e", "y"] {
         for percent in [25, 50, 75] {
             cut(protocol, percent, true);
         }
@@ -312,7 +382,7 @@ fn cut_files_go_on_where_they_stopped_when_we_send() {
 
 #[test]
 fn cut_files_go_on_where_they_stopped_when_taylor_sends() {
-    for protocol in ["t", "g", "i"] {
+    for protocol in ["t", "g", "i", "e", "y"] {
         for percent in [25, 50, 75] {
             cut(protocol, percent, false);
         }

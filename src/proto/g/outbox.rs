@@ -15,6 +15,17 @@ pub struct Payload {
     pub field: usize,
 }
 
+/// Which packets the peer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sizes {
+    /// Of the size that it announced.
+    AsAnnounced,
+    /// Also smaller ones, if it announced more than 64 bytes.
+    MixedAbove64,
+    /// Also smaller ones.
+    Mixed,
+}
+
 enum Item {
     Command(Vec<u8>),
     Data(Vec<u8>),
@@ -26,13 +37,12 @@ pub struct Outbox {
     /// The packets of the command that has begun to go.
     cut: VecDeque<Payload>,
     field: usize,
-    /// The peer takes smaller fields than it announced.
-    mixed: bool,
+    sizes: Sizes,
 }
 
 impl Outbox {
-    pub fn new(mixed: bool) -> Self {
-        Self { items: VecDeque::new(), cut: VecDeque::new(), field: SMALLEST_FIELD, mixed }
+    pub fn new(sizes: Sizes) -> Self {
+        Self { items: VecDeque::new(), cut: VecDeque::new(), field: SMALLEST_FIELD, sizes }
     }
 
     /// What the peer announced.
@@ -109,11 +119,12 @@ impl Outbox {
 
     /// The smallest field for so many bytes, where the peer takes mixed sizes.
     fn field_for(&self, length: usize) -> usize {
-        if self.mixed && self.field > MIXED_SIZES_ABOVE {
-            length.next_power_of_two().clamp(SMALLEST_FIELD, self.field)
-        } else {
-            self.field
-        }
+        let mixed = match self.sizes {
+            Sizes::AsAnnounced => false,
+            Sizes::MixedAbove64 => self.field > MIXED_SIZES_ABOVE,
+            Sizes::Mixed => true,
+        };
+        if mixed { length.next_power_of_two().clamp(SMALLEST_FIELD, self.field) } else { self.field }
     }
 }
 
@@ -122,8 +133,8 @@ mod tests {
     use super::*;
 
     /// `valid/field` of each packet.
-    fn check(field: usize, mixed: bool, fill: impl Fn(&mut Outbox), expected: &str) {
-        let mut outbox = Outbox::new(mixed);
+    fn check(field: usize, sizes: Sizes, fill: impl Fn(&mut Outbox), expected: &str) {
+        let mut outbox = Outbox::new(sizes);
         outbox.set_field(field);
         fill(&mut outbox);
         let packets: Vec<String> = std::iter::from_fn(|| {
@@ -139,12 +150,12 @@ mod tests {
 
     #[test]
     fn commands_end_with_a_nul_in_their_last_packet() {
-        check(64, true, |o| o.command(&[b'x'; 63]), "64/64");
-        check(64, true, |o| o.command(&[b'x'; 64]), "64/64 64/64");
-        check(1024, true, |o| o.command(b"SY"), "32/32");
-        check(1024, true, |o| o.command(&[b'x'; 64]), "128/128");
-        check(1024, false, |o| o.command(b"SY"), "1024/1024");
-        check(128, true, |o| o.command(&[b'x'; 200]), "128/128 128/128");
+        check(64, Sizes::MixedAbove64, |o| o.command(&[b'x'; 63]), "64/64");
+        check(64, Sizes::MixedAbove64, |o| o.command(&[b'x'; 64]), "64/64 64/64");
+        check(1024, Sizes::MixedAbove64, |o| o.command(b"SY"), "32/32");
+        check(1024, Sizes::MixedAbove64, |o| o.command(&[b'x'; 64]), "128/128");
+        check(1024, Sizes::AsAnnounced, |o| o.command(b"SY"), "1024/1024");
+        check(128, Sizes::MixedAbove64, |o| o.command(&[b'x'; 200]), "128/128 128/128");
     }
 
     #[test]
@@ -155,11 +166,13 @@ mod tests {
                 o.data(b"");
             }
         };
-        check(64, true, file(130), "64/64 64/64 2/64 0/64");
-        check(64, true, file(64), "64/64 0/64");
-        check(1024, true, file(1024 + 336), "1024/1024 336/512 0/32");
-        check(1024, true, file(64), "64/64 0/32");
-        check(1024, false, file(64), "64/1024 0/1024");
-        check(64, true, |o| o.data(b"more may come"), "");
+        check(64, Sizes::MixedAbove64, file(130), "64/64 64/64 2/64 0/64");
+        check(64, Sizes::MixedAbove64, file(64), "64/64 0/64");
+        check(1024, Sizes::MixedAbove64, file(1024 + 336), "1024/1024 336/512 0/32");
+        check(1024, Sizes::MixedAbove64, file(64), "64/64 0/32");
+        check(1024, Sizes::AsAnnounced, file(64), "64/1024 0/1024");
+        check(64, Sizes::MixedAbove64, |o| o.data(b"more may come"), "");
+        check(64, Sizes::Mixed, file(70), "64/64 6/32 0/32");
+        check(1024, Sizes::Mixed, file(600), "600/1024 0/32");
     }
 }

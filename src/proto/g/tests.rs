@@ -287,3 +287,37 @@ fn commands_end_at_the_first_nul_and_may_be_long() {
     }
     assert!(matches!(told[..], [Event::Failed(Violation::Rule(_))]));
 }
+
+/// The captured beginning with this letter, our command the first of all; then an end of file in a field of `field`.
+fn check_beginning(letter: char, size: u16, inits: &str, command: &str, field: usize) {
+    let mut bench = Bench::with(letter, true, Parameters { packet_size: size, ..Parameters::default_for(letter) });
+    let mut said = bench.sent();
+    for control in hex(inits).chunks(6) {
+        bench.feed(control);
+        said.extend(bench.sent());
+    }
+    assert_eq!(said, hex(inits), "{letter}");
+    let text = br#"E D.0001 D.alphaN0001 uucp -C D.0001 0666 "" 0x4a rmail bob"#;
+    bench.protocol.send_command(CHANNEL, text);
+    let sent = bench.sent();
+    assert_eq!(sent[..6], hex(command), "{letter}");
+    assert!(sent[6..].starts_with(text), "{letter}");
+    bench.protocol.send_data(CHANNEL, 0, b"");
+    assert_eq!(bench.sent().len(), 6 + field, "{letter}");
+}
+
+#[test]
+fn v_sends_small_packets_and_the_large_g_fills_all_up() {
+    let inits = "10 09 6b aa 3f f7 10 09 75 aa 35 e3 10 09 7b aa 2f f7";
+    assert_eq!(Parameters::default_for('v').packet_size, 1024);
+    check_beginning('v', 1024, inits, "10 02 36 5e 88 e2", 32);
+    let inits = "10 09 6b aa 3f f7 10 09 79 aa 31 eb 10 09 7b aa 2f f7";
+    check_beginning('G', 64, inits, "10 02 36 5e 88 e2", 64);
+    let mut bench = Bench::with('G', true, Parameters { packet_size: 128, ..Parameters::default_for('G') });
+    bench.sent();
+    bench.feed(&hex("10 09 6b aa 3f f7 10 09 78 aa 32 e9 10 09 7b aa 2f f7"));
+    bench.sent();
+    bench.protocol.send_command(CHANNEL, b"EY");
+    bench.protocol.send_data(CHANNEL, 0, b"");
+    assert_eq!(bench.sent().len(), 2 * (6 + 128));
+}

@@ -113,6 +113,13 @@ impl Courier {
                     self.files.push(file);
                     self.say(channel, "CY");
                 }
+                Event::Again { channel } => match self.receiving.get_mut(&channel) {
+                    Some(file) => file.1.clear(),
+                    None => {
+                        let sending = self.sending.get_mut(&1).expect("a file under way");
+                        (sending.sent, sending.stage) = (0, Stage::Under);
+                    }
+                },
                 Event::Closed => self.end = Some(Ok(())),
                 Event::Failed(_) if self.parting == Parting::Agreed => self.end = Some(Ok(())),
                 Event::Failed(why) => self.end = Some(Err(Trouble::Protocol(why))),
@@ -134,7 +141,8 @@ impl Courier {
             ("SY", _) => {
                 if let Some(sending) = self.sending.get_mut(&slot).filter(|s| s.stage == Stage::Offered) {
                     sending.stage = Stage::Under;
-                    self.protocol.begin_file(channel, Way::Out);
+                    let bytes = sending.content.len() as u64;
+                    self.protocol.begin_file(channel, Way::Out { bytes });
                 }
             }
             ("CY", _) if self.sending.remove(&slot).is_some() => self.confirmed += 1,

@@ -22,6 +22,12 @@ pub struct Quality {
     pub burst_length: u64,
     /// So many bytes pass before errors and losses begin.
     pub harmless: u64,
+    /// This one byte, counted from the first, arrives as another one.
+    pub damaged_at: Option<u64>,
+    /// Every byte loses its highest bit.
+    pub seven_bits: bool,
+    /// XON and XOFF do not arrive: something on the way takes them for flow control.
+    pub eats_flow_control: bool,
     /// The carrier drops when this many bytes have gone.
     pub cut_at: Option<u64>,
 }
@@ -36,6 +42,9 @@ impl Quality {
             bursts: 0.0,
             burst_length: 0,
             harmless: 0,
+            damaged_at: None,
+            seven_bits: false,
+            eats_flow_control: false,
             cut_at: None,
         }
     }
@@ -60,8 +69,26 @@ impl Quality {
         Self { harmless: bytes, ..self }
     }
 
+    pub fn damaged_at(self, byte: u64) -> Self {
+        Self { damaged_at: Some(byte), ..self }
+    }
+
+    pub fn seven_bits(self) -> Self {
+        Self { seven_bits: true, ..self }
+    }
+
+    pub fn eats_flow_control(self) -> Self {
+        Self { eats_flow_control: true, ..self }
+    }
+
     pub fn cut_at(self, byte: u64) -> Self {
         Self { cut_at: Some(byte), ..self }
+    }
+
+    /// What the equipment on the way makes of a byte.
+    fn pass(&self, byte: u8) -> Option<u8> {
+        let byte = if self.seven_bits { byte & 0x7f } else { byte };
+        (!self.eats_flow_control || !matches!(byte, 0x11 | 0x13)).then_some(byte)
     }
 }
 
@@ -107,7 +134,10 @@ impl Line {
                 return Some(arrival);
             }
             self.carried += 1;
-            if let Some(byte) = self.noise(byte, byte_time) {
+            let hit = self.quality.damaged_at == Some(self.carried);
+            let byte = if hit { byte ^ 1 } else { byte };
+            self.damaged += u64::from(hit);
+            if let Some(byte) = self.noise(byte, byte_time).and_then(|byte| self.quality.pass(byte)) {
                 self.under_way.push_back((arrival, byte));
             }
         }

@@ -11,6 +11,13 @@ mod sessions;
 mod splits;
 mod throughput;
 
+use bangpath::proto::PROTOCOLS;
+
+/// Every protocol of the table.
+pub fn letters() -> impl Iterator<Item = char> {
+    PROTOCOLS.iter().map(|entry| entry.letter)
+}
+
 /// The seeds to run a test with: a handful, or those that `BANGPATH_SIM_SEEDS` says: `2000` for all up to it, `=1173`
 /// for that one.
 pub fn seeds(handful: u64) -> std::ops::RangeInclusive<u64> {

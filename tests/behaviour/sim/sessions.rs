@@ -5,39 +5,54 @@ use std::time::Duration;
 use bangpath::base::names::{Grade, SiteName};
 use bangpath::base::time::Now;
 use bangpath::dialogue::Facts;
+use bangpath::proto::entry;
 use bangpath::session::{Answering, CallResult, Calling, Ending, ParameterSet, Refusal, Session};
 use bangpath::wire::uucp::ExecutionFile;
 
 use super::chance::Chance;
 use super::line::Quality;
-use super::seeds;
 use super::shelf::{OpenDoor, Shelf};
 use super::world::{Report, World};
+use super::{letters, seeds};
 
 /// Calls after which everything must be there, whatever the line does.
 const CALLS_MAX: u32 = 60;
 
 fn facts(letter: char, quality: Quality) -> Facts {
-    let facts = Facts { speed: Some(quality.speed).filter(|s| *s > 0), ..Facts::serial("sim", 0) };
-    // `t` claims streams only.
-    if letter == 't' { Facts { reliable: true, end_to_end: true, ..facts } } else { facts }
+    let facts = Facts {
+        speed: Some(quality.speed).filter(|s| *s > 0),
+        eight_bit: !quality.seven_bits,
+        transparent: !quality.eats_flow_control,
+        ..Facts::serial("sim", 0)
+    };
+    // Some claim streams only.
+    if entry(letter).is_some_and(|entry| entry.needs.reliable) {
+        Facts { reliable: true, end_to_end: true, ..facts }
+    } else {
+        facts
+    }
 }
 
-fn call(letter: char, quality: Quality, seed: u64, [caller, answerer]: [&Shelf; 2]) -> Report<CallResult, CallResult> {
+fn call(letter: char, quality: Quality, seed: u64, shelves: [&Shelf; 2]) -> Report<CallResult, CallResult> {
+    call_with(Some(letter.to_string()), facts(letter, quality), quality, seed, shelves)
+}
+
+fn call_with(
+    protocols: Option<String>,
+    facts: Facts,
+    quality: Quality,
+    seed: u64,
+    [caller, answerer]: [&Shelf; 2],
+) -> Report<CallResult, CallResult> {
     let now = Now::default();
     let site = |name: &str| SiteName::parse(name).expect("a name");
-    let calling = Calling {
-        name: "village".to_owned(),
-        site: site("hub"),
-        desk: caller.desk(),
-        protocols: Some(letter.to_string()),
-        worst: Grade::LEAST,
-    };
+    let calling =
+        Calling { name: "village".to_owned(), site: site("hub"), desk: caller.desk(), protocols, worst: Grade::LEAST };
     let answering = Answering { name: "hub".to_owned(), login: None, reception: Box::new(OpenDoor(answerer.clone())) };
-    let here = Session::calling(now, calling, facts(letter, quality), ParameterSet::default());
-    let there = Session::answering(now, answering, facts(letter, quality));
+    let here = Session::calling(now, calling, facts.clone(), ParameterSet::default());
+    let there = Session::answering(now, answering, facts);
     let world = World::new(here, there, quality, seed);
-    world.run(Duration::from_secs(24 * 3600)).unwrap_or_else(|stuck| panic!("{letter}, seed {seed}: {stuck}"))
+    world.run(Duration::from_secs(24 * 3600)).unwrap_or_else(|stuck| panic!("{quality:?}, seed {seed}: {stuck}"))
 }
 
 /// What a site has got, as `shelf.rs` notes it.
@@ -100,8 +115,10 @@ fn check(letter: char, seed: u64, qualities: &[Quality]) -> u32 {
 #[test]
 fn one_call_on_a_clean_line_carries_everything_both_ways() {
     for seed in seeds(4) {
-        for (letter, speed) in [('t', 0), ('g', 9600), ('i', 9600), ('i', 0), ('g', 115_200)] {
-            assert_eq!(check(letter, seed, &[Quality::clean(speed)]), 1, "{letter}");
+        for letter in letters() {
+            for speed in [0, 9600, 115_200] {
+                assert_eq!(check(letter, seed, &[Quality::clean(speed)]), 1, "{letter}");
+            }
         }
     }
 }
@@ -110,7 +127,7 @@ fn one_call_on_a_clean_line_carries_everything_both_ways() {
 fn a_line_that_dies_anywhere_loses_nothing_and_doubles_nothing() {
     for seed in seeds(4) {
         let mut chance = Chance::new(seed, 4);
-        for letter in ['t', 'g', 'i'] {
+        for letter in letters() {
             // Cut anywhere, from the first byte of the handshake to the last of the good-bye.
             let cuts = [60, 400, 6000, 80_000].map(|range| Quality::clean(19_200).cut_at(chance.below(range)));
             check(letter, seed, &[&cuts[..], &[Quality::clean(19_200)]].concat());
@@ -122,13 +139,54 @@ fn a_line_that_dies_anywhere_loses_nothing_and_doubles_nothing() {
 fn a_noisy_line_takes_more_calls_at_most() {
     for seed in seeds(4) {
         check('i', seed, &[Quality::clean(19_200).errors(3e-4)]);
+        check('j', seed, &[Quality::clean(19_200).errors(3e-4).eats_flow_control()]);
+        check('a', seed, &[Quality::clean(19_200).errors(3e-4).eats_flow_control()]);
         check('i', seed, &[Quality::clean(9600).latency(300).errors(1e-4).losses(1e-5)]);
+    }
+}
+
+/// One call between two who have not configured any protocol: the letter they choose, and everything arrives.
+fn check_choice(facts: Facts, quality: Quality, expected: char) {
+    for seed in seeds(4) {
+        let (here, there) = (Shelf::default(), Shelf::default());
+        let mut chance = Chance::new(seed, 9);
+        let forth = fill(&here, &mut chance, &[0, 1, 4096, 20_000]);
+        let back = fill(&there, &mut chance, &[74, 12_000]);
+        let report = call_with(None, facts.clone(), quality, seed, [&here, &there]);
+        let CallResult { protocol, ending, .. } = &report.caller;
+        assert!(*protocol == Some(expected) && ending.is_complete(), "{quality:?}: {protocol:?}, {ending}");
+        assert!(arrived(&there) == forth && arrived(&here) == back, "{quality:?}, seed {seed}");
+    }
+}
+
+#[test]
+fn the_line_decides_the_protocol() {
+    let check = |quality: Quality, expected| check_choice(facts('i', quality), quality, expected);
+    check(Quality::clean(9600), 'i');
+    check(Quality::clean(9600).seven_bits(), 'f');
+    check(Quality::clean(9600).seven_bits().eats_flow_control(), 'f');
+    check(Quality::clean(9600).eats_flow_control(), 'j');
+    check_choice(Facts::stream("sim"), Quality::clean(0), 'i');
+}
+
+#[test]
+fn a_file_that_f_finds_damaged_goes_again_in_the_same_call() {
+    for damaged in [8000, 12_000, 20_000] {
+        let (here, there) = (Shelf::default(), Shelf::default());
+        let forth = fill(&here, &mut Chance::new(damaged, 9), &[20_000, 300]);
+        let back = fill(&there, &mut Chance::new(damaged, 8), &[20_000]);
+        let quality = Quality::clean(9600).seven_bits().damaged_at(damaged);
+        let report = call('f', quality, 1, [&here, &there]);
+        assert!(report.caller.ending.is_complete() && report.damaged == 2, "{damaged}: {}", report.caller.ending);
+        assert!(arrived(&there) == forth && arrived(&here) == back, "{damaged}");
+        assert!(report.carried.iter().all(|carried| *carried > 50_000), "{damaged}: both files went twice");
     }
 }
 
 #[test]
 fn a_restarted_file_moves_only_the_rest() {
-    for letter in ['t', 'g', 'i'] {
+    // In f a file always begins at its beginning.
+    for letter in letters().filter(|letter| *letter != 'f') {
         for share in [25, 50, 75] {
             let (here, there) = (Shelf::default(), Shelf::default());
             let expected = fill(&here, &mut Chance::new(share, 9), &[200_000]);
@@ -156,7 +214,7 @@ fn a_restarted_file_moves_only_the_rest() {
 
 #[test]
 fn files_are_asked_for_and_refused() {
-    for letter in ['t', 'g', 'i'] {
+    for letter in letters() {
         let (here, there) = (Shelf::default(), Shelf::default());
         let file = Chance::new(1, 2).bytes(5000);
         there.open().library.insert("~/wanted".to_owned(), file.clone());
@@ -173,7 +231,7 @@ fn files_are_asked_for_and_refused() {
 
 #[test]
 fn a_file_that_has_no_place_holds_up_no_other() {
-    for letter in ['t', 'g', 'i'] {
+    for letter in letters() {
         let (here, there) = (Shelf::default(), Shelf::default());
         there.open().no_place = Some("rmail user1".to_owned());
         fill(&here, &mut Chance::new(5, 5), &[500, 600, 700]);

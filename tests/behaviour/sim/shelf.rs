@@ -164,6 +164,11 @@ impl Inbox for ShelfInbox {
         Ok(())
     }
 
+    fn forget(&mut self) -> io::Result<()> {
+        self.bytes.clear();
+        Ok(())
+    }
+
     fn commit(mut self: Box<Self>) -> io::Result<()> {
         self.whole = true;
         let (name, bytes) = (std::mem::take(&mut self.name), std::mem::take(&mut self.bytes));
