@@ -9,7 +9,29 @@ use super::units::nearest;
 use crate::session::dial::Profile;
 
 /// The profiles that the program ships with, by file name.
-static SHIPPED: &[(&str, &str)] = &[("hayes", include_str!("../../hardware/modems/hayes.toml"))];
+static SHIPPED: &[(&str, &str)] = &[
+    ("ch340", include_str!("../../hardware/modems/ch340.toml")),
+    ("conexant", include_str!("../../hardware/modems/conexant.toml")),
+    ("ftdi", include_str!("../../hardware/modems/ftdi.toml")),
+    ("hayes", include_str!("../../hardware/modems/hayes.toml")),
+    ("hayes-optima", include_str!("../../hardware/modems/hayes-optima.toml")),
+    ("mgetty", include_str!("../../hardware/modems/mgetty.toml")),
+    ("microcom", include_str!("../../hardware/modems/microcom.toml")),
+    ("multitech", include_str!("../../hardware/modems/multitech.toml")),
+    ("null-modem", include_str!("../../hardware/modems/null-modem.toml")),
+    ("pl2303", include_str!("../../hardware/modems/pl2303.toml")),
+    ("rockwell", include_str!("../../hardware/modems/rockwell.toml")),
+    ("supra", include_str!("../../hardware/modems/supra.toml")),
+    ("tcpser", include_str!("../../hardware/modems/tcpser.toml")),
+    ("telebit-t3000", include_str!("../../hardware/modems/telebit-t3000.toml")),
+    ("telebit-trailblazer", include_str!("../../hardware/modems/telebit-trailblazer.toml")),
+    ("usr-courier", include_str!("../../hardware/modems/usr-courier.toml")),
+    ("usr-sportster", include_str!("../../hardware/modems/usr-sportster.toml")),
+    ("vgetty", include_str!("../../hardware/modems/vgetty.toml")),
+    ("wifi232", include_str!("../../hardware/modems/wifi232.toml")),
+    ("zimodem", include_str!("../../hardware/modems/zimodem.toml")),
+    ("zyxel-u1496", include_str!("../../hardware/modems/zyxel-u1496.toml")),
+];
 
 /// A profile as it is written.
 #[derive(Debug, Deserialize)]
@@ -22,9 +44,15 @@ struct Written {
     tried: String,
     #[serde(default, rename = "note")]
     _note: String,
+    /// A plain line: nothing is dialled.
+    #[serde(default)]
+    direct: bool,
+    #[serde(default)]
     init: Vec<String>,
     #[serde(default = "dial")]
     dial: String,
+    #[serde(default)]
+    dial_end: String,
     #[serde(default = "connect_timeout_s")]
     connect_timeout_s: u16,
     #[serde(default = "fail")]
@@ -80,8 +108,8 @@ fn yes() -> bool {
     true
 }
 
-/// The profile of this name; a name with a slash or a dot is a file, relative to the configuration's folder.
-pub fn find(name: &str, folder: &Path) -> Result<Profile, String> {
+/// The profile of this name, `None` if it is that of a plain line; a name with a slash or a dot is a file, relative to the configuration's folder.
+pub fn find(name: &str, folder: &Path) -> Result<Option<Profile>, String> {
     if name.contains(['/', '.']) {
         let path = folder.join(name);
         let text = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
@@ -97,19 +125,28 @@ pub fn find(name: &str, folder: &Path) -> Result<Profile, String> {
     parse(text)
 }
 
-fn parse(text: &str) -> Result<Profile, String> {
+fn parse(text: &str) -> Result<Option<Profile>, String> {
     let written: Written = toml::from_str(text).map_err(|error| error.to_string().trim().replace('\n', " "))?;
-    let commands = [&written.dial, &written.answer, &written.escape, &written.hang_up].into_iter().chain(&written.init);
+    let commands = [&written.dial, &written.dial_end, &written.answer, &written.escape, &written.hang_up]
+        .into_iter()
+        .chain(&written.init);
     if let Some(bad) = commands.into_iter().find(|c| c.chars().any(char::is_control)) {
         return Err(format!("`{}` has a control character; the carriage return is added", bad.escape_debug()));
     }
     if written.manual.is_empty() || written.tried.is_empty() {
         return Err("it names no manual, or not what it was tried with".to_owned());
     }
-    Ok(Profile {
+    if written.direct {
+        return Ok(None);
+    }
+    if written.init.is_empty() {
+        return Err("it has no `init` commands, and is not `direct`".to_owned());
+    }
+    Ok(Some(Profile {
         name: written.name,
         init: written.init,
         dial: written.dial,
+        dial_end: written.dial_end,
         connect_timeout: Duration::from_secs(written.connect_timeout_s.into()),
         fail: written.fail,
         answer: written.answer,
@@ -119,7 +156,7 @@ fn parse(text: &str) -> Result<Profile, String> {
         corrected: written.corrected,
         fixed_speed: written.fixed_speed,
         carrier: written.carrier,
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -137,7 +174,9 @@ mod tests {
         assert_eq!(files, SHIPPED.iter().map(|(name, _)| *name).collect::<Vec<_>>());
         for (name, text) in SHIPPED {
             let profile = parse(text).unwrap_or_else(|why| panic!("{name}: {why}"));
-            assert!(profile.init.iter().all(|c| c.starts_with("AT") && c.len() < 80), "{name}: {:?}", profile.init);
+            let Some(profile) = profile else { continue };
+            // Early modems have room for 40 characters.
+            assert!(profile.init.iter().all(|c| c.starts_with("AT") && c.len() <= 42), "{name}: {:?}", profile.init);
         }
     }
 

@@ -184,13 +184,16 @@ impl Checker<'_> {
             self.complain(span, key, "a serial port needs a device", "write device = \"/dev/ttyUSB0\"");
             return None;
         };
-        let profile = match &set.modem {
+        let line_profile = match &set.modem {
             Some(name) => {
                 let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
                 Some(self.take(key, name, |name| modems::find(name, &folder))?)
             }
             None => None,
         };
+        // A profile of a cable or an adapter: there are modem lines, and nothing to dial.
+        let wired = matches!(line_profile, Some(None));
+        let profile = line_profile.flatten();
         let number = match &set.phone {
             Some(phone) => Some(self.take(key, phone, number)?),
             None => None,
@@ -198,7 +201,7 @@ impl Checker<'_> {
         let device = PathBuf::from(device.get_ref());
         let flow = match &set.flow {
             Some(flow) => self.take(key, flow, flow_control)?,
-            None if profile.is_some() => Flow::RtsCts,
+            None if profile.is_some() || wired => Flow::RtsCts,
             None => Flow::None,
         };
         let parity = match &set.parity {
@@ -215,7 +218,7 @@ impl Checker<'_> {
         Some(PortKind::Serial {
             line: SerialLine { device, speed, parity, flow, locks },
             modem: profile.map(|profile| Modem { profile: Arc::new(profile), number }),
-            carrier: set.carrier.unwrap_or(false),
+            carrier: set.carrier.unwrap_or(wired),
         })
     }
 }

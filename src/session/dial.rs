@@ -26,6 +26,8 @@ pub struct Profile {
     pub init: Vec<String>,
     /// What stands before the number: `ATDT`.
     pub dial: String,
+    /// What stands behind it.
+    pub dial_end: String,
     /// From the number to CONNECT.
     pub connect_timeout: Duration,
     /// Answers that mean there will be no connection.
@@ -173,7 +175,7 @@ impl Dial {
         }
         match &self.goal {
             Goal::Call(number) => {
-                let command = format!("{}{number}", self.profile.dial);
+                let command = format!("{}{number}{}", self.profile.dial, self.profile.dial_end);
                 self.say(&command);
                 self.stage = Stage::Connecting { deadline: now.instant + self.profile.connect_timeout };
             }
@@ -224,9 +226,9 @@ impl Dial {
                 words: told.words,
             };
             self.stage = Stage::Connected { until: now.instant + LINE_FEED_WAIT, connection };
-        } else if let Some(speed) = line.strip_prefix("CARRIER ") {
+        } else if let Some(speed) = line.strip_prefix("CARRIER ").or(line.strip_prefix("+MRR:")) {
             self.foretold.speed = leading_number(speed);
-        } else if let Some(protocol) = line.strip_prefix("PROTOCOL:") {
+        } else if let Some(protocol) = line.strip_prefix("PROTOCOL:").or(line.strip_prefix("+ER:")) {
             self.foretold.corrected |= self.profile.corrected.iter().any(|word| protocol.contains(word.as_str()));
         } else if self.profile.fail.iter().any(|word| line.starts_with(word.as_str())) {
             self.fail(DialFailure::Refused(line.to_owned()));
@@ -503,6 +505,7 @@ mod tests {
             name: "test".to_owned(),
             init: vec!["ATZ".to_owned(), "ATE0".to_owned()],
             dial: "ATDT".to_owned(),
+            dial_end: String::new(),
             connect_timeout: Duration::from_secs(60),
             fail: ["BUSY", "NO CARRIER", "ERROR"].map(str::to_owned).into(),
             answer: "ATA".to_owned(),
@@ -591,6 +594,10 @@ mod tests {
         check_call(
             &call("\r\nCONNECT 2400/ARQ\r\n\x10Shere"),
             "ATZ|ATE0|ATDT555-1234| -> Some(2400) true CONNECT 2400/ARQ [\x10Shere]",
+        );
+        check_call(
+            &call("\r\n+MCR: V34\r\n+MRR: 28800\r\n+ER: LAPM\r\n\r\nCONNECT 115200\r\n"),
+            "ATZ|ATE0|ATDT555-1234| -> Some(28800) true CONNECT 115200 []",
         );
         check_call(
             &call("\r\nCARRIER 31200\r\n\r\nPROTOCOL: LAPM\r\n\r\nCONNECT 115200\r\nx"),

@@ -70,7 +70,7 @@ fn a_call_that_dies_in_the_handshake_says_where() {
     check_caller("printf '\\020Shere=hub\\000\\020ROK\\000\\020Pt\\000'", "lost");
     check_caller("printf '\\020Shere=other\\000'; cat > /dev/null", "it says it is `other`");
     check_caller("printf '\\020Shere=hub\\000\\020RYou are unknown to me\\000'; cat > /dev/null", "refused the call");
-    check_caller("printf '\\020Shere=hub\\000\\020ROK\\000\\020Pxyz\\000'; cat > /dev/null", "no protocol in common");
+    check_caller("printf '\\020Shere=hub\\000\\020ROK\\000\\020Pxwz\\000'; cat > /dev/null", "no protocol in common");
 }
 
 #[test]
