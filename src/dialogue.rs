@@ -28,7 +28,8 @@ pub trait Dialogue {
     /// Called when the last is written: that is the back pressure.
     fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>);
 
-    /// When `handle_timeout` is wanted, if nothing happens before.
+    /// When `handle_timeout` is wanted, if nothing happens before. A time that has come and been told of is not told of
+    /// again before the next `poll_transmit`: what is due then waits for the line.
     fn poll_timeout(&self) -> Option<Instant>;
 
     fn poll_request(&mut self) -> Option<Request<Self::Outcome>>;

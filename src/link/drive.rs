@@ -52,11 +52,14 @@ pub async fn drive<D: Dialogue>(
     let mut buffer = vec![0; READ_SIZE];
     let mut open = true;
     let mut listening = true;
+    // When the dialogue was last told that its time has come, and has not been asked for output since.
+    let mut told: Option<Instant> = None;
     if !first.is_empty() {
         block_in_place(|| dialogue.handle_input(clock(), first));
     }
     loop {
         if open && out.is_written() && out.pace(link, clock()) {
+            told = None;
             block_in_place(|| dialogue.poll_transmit(clock(), &mut out.bytes));
         }
         if !open || out.is_written() {
@@ -78,7 +81,8 @@ pub async fn drive<D: Dialogue>(
                 None => {}
             }
         }
-        let wake_at = [dialogue.poll_timeout(), out.wake_at, out.stalls_at(clock())].into_iter().flatten().min();
+        let due = dialogue.poll_timeout().filter(|at| told.is_none_or(|told| *at > told));
+        let wake_at = [due, out.wake_at, out.stalls_at(clock())].into_iter().flatten().min();
         let pause = wake_at.map(|at| at.since(clock().instant));
         let room = dialogue.room().min(READ_SIZE);
         let woken = tokio::select! {
@@ -97,7 +101,11 @@ pub async fn drive<D: Dialogue>(
                 tracing::trace!(link = %link.facts, count, ">");
                 out.wrote(link, clock(), count);
             }
-            Woken::Time if !out.is_stalled(clock()) => block_in_place(|| dialogue.handle_timeout(clock())),
+            Woken::Time if !out.is_stalled(clock()) => {
+                let now = clock();
+                told = Some(now.instant);
+                block_in_place(|| dialogue.handle_timeout(now));
+            }
             Woken::Nudged(Ok(nudge)) => block_in_place(|| dialogue.handle_nudge(clock(), nudge)),
             // Some were missed: look again, that is all they ever ask for.
             Woken::Nudged(Err(broadcast::error::RecvError::Lagged(_))) => {

@@ -18,6 +18,8 @@ use crate::wire::packet::{Control, G_FIELD_MAX, G_MARK, GPacket, HEADER, parse_g
 
 /// g has one conversation.
 const CHANNEL: Channel = Channel::Ours(1);
+/// Beyond the line's own time, how long a peer on a half-duplex line is silent when it has no more to say for now.
+const TURN_WAIT: Duration = Duration::from_millis(400);
 /// An INITC that comes while we run says that ours was lost. Answered this often: two that both run would go on for ever.
 const INIT_ANSWERS_MAX: u32 = 4;
 
@@ -73,8 +75,8 @@ pub struct G {
 
     /// Number of the next packet that we take.
     expected: u8,
-    /// Something was taken that no packet of ours has acknowledged.
-    owed: bool,
+    /// Packets taken that no packet of ours has acknowledged.
+    owed: u8,
     hole: Hole,
     inbox: VecDeque<Received>,
     /// What the peer sends from here on is the session's.
@@ -152,7 +154,7 @@ impl G {
             repairing_to: None,
             fruitless: 0,
             expected: 1,
-            owed: false,
+            owed: 0,
             hole: Hole::None,
             inbox: VecDeque::new(),
             peer_closed: false,
@@ -272,12 +274,20 @@ impl G {
         self.tally.good();
         self.acknowledge(now, self.acknowledged_by(acknowledged));
         self.expected = (self.expected + 1) & 7;
-        self.owed = true;
+        self.owed = self.owed.saturating_add(1);
         self.hole = Hole::None;
         self.doubtful = false;
         self.fruitless = 0;
         self.progress = self.progress.max(now.instant);
         self.inbox.push_back(Received::Bytes(bytes));
+    }
+
+    /// When an acknowledgement is to go by itself. Where one side sends at a time, the peer's window is let run full, for
+    /// every acknowledgement turns the line round twice; or the peer has fallen silent.
+    fn owes_at(&self) -> Option<Instant> {
+        let at_once = self.start.facts.full_duplex || self.owed >= self.opening.our_window();
+        let silence = self.pace.line_time(2 * self.opening.our_field()) + TURN_WAIT;
+        (self.owed > 0).then(|| if at_once { Instant::default() } else { self.heard + silence })
     }
 
     /// Either a packet was lost before this one, or this one was sent again though we had it.
@@ -294,7 +304,7 @@ impl G {
         // Numbers run modulo 8, so old and new can only be told apart by likelihood: far ahead means a little behind.
         // The peer missed our RR, and gets it again; an RJ would make it repeat the next as well.
         if distance > 4 {
-            self.owed = false;
+            self.owed = 0;
             self.control.push_back(Control::Ready(self.last_taken()));
         } else {
             self.reject();
@@ -304,7 +314,7 @@ impl G {
     /// Asks for the next packet. What had arrived before is acknowledged by itself: some peers read the number of an
     /// RJ as the packet that is wanted.
     fn reject(&mut self) {
-        if std::mem::take(&mut self.owed) {
+        if std::mem::take(&mut self.owed) > 0 {
             self.control.push_back(Control::Ready(self.last_taken()));
         }
         self.control.push_back(Control::Reject(self.last_taken()));
@@ -429,7 +439,7 @@ impl G {
             self.asked = self.asked.max(left);
             self.outstanding.push_back(Sent { number: self.next, payload, due: false, times: 1, left });
             self.next = (self.next + 1) & 7;
-            self.owed = false;
+            self.owed = 0;
             self.tally.counters.sent += 1;
         }
     }
@@ -482,7 +492,7 @@ impl G {
                 self.repairing_to = self.outstanding.back().map(|sent| sent.number);
             }
             None => {
-                if std::mem::take(&mut self.owed) {
+                if std::mem::take(&mut self.owed) > 0 {
                     self.control.push_back(Control::Ready(self.last_taken()));
                 }
                 self.control.push_back(Control::Reject(self.last_taken()));
@@ -523,7 +533,9 @@ impl Protocol for G {
             Stage::Ready | Stage::Running | Stage::Closing if self.gives_up_at() <= now.instant => {
                 self.fail(Violation::Silence(self.total_patience()));
             }
-            Stage::Ready | Stage::Running | Stage::Closing => self.nudge(now),
+            Stage::Ready | Stage::Running | Stage::Closing if self.wake_at() <= now.instant => self.nudge(now),
+            // An acknowledgement is due: it goes when the line has room.
+            Stage::Ready | Stage::Running | Stage::Closing => {}
             Stage::New | Stage::Closed | Stage::Failed(_) | Stage::Ended => {}
         }
     }
@@ -532,8 +544,8 @@ impl Protocol for G {
         self.open();
         let start = out.len();
         let running = self.is_running();
-        if running && self.owed && !self.new_packet_ready() {
-            self.owed = false;
+        if running && self.owes_at().is_some_and(|at| at <= now.instant) && !self.new_packet_ready() {
+            self.owed = 0;
             self.control.push_back(Control::Ready(self.last_taken()));
         }
         while let Some(control) = self.control.pop_front() {
@@ -556,7 +568,11 @@ impl Protocol for G {
         match self.stage {
             Stage::New | Stage::Closed | Stage::Failed(_) | Stage::Ended => None,
             Stage::Opening => self.opening.timeout(),
-            Stage::Ready | Stage::Running | Stage::Closing => Some(self.wake_at().min(self.gives_up_at())),
+            Stage::Ready | Stage::Running | Stage::Closing => {
+                let owes_at = self.owes_at().filter(|_| !self.start.facts.full_duplex);
+                let least = self.wake_at().min(self.gives_up_at());
+                Some(owes_at.map_or(least, |at| least.min(at)))
+            }
         }
     }
 

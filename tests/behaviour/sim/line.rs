@@ -28,6 +28,8 @@ pub struct Quality {
     pub seven_bits: bool,
     /// XON and XOFF do not arrive: something on the way takes them for flow control.
     pub eats_flow_control: bool,
+    /// Both directions share the line, and it takes so long until the other side can send: half duplex.
+    pub turn_round: Option<Duration>,
     /// The carrier drops when this many bytes have gone.
     pub cut_at: Option<u64>,
 }
@@ -45,6 +47,7 @@ impl Quality {
             damaged_at: None,
             seven_bits: false,
             eats_flow_control: false,
+            turn_round: None,
             cut_at: None,
         }
     }
@@ -81,6 +84,10 @@ impl Quality {
         Self { eats_flow_control: true, ..self }
     }
 
+    pub fn half_duplex(self, turn_round_ms: u64) -> Self {
+        Self { turn_round: Some(Duration::from_millis(turn_round_ms)), ..self }
+    }
+
     pub fn cut_at(self, byte: u64) -> Self {
         Self { cut_at: Some(byte), ..self }
     }
@@ -102,6 +109,9 @@ pub struct Line {
     portion: usize,
     /// Nanoseconds, too.
     burst_until: u64,
+    /// It was the last to send on a line of half duplex; and how often it took its turn.
+    has_turn: bool,
+    pub turns: u64,
     pub carried: u64,
     pub damaged: u64,
 }
@@ -115,9 +125,22 @@ impl Line {
             under_way: VecDeque::new(),
             portion: 1,
             burst_until: 0,
+            has_turn: false,
+            turns: 0,
             carried: 0,
             damaged: 0,
         }
+    }
+
+    /// Waits for its turn on a line where one side sends at a time: behind what the other side has put on it.
+    pub fn take_turn(&mut self, other: &mut Self) {
+        let Some(turn_round) = self.quality.turn_round else { return };
+        if other.has_turn {
+            other.has_turn = false;
+            self.free_at = self.free_at.max(other.free_at + turn_round.as_nanos() as u64);
+            self.turns += 1;
+        }
+        self.has_turn = true;
     }
 
     /// Puts bytes on the line. Says when the carrier dropped, if they were too many for it.

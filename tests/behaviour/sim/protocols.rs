@@ -28,7 +28,9 @@ pub fn exchange_with(
     [forth, back]: [Vec<File>; 2],
 ) -> Exchanged {
     let side = |caller: bool, parameters: Parameters, files: Vec<File>| {
-        let facts = Facts { speed: Some(lines[0].speed).filter(|&bps| bps > 0), ..Facts::serial("sim", 0) };
+        let speed = Some(lines[0].speed).filter(|&bps| bps > 0);
+        let full_duplex = lines[0].turn_round.is_none();
+        let facts = Facts { speed, full_duplex, ..Facts::serial("sim", 0) };
         Courier::new(letter, Start { caller, facts, parameters }, files)
     };
     let world = World::with_lines(side(true, caller, forth), side(false, answerer, back), lines, seed);
@@ -216,5 +218,22 @@ fn a_line_that_is_cut_ends_the_conversation_on_both_sides() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_half_duplex_line_is_not_turned_round_without_need() {
+    // A window of seven packets for one acknowledgement, and a few turns for each file and for the beginning and end.
+    let check = |letter: char, turns_max: u64| {
+        let mut chance = Chance::new(1, 4);
+        let forth = texts(&mut chance, &[2000; 2]);
+        let quality = Quality::clean(2400).half_duplex(500);
+        let report = exchange(letter, [quality; 2], 1, [forth.clone(), Vec::new()]);
+        assert!(same(&report.answerer.files, &forth), "{letter}");
+        assert!(report.turns <= turns_max, "{letter}: the line was turned round {} times", report.turns);
+        assert_eq!(report.caller.counters.resent + report.answerer.counters.resent, 0, "{letter}");
+    };
+    for (letter, turns_max) in [('g', 34), ('G', 34), ('v', 18), ('i', 18), ('y', 14), ('e', 10)] {
+        check(letter, turns_max);
     }
 }

@@ -32,6 +32,8 @@ struct Side<D: Dialogue> {
     outcome: Option<D::Outcome>,
     /// Arrived, but the dialogue had no room for it.
     unread: Vec<u8>,
+    /// When it was last told that its time has come, and has not been asked for output since.
+    told: Option<Instant>,
     /// The last poll gave something, so there may be more when the line has room.
     more: bool,
 }
@@ -44,6 +46,8 @@ pub struct Report<A, B> {
     /// Bytes put on the line by the caller and by the answerer.
     pub carried: [u64; 2],
     pub damaged: u64,
+    /// How often the direction changed, on a line of half duplex.
+    pub turns: u64,
 }
 
 #[derive(Debug)]
@@ -115,6 +119,7 @@ impl<A: Dialogue, B: Dialogue> World<A, B> {
             answerer: self.answerer.outcome.expect("it has finished"),
             carried: [self.forth.carried, self.back.carried],
             damaged: self.forth.damaged + self.back.damaged,
+            turns: self.forth.turns + self.back.turns,
         }
     }
 
@@ -171,8 +176,8 @@ impl<A: Dialogue, B: Dialogue> World<A, B> {
     }
 
     fn serve(&mut self) {
-        let cut = self.caller.serve(self.now, &mut self.forth);
-        let other = self.answerer.serve(self.now, &mut self.back);
+        let cut = self.caller.serve(self.now, &mut self.forth, &mut self.back);
+        let other = self.answerer.serve(self.now, &mut self.back, &mut self.forth);
         for at in [cut, other].into_iter().flatten() {
             self.hang_up_at = Some(self.hang_up_at.map_or(at, |already| already.min(at)));
         }
@@ -182,7 +187,7 @@ impl<A: Dialogue, B: Dialogue> World<A, B> {
 impl<D: Dialogue> Side<D> {
     fn new(direction: char, dialogue: D) -> Self {
         let traced = std::env::var_os("BANGPATH_SIM_TRACE").is_some();
-        Self { direction, traced, dialogue, outcome: None, unread: Vec::new(), more: true }
+        Self { direction, traced, dialogue, outcome: None, unread: Vec::new(), told: None, more: true }
     }
 
     /// When this side will hear or do something by itself.
@@ -192,7 +197,8 @@ impl<D: Dialogue> Side<D> {
         }
         let room = Instant::from_micros(out.clear_at().as_micros().saturating_sub(AHEAD.as_micros() as u64));
         let ask = self.more.then_some(room);
-        [self.dialogue.poll_timeout(), into.next_arrival(), ask].into_iter().flatten().min()
+        let due = self.dialogue.poll_timeout().filter(|at| self.told.is_none_or(|told| *at > told));
+        [due, into.next_arrival(), ask].into_iter().flatten().min()
     }
 
     fn hear(&mut self, now: Now, bytes: Vec<u8>) {
@@ -210,6 +216,7 @@ impl<D: Dialogue> Side<D> {
 
     fn look_at_clock(&mut self, now: Now) {
         if self.outcome.is_none() && self.dialogue.poll_timeout().is_some_and(|at| at <= now.instant) {
+            self.told = Some(now.instant);
             self.dialogue.handle_timeout(now);
             self.more = true;
         }
@@ -223,12 +230,16 @@ impl<D: Dialogue> Side<D> {
     }
 
     /// Takes what it wants to send, while the line has room, and its requests. Says when the carrier dropped, if so.
-    fn serve(&mut self, now: Now, line: &mut Line) -> Option<Instant> {
+    fn serve(&mut self, now: Now, line: &mut Line, other: &mut Line) -> Option<Instant> {
         self.requests();
         while self.outcome.is_none() && self.more && line.backlog(now.instant) <= AHEAD {
             let mut out = Vec::new();
+            self.told = None;
             self.dialogue.poll_transmit(now, &mut out);
             self.more = !out.is_empty();
+            if self.more {
+                line.take_turn(other);
+            }
             let cut = line.send(now.instant, &out);
             self.trace(now, &out);
             self.requests();
