@@ -1,7 +1,7 @@
 //! Files for other programs: Maildir, the public directory: write, sync, rename.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -79,6 +79,12 @@ fn above(folder: &Path) -> io::Result<&Path> {
         Some(above) => Ok(above),
         None => Err(io::ErrorKind::NotFound.into()),
     }
+}
+
+/// Adds a line to a file that other programs read. It is made if it is not there; a lost line is no harm.
+pub fn append(path: &Path, line: &str) -> Result<(), FileError> {
+    let open = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
+    open.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|e| FileError::create(path, e))
 }
 
 /// Writes and syncs a file, replacing the leftover of an earlier try.

@@ -26,10 +26,14 @@ mod desk;
 mod line;
 mod pack;
 mod reception;
+mod report;
 pub mod unpack;
 
 pub use attend::{Attended, attend};
 pub use line::{Modem, open_port};
+pub use report::Watch;
+
+use report::Report;
 
 /// A configured neighbour.
 #[derive(Debug, Clone)]
@@ -120,6 +124,7 @@ pub struct Context {
     pub mail: Arc<mail::Policy>,
     pub news: Arc<news::Policy>,
     pub public: PathBuf,
+    pub watch: Arc<Watch>,
 }
 
 impl Context {
@@ -214,20 +219,20 @@ pub async fn place(
     };
     let mut attempts = Vec::new();
     for way in ways_in_order(context, site, first)? {
-        let result = attempt(context, site, way, worst, progress, nudges).await;
+        let (result, words) = attempt(context, site, way, worst, progress, nudges).await;
         let over = !matches!(&result, Err(error) if error.is_of_the_way());
-        attempts.push((way, result));
+        attempts.push((way, result, words));
         if over {
             break;
         }
     }
-    let tried = attempts.iter().any(|(_, result)| !matches!(result, Err(error) if error.is_busy()));
+    let tried = attempts.iter().any(|(_, result, _)| !matches!(result, Err(error) if error.is_busy()));
     if tried {
         record_placed(context, site, &attempts)?;
     }
     // What was tried tells more than what was busy.
     let busy = |result: &Result<_, CallError>| matches!(result, Err(error) if error.is_busy());
-    let at = attempts.iter().rposition(|(_, result)| !tried || !busy(result)).expect("whoever calls has a way");
+    let at = attempts.iter().rposition(|(_, result, _)| !tried || !busy(result)).expect("whoever calls has a way");
     attempts.swap_remove(at).1
 }
 
@@ -262,20 +267,37 @@ async fn attempt(
     worst: Grade,
     progress: &Arc<Progress>,
     nudges: &mut Nudges,
-) -> Result<CallResult, CallError> {
+) -> (Result<CallResult, CallError>, String) {
     let _port_lock = match way.kind.is_single() {
         false => None,
-        true => match context.store.lock(LockKind::Port, way.port.as_str())? {
-            Some(lock) => Some(lock),
-            None => return Err(CallError::PortBusy(way.port.clone())),
+        true => match context.store.lock(LockKind::Port, way.port.as_str()) {
+            Ok(Some(lock)) => Some(lock),
+            Ok(None) => return (Err(CallError::PortBusy(way.port.clone())), "in use".to_owned()),
+            Err(error) => return (Err(error.into()), String::new()),
         },
     };
+    let mut report = Report::begin(context, Some(site.name.as_str()), way.port.as_str(), true).await;
+    let result = over_way(context, site, way, worst, progress, nudges, &mut report).await;
+    let words = report.end(context, &result).await;
+    (result, words)
+}
+
+async fn over_way(
+    context: &Context,
+    site: &Site,
+    way: &Way,
+    worst: Grade,
+    progress: &Arc<Progress>,
+    nudges: &mut Nudges,
+    report: &mut Report,
+) -> Result<CallResult, CallError> {
     let mut link = line::open(way).await?;
     tracing::info!(site = %site.name, port = %way.port, link = %link.facts, "calling");
     let result = match line::reach(&mut link, site, way, nudges, context.clock).await {
         Ok(unread) => talk(context, site, worst, progress, nudges, &mut link, &unread).await,
         Err(error) => Err(error),
     };
+    report.speed = link.facts.speed;
     let refused = matches!(&result, Err(CallError::Dial(why)) if !matches!(why, DialFailure::NoConnection(_)));
     line::hang_up(&mut link, &way.kind, !refused, nudges, context.clock).await;
     link.close().await;
@@ -309,22 +331,20 @@ async fn talk(
     }
 }
 
-type Attempt<'s> = (&'s Way, Result<CallResult, CallError>);
+/// A way, how the call over it went, and the words for it.
+type Attempt<'s> = (&'s Way, Result<CallResult, CallError>, String);
 
 /// Notes in one change how a call went, when the site may be called again, and that what was packed but never
 /// offered waits as before.
 fn record_placed(context: &Context, site: &Site, attempts: &[Attempt<'_>]) -> Result<(), StoreError> {
     let now = context.now();
-    let describe = |(way, result): &Attempt<'_>| match result {
-        Ok(result) => format!("over {}: {}", way.port, describe(result)),
-        Err(error) => format!("over {}: {error}", way.port),
-    };
+    let describe = |(way, _, words): &Attempt<'_>| format!("over {}: {words}", way.port);
     let words = attempts.iter().map(describe).collect::<Vec<_>>().join("; ");
-    let complete = attempts.iter().find_map(|(_, result)| result.as_ref().ok());
+    let complete = attempts.iter().find_map(|(_, result, _)| result.as_ref().ok());
     tokio::task::block_in_place(|| {
         context.store.write(|change| {
             change.dissolve_unoffered(&site.name)?;
-            for (way, result) in attempts {
+            for (way, result, _) in attempts {
                 match result {
                     Err(error) if error.is_busy() => {}
                     Err(error) if error.is_of_the_way() => change.note_way(&site.name, &way.port, Some(now))?,
@@ -407,6 +427,20 @@ struct Unmet {
 }
 
 async fn converse(
+    context: &Context,
+    link: &mut Link,
+    caller: Unmet,
+    progress: &Arc<Progress>,
+    nudges: &mut Nudges,
+) -> Result<CallResult, CallError> {
+    let mut report = Report::begin(context, None, &link.facts.peer, false).await;
+    let result = answer_on(context, link, caller, progress, nudges).await;
+    report.speed = link.facts.speed;
+    report.end(context, &result).await;
+    result
+}
+
+async fn answer_on(
     context: &Context,
     link: &mut Link,
     caller: Unmet,

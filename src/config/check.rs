@@ -148,6 +148,12 @@ impl Checker<'_> {
         }
         let reserve = self.size("site.reserve", file.site.reserve.as_ref(), 50 << 20);
         let ledger = self.duration("site.ledger", file.site.ledger.as_ref(), Duration::from_secs(365 * 24 * 3600));
+        let path = |value: &Option<raw::At<String>>| value.as_ref().map(|path| PathBuf::from(path.get_ref()));
+        let watch = call::Watch {
+            hook: file.site.call_hook.as_ref().map_or(Vec::new(), |hook| hook.get_ref().clone()),
+            log: path(&file.site.taylor_log),
+            statistics: path(&file.site.taylor_stats),
+        };
         let zone = self.zone("site.timezone", file.site.timezone.as_ref()).unwrap_or_else(Zone::system);
         // A complaint has been made; the rest of the file is checked all the same.
         let name = name.unwrap_or_else(|| SiteName::parse("unnamed").expect("a site name"));
@@ -191,6 +197,7 @@ impl Checker<'_> {
             zone,
             reserve,
             ledger,
+            watch: Arc::new(watch),
             listen,
             ports: ports_by_name,
             answering,

@@ -34,6 +34,7 @@ pub struct Config {
     pub reserve: u64,
     /// How long done deeds are kept.
     pub ledger: Duration,
+    pub watch: Arc<call::Watch>,
     pub listen: Listen,
     /// Every port that can be opened by itself.
     pub ports: Vec<(PortName, call::PortKind)>,

@@ -35,6 +35,9 @@ pub struct Site {
     pub postmaster: At<String>,
     pub timezone: Option<At<String>>,
     pub reserve: Option<At<String>>,
+    pub call_hook: Option<At<Vec<String>>>,
+    pub taylor_log: Option<At<String>>,
+    pub taylor_stats: Option<At<String>>,
     pub ledger: Option<At<String>>,
 }
 

@@ -70,6 +70,7 @@ pub fn context(config: &Config, store: Store) -> call::Context {
         mail: Arc::clone(&config.mail),
         news: Arc::clone(&config.news),
         public: config.public.clone(),
+        watch: Arc::clone(&config.watch),
     }
 }
 

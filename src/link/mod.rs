@@ -19,7 +19,7 @@ mod tnc;
 
 pub use drive::{Clock, Nudges, drive};
 pub use net::{accept, connect, listen};
-pub use pipe::{RawTerminal, spawn, standard_streams};
+pub use pipe::{RawTerminal, run_hook, spawn, standard_streams};
 pub use serial::{Flow, Lines, Parity, SerialLine, open as open_serial};
 pub use tnc::{Dialect, Tnc, TncLine};
 

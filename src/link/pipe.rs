@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::termios::{self, SetArg, Termios};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 use super::{Link, LinkError, fd::FdStream};
@@ -33,6 +34,39 @@ pub fn spawn(argv: &[String]) -> Result<Link, LinkError> {
     let mut link = Link::new(Facts::stream(program.clone()), stdout, stdin);
     link.child = Some(Running(child));
     Ok(link)
+}
+
+/// Runs an operator's program with facts in its environment and as text on its standard input; what it writes goes where
+/// ours goes. It is killed when it takes too long.
+pub async fn run_hook(
+    argv: &[String],
+    facts: &[(&str, String)],
+    input: &str,
+    limit: Duration,
+) -> Result<(), LinkError> {
+    let failed = |source| LinkError::Spawn { program: argv.first().cloned().unwrap_or_default(), source };
+    let Some((program, arguments)) = argv.split_first() else { return Ok(()) };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .envs(facts.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(failed)?;
+    let run = async {
+        if let Some(mut stdin) = child.stdin.take() {
+            // Who does not read it does not want it.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        child.wait().await
+    };
+    match tokio::time::timeout(limit, run).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(failed(io::Error::other(format!("it ended with {status}")))),
+        Ok(Err(error)) => Err(failed(error)),
+        Err(_) => Err(failed(io::Error::other(format!("it did not end within {} s", limit.as_secs())))),
+    }
 }
 
 /// The program of a link. Killed when dropped; the runtime collects it.

@@ -1,0 +1,179 @@
+//! What the outside learns of calls: a line that explains each, hooks of the operator, files that Taylor's tools read.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{CallError, Context, describe};
+use crate::base::time::{Instant, Timestamp};
+use crate::files;
+use crate::link;
+use crate::session::CallResult;
+
+/// How long a hook may take: what it starts, such as a transmitter's power, may need a while.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Who is told of calls.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    /// A program and its arguments, run at the beginning and the end of each call. No shell.
+    pub hook: Vec<String>,
+    /// Files that are written as Taylor UUCP writes its `Log` and `Stats`.
+    pub log: Option<PathBuf>,
+    pub statistics: Option<PathBuf>,
+}
+
+/// A call under way, as it is told of.
+pub(super) struct Report {
+    /// Unknown while a caller has not given his name.
+    site: Option<String>,
+    /// The port, or who is at the other end of the link.
+    port: String,
+    outgoing: bool,
+    began: Instant,
+    /// Bits per second of the line, once it is known.
+    pub speed: Option<u32>,
+}
+
+impl Report {
+    pub async fn begin(context: &Context, site: Option<&str>, port: &str, outgoing: bool) -> Self {
+        let began = (context.clock)().instant;
+        let report = Self { site: site.map(str::to_owned), port: port.to_owned(), outgoing, began, speed: None };
+        report.tell(context, "start", None, "").await;
+        let text = match outgoing {
+            true => format!("Calling system {} (port {port})", site.unwrap_or("-")),
+            false => format!("Incoming call (port {port})"),
+        };
+        report.log(context, &text);
+        report
+    }
+
+    /// Tells how it went. Gives the words for it.
+    pub async fn end(mut self, context: &Context, result: &Result<CallResult, CallError>) -> String {
+        let seconds = (context.clock)().instant.since(self.began).as_secs_f64();
+        let known = match result {
+            Ok(result) => Some(result),
+            Err(CallError::Ended(result)) => Some(&**result),
+            Err(_) => None,
+        };
+        if let Some(site) = known.and_then(|known| known.site.as_ref()) {
+            self.site = Some(site.to_string());
+        }
+        let words = match known {
+            Some(known) => format!("{}{}", describe(known), self.pace(known, seconds)),
+            None => result.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+        };
+        self.tell(context, if result.is_ok() { "end" } else { "failure" }, known, &words).await;
+        self.write(context, result, known, seconds, &words);
+        words
+    }
+
+    /// `; 12.3 s, 94 % of the line; 3 packets sent again`.
+    fn pace(&self, result: &CallResult, seconds: f64) -> String {
+        let mut words = format!("; {seconds:.1} s");
+        let bytes = result.totals.bytes_sent.max(result.totals.bytes_received) as f64;
+        if let Some(speed) = self.speed.filter(|speed| *speed > 0 && seconds > 0.0 && bytes > 0.0) {
+            words += &format!(", {:.0} % of {speed} bit/s", bytes * 1000.0 / f64::from(speed) / seconds);
+        }
+        match result.counters.resent {
+            0 => {}
+            1 => words += "; 1 packet sent again",
+            count => words += &format!("; {count} packets sent again"),
+        }
+        words
+    }
+
+    async fn tell(&self, context: &Context, event: &str, result: Option<&CallResult>, words: &str) {
+        if context.watch.hook.is_empty() {
+            return;
+        }
+        let totals = result.map(|result| result.totals).unwrap_or_default();
+        let counters = result.map(|result| result.counters).unwrap_or_default();
+        let site = self.site.clone().unwrap_or_default();
+        let direction = if self.outgoing { "out" } else { "in" };
+        let protocol = result.and_then(|result| result.protocol).map(String::from).unwrap_or_default();
+        let facts = [
+            ("BANGPATH_EVENT", event.to_owned()),
+            ("BANGPATH_SITE", site.clone()),
+            ("BANGPATH_PORT", self.port.clone()),
+            ("BANGPATH_DIRECTION", direction.to_owned()),
+            ("BANGPATH_PROTOCOL", protocol.clone()),
+            ("BANGPATH_RESULT", words.to_owned()),
+            ("BANGPATH_BYTES_SENT", totals.bytes_sent.to_string()),
+            ("BANGPATH_BYTES_RECEIVED", totals.bytes_received.to_string()),
+        ];
+        let facts_json = json!({
+            "event": event, "site": site, "port": self.port, "direction": direction, "protocol": protocol,
+            "result": words, "files_sent": totals.files_sent, "bytes_sent": totals.bytes_sent,
+            "files_received": totals.files_received, "bytes_received": totals.bytes_received,
+            "packets_sent": counters.sent, "packets_resent": counters.resent,
+        });
+        let run = link::run_hook(&context.watch.hook, &facts, &facts_json.to_string(), HOOK_TIMEOUT).await;
+        if let Err(error) = run {
+            tracing::warn!(event, error = %error, "the hook of calls");
+        }
+    }
+
+    fn write(
+        &self,
+        context: &Context,
+        result: &Result<CallResult, CallError>,
+        known: Option<&CallResult>,
+        seconds: f64,
+        words: &str,
+    ) {
+        if let Some(known) = known {
+            let c = &known.counters;
+            let letter = known.protocol.unwrap_or('-');
+            let packets = format!("sent {}, resent {}, received {}", c.sent, c.resent, c.received);
+            self.log(context, &format!("Protocol '{letter}' packets: {packets}"));
+            for (verb, bytes) in [("sent", known.totals.bytes_sent), ("received", known.totals.bytes_received)] {
+                self.count(context, verb, bytes, seconds, result.is_err());
+            }
+        }
+        match result {
+            Ok(result) => {
+                let bytes = result.totals.bytes_sent + result.totals.bytes_received;
+                let rate = (bytes as f64 / seconds.max(0.001)) as u64;
+                self.log(context, &format!("Call complete ({} seconds {bytes} bytes {rate} bps)", seconds as u64));
+            }
+            Err(_) => self.log(context, &format!("ERROR: {words}")),
+        }
+    }
+
+    /// One line of the `Log`: program, site, user, time and process, words.
+    fn log(&self, context: &Context, text: &str) {
+        let Some(path) = &context.watch.log else { return };
+        let site = self.site.as_deref().unwrap_or("-");
+        let at = stamp(context.now());
+        let line = format!("uucico {site} - ({at} {}) {text}\n", std::process::id());
+        append(path, &line);
+    }
+
+    /// One line of the `Stats`; all files of a call and a direction together.
+    fn count(&self, context: &Context, verb: &str, bytes: u64, seconds: f64, failed: bool) {
+        let (Some(path), true) = (&context.watch.statistics, bytes > 0) else { return };
+        let site = self.site.as_deref().unwrap_or("-");
+        let at = stamp(context.now());
+        let failed = if failed { "failed after " } else { "" };
+        let rate = (bytes as f64 / seconds.max(0.001)) as u64;
+        let line = format!(
+            "uucp {site} ({at}) {failed}{verb} {bytes} bytes in {seconds:.3} seconds ({rate} bytes/sec) on port {}\n",
+            self.port
+        );
+        append(path, &line);
+    }
+}
+
+fn append(path: &std::path::Path, line: &str) {
+    if let Err(error) = tokio::task::block_in_place(|| files::append(path, line)) {
+        tracing::warn!(%error, cause = ?std::error::Error::source(&error), "cannot note a call");
+    }
+}
+
+/// `2026-11-23 16:08:37.26`, in UTC.
+fn stamp(at: Timestamp) -> String {
+    let hundredths = at.as_micros().rem_euclid(1_000_000) / 10_000;
+    format!("{}.{hundredths:02}", at.to_string().trim_end_matches('Z'))
+}
