@@ -34,6 +34,9 @@ fn main() {
     if only.is_none_or(|o| o == "uucp") {
         rows.extend(uucp::rows());
     }
+    if only.is_none_or(|o| o == "letters") {
+        rows.extend(uucp::letters());
+    }
     if only.is_none_or(|o| o == "servers") {
         rows.extend(servers::rows());
     }

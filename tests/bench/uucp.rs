@@ -27,6 +27,15 @@ const CASES: [Case; 7] = [
     Case { protocol: "i", speed: 57_600, latency: 0, noise: 3e-4, files: 2, size: 30_000, runs: 5 },
 ];
 
+/// The other letters: a clean line, and one with latency. Two Taylors fail at the second file of a call with f.
+pub fn letters() -> Vec<Row> {
+    let clean = |protocol| Case { protocol, speed: 115_200, latency: 0, noise: 0.0, files: 2, size: 50_000, runs: 1 };
+    let far = |protocol| Case { protocol, speed: 57_600, latency: 300, noise: 0.0, files: 8, size: 2_000, runs: 1 };
+    let alone = Case { files: 1, ..clean("f") };
+    let cases = ["t", "e", "y", "G", "v", "j", "a"].map(clean).into_iter().chain([alone]);
+    cases.chain(["t", "e", "y", "v", "j", "a"].map(far)).map(|case| row(&case)).collect()
+}
+
 pub fn rows() -> Vec<Row> {
     CASES.iter().map(row).collect()
 }
