@@ -85,3 +85,17 @@ pub const T_BLOCK_MAX: u32 = 64 * 1024;
 pub const J_SKIPPED_MAX: usize = 1024;
 /// One piece of data in protocol a: more is sent by nobody, so a longer one means that its end was lost.
 pub const A_DATA_MAX: usize = 1024;
+/// Sockets that systemd may pass: one for each service, and more addresses of each.
+pub const PASSED_SOCKETS_MAX: usize = 64;
+/// Answers to telnet options on one connection: a client has some twenty options, and asks for each once.
+pub const TELNET_ANSWERS_MAX: usize = 200;
+/// One telnet subnegotiation: those of RFC 2217 have some ten bytes, a server's signature some more.
+pub const TELNET_SUBNEGOTIATION_MAX: usize = 256;
+/// The named rate of guesses: so many wrong logins from one address within this time, over whatever port, and its next
+/// connections are closed at once. A site whose password was mistyped comes back after the pause of its own retries.
+pub const WRONG_LOGINS_MAX: usize = 10;
+pub const WRONG_LOGINS_WITHIN_S: u64 = 600;
+/// Addresses whose wrong logins are remembered at the same time; those that have been quiet longest are forgotten first.
+pub const WRONG_LOGIN_ADDRESSES_MAX: usize = 4096;
+/// The answer to the first wrong login of a connection comes after so long, to the second after twice that.
+pub const WRONG_LOGIN_DELAY_S: u64 = 2;

@@ -46,7 +46,7 @@ pub async fn attend(
         }
     };
     let Some(lock) = context.store.lock(LockKind::Port, name.as_str())? else { return Ok(Attended::Busy) };
-    let mut link = match link::open_serial(settings) {
+    let mut link = match link::open_serial(settings).await {
         Err(LinkError::Busy(_)) => return Ok(Attended::Busy),
         opened => opened?,
     };
@@ -79,7 +79,7 @@ pub async fn attend(
     }
     tracing::info!(port = %name, link = %link.facts, "somebody calls");
     let progress = Arc::new(Progress::default());
-    let caller = Unmet { ask_login, login: None, unread };
+    let caller = Unmet { unread, ..Unmet::new(ask_login) };
     let result = converse(context, &mut link, caller, &progress, nudges).await;
     line::hang_up(&mut link, kind, true, nudges, context.clock).await;
     link.close().await;
@@ -116,7 +116,7 @@ async fn attend_radio(
     let progress = Arc::new(Progress::default());
     // Its call sign is the login of a station that is asked for none.
     let login = (!ask_login).then(|| link.facts.peer.clone());
-    let result = converse(context, &mut link, Unmet { ask_login, login, unread: Vec::new() }, &progress, nudges).await;
+    let result = converse(context, &mut link, Unmet { login, ..Unmet::new(ask_login) }, &progress, nudges).await;
     link.disconnect().await;
     Ok(Attended::Call(result.map(drop)))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{CallError, PortKind, Site, Way};
-use crate::link::{self, Clock, Link, LinkError, Nudges, Tnc};
+use crate::link::{self, Clock, Link, LinkError, Nudges, Speaks, Tnc};
 use crate::session::chat::Chat;
 use crate::session::dial::{Connection, Dial, HangUp, Profile};
 
@@ -18,8 +18,9 @@ pub struct Modem {
 /// Opens a port, as far as the first byte.
 pub async fn open_port(kind: &PortKind) -> Result<Link, LinkError> {
     match kind {
-        PortKind::Serial { line, .. } => link::open_serial(line),
-        PortKind::Tcp { address } => link::connect(address).await,
+        PortKind::Serial { line, .. } => link::open_serial(line).await,
+        PortKind::Tcp { address, telnet: false } => link::connect(address).await,
+        PortKind::Tcp { address, telnet: true } => Ok(link::connect(address).await?.over_telnet(Speaks::Telnet)),
         PortKind::Pipe { command } => link::spawn(command),
         PortKind::Radio { line, station: Some(station) } => Tnc::reach(line).await?.call(station).await,
         PortKind::Radio { line, station: None } => Tnc::reach(line).await?.listen().await,

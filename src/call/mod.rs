@@ -1,5 +1,6 @@
 //! Where session, store and link meet: one call, placed or answered, from the open line to the ledger.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +11,7 @@ use crate::base::names::{Grade, PortName, SiteName, UserName};
 use crate::base::time::Timestamp;
 use crate::base::words::count;
 use crate::dialogue::Nudge;
-use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine, TncLine};
+use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine, Speaks, TncLine};
 use crate::mail;
 use crate::news;
 use crate::sched::{Retry, Window, Zone};
@@ -28,10 +29,12 @@ mod pack;
 mod reception;
 mod report;
 pub mod unpack;
+mod wrong_logins;
 
 pub use attend::{Attended, attend};
 pub use line::{Modem, open_port};
 pub use report::Watch;
+pub use wrong_logins::WrongLogins;
 
 use report::Report;
 
@@ -95,7 +98,9 @@ pub enum PortKind {
         carrier: bool,
     },
     Tcp {
+        /// `host:port`, or the path of a Unix socket.
         address: String,
+        telnet: bool,
     },
     Pipe {
         command: Vec<String>,
@@ -125,6 +130,7 @@ pub struct Context {
     pub news: Arc<news::Policy>,
     pub public: PathBuf,
     pub watch: Arc<Watch>,
+    pub wrong_logins: Arc<WrongLogins>,
 }
 
 impl Context {
@@ -403,27 +409,38 @@ pub fn describe(result: &CallResult) -> String {
     )
 }
 
-/// Answers a call on an open link, with a login first if `ask_login`. The outcome is recorded for a known site.
+/// Answers a call on an open link, with a login first if it must be. The outcome is recorded for a known site.
 pub async fn answer(
     context: &Context,
     mut link: Link,
-    ask_login: bool,
-    login: Option<String>,
+    caller: Unmet,
     progress: &Arc<Progress>,
     nudges: &mut Nudges,
 ) -> Result<CallResult, CallError> {
-    let caller = Unmet { ask_login, login, unread: Vec::new() };
+    // A telnet client begins with its options, and a login never with their first byte. A damaged line may.
+    if caller.ask_login && link.facts.reliable {
+        link = link.over_telnet(Speaks::FirstByteTells);
+    }
     let result = converse(context, &mut link, caller, progress, nudges).await;
     link.close().await;
     result
 }
 
 /// A caller of whom nothing is known but how he came in.
-struct Unmet {
-    ask_login: bool,
-    login: Option<String>,
+pub struct Unmet {
+    pub ask_login: bool,
+    /// What he has logged in as already, elsewhere.
+    pub login: Option<String>,
+    /// Where his wrong logins are counted.
+    pub from: Option<IpAddr>,
     /// What he has said already.
-    unread: Vec<u8>,
+    pub unread: Vec<u8>,
+}
+
+impl Unmet {
+    pub fn new(ask_login: bool) -> Self {
+        Self { ask_login, login: None, from: None, unread: Vec::new() }
+    }
 }
 
 async fn converse(
@@ -448,9 +465,9 @@ async fn answer_on(
     nudges: &mut Nudges,
 ) -> Result<CallResult, CallError> {
     let clock = context.clock;
-    let Unmet { ask_login, mut login, mut unread } = caller;
+    let Unmet { ask_login, mut login, from, mut unread } = caller;
     if ask_login {
-        let gatekeeper = Box::new(StoreGatekeeper(context.store.clone()));
+        let gatekeeper = Box::new(StoreGatekeeper { context: context.clone(), from });
         let mut prompt = LoginPrompt::new(clock(), gatekeeper);
         let (outcome, rest) = link::drive(link, &mut prompt, &unread, nudges, clock).await;
         login = Some(match outcome {
@@ -532,18 +549,30 @@ fn refuse_call(context: &Context, place: &str, detail: &str) -> Result<(), Store
 }
 
 /// Checks logins against the users of the store.
-struct StoreGatekeeper(Store);
+struct StoreGatekeeper {
+    context: Context,
+    from: Option<IpAddr>,
+}
 
 impl Gatekeeper for StoreGatekeeper {
     fn admits(&mut self, login: &str, password: &str) -> bool {
+        // Counted as wrong until it is known to be right: many guesses at once are no more guesses.
+        let now = (self.context.clock)().instant;
+        if self.from.is_some_and(|from| !self.context.wrong_logins.count(now, from)) {
+            return false;
+        }
         let found = UserName::parse(login).ok().and_then(|name| {
-            let user = self.0.read::<_, StoreError>(|view| view.user(&name));
+            let user = self.context.store.read::<_, StoreError>(|view| view.user(&name));
             user.unwrap_or_else(|error| {
                 tracing::error!(%error, "cannot look up a login");
                 None
             })
         });
-        crate::base::password::verify(found.and_then(|user| user.password).as_deref(), password)
+        let admitted = crate::base::password::verify(found.and_then(|user| user.password).as_deref(), password);
+        if let Some(from) = self.from.filter(|_| admitted) {
+            self.context.wrong_logins.forgive(from);
+        }
+        admitted
     }
 }
 

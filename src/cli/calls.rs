@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Failure, Here, Opened, TEMPORARY, UNAVAILABLE, USAGE, runtime};
 use crate::base::names::Grade;
-use crate::call::{self, Only, Progress, Site};
+use crate::call::{self, Only, Progress, Site, Unmet};
 use crate::dialogue::Nudge;
 use crate::link;
 use crate::session::CallResult;
@@ -164,6 +164,7 @@ impl Uucico {
 
 pub fn uucico(here: &Here, words: Vec<String>) -> Result<(), Failure> {
     let told = Uucico::parse(words)?;
+    link::keep_words_off_the_line();
     let opened = here.with(told.config.clone()).open()?;
     if let Some(site) = &told.site {
         return place(&opened, site, None, told.port.as_deref(), false).map(drop);
@@ -203,7 +204,8 @@ fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
         outlive_hang_up(keep.clone());
         let link = link::standard_streams()?;
         let progress = Arc::new(Progress::default());
-        call::answer(&opened.context, link, told.ask_login, login, &progress, &mut nudges).await
+        let caller = Unmet { login, ..Unmet::new(told.ask_login) };
+        call::answer(&opened.context, link, caller, &progress, &mut nudges).await
     });
     unpack(opened)?;
     opened.nudge();

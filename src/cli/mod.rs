@@ -224,8 +224,9 @@ fn dispatch(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
     let site = Here { path: config };
     match command {
         Command::Run => {
+            let passed = daemon::passed_sockets();
             let config = site.config()?;
-            runtime()?.block_on(daemon::run(config)).map_err(Failure::from)
+            runtime()?.block_on(daemon::run(config, passed)).map_err(Failure::from)
         }
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => sites::check(&site, &arguments),

@@ -71,9 +71,13 @@ fn describe_way(way: &call::Way) -> String {
         PortKind::Serial { line, modem, .. } => {
             let number = modem.as_ref().and_then(|modem| modem.number.as_deref());
             let number = number.map_or(String::new(), |number| format!(", dials {number}"));
-            format!("{} ({} at {} bit/s{number})", way.port, line.device.display(), line.speed)
+            format!("{} ({} at {} bit/s{number})", way.port, line.place, line.speed)
         }
-        PortKind::Tcp { address } => format!("{} (TCP to {address})", way.port),
+        PortKind::Tcp { address, telnet } => {
+            let how = if *telnet { "telnet" } else { "TCP" };
+            let how = if address.starts_with('/') { "Unix socket" } else { how };
+            format!("{} ({how} to {address})", way.port)
+        }
         PortKind::Radio { line, station } => {
             let station = station.as_deref().map_or(String::new(), |station| format!(", calls {station}"));
             format!("{} (radio at {}{station})", way.port, line.commands)

@@ -163,8 +163,9 @@ impl Checker<'_> {
         let listen = Listen {
             smtp: self.listen("listen.smtp", file.listen.smtp.as_ref()),
             nntp: self.listen("listen.nntp", file.listen.nntp.as_ref()),
-            uucp: self.listen("listen.uucp", file.listen.uucp.as_ref()),
+            uucp: self.listen_or_path("listen.uucp", file.listen.uucp.as_ref()),
             uucp_login: file.listen.uucp_login.unwrap_or(true),
+            uucp_telnet: self.listen("listen.uucp-telnet", file.listen.uucp_telnet.as_ref()),
         };
         self.listen_twice(&file.listen);
         let ports = Ports(file.port);
@@ -219,8 +220,8 @@ impl Checker<'_> {
 
     /// Two services cannot have one address; port 0 is another one each time.
     fn listen_twice(&mut self, listen: &raw::Listen) {
-        let keys = ["listen.smtp", "listen.nntp", "listen.uucp"];
-        let values = [&listen.smtp, &listen.nntp, &listen.uucp];
+        let keys = ["listen.smtp", "listen.nntp", "listen.uucp", "listen.uucp-telnet"];
+        let values = [&listen.smtp, &listen.nntp, &listen.uucp, &listen.uucp_telnet];
         let mut seen: Vec<(std::net::SocketAddr, &str)> = Vec::new();
         for (key, value) in keys.iter().zip(values).filter_map(|(key, value)| Some((key, value.as_ref()?))) {
             let Ok(address) = value.get_ref().parse::<std::net::SocketAddr>() else { continue };
@@ -231,6 +232,14 @@ impl Checker<'_> {
                 }
                 None => seen.push((address, *key)),
             }
+        }
+    }
+
+    /// The same, or the path of a Unix socket.
+    fn listen_or_path(&mut self, key: &str, value: Option<&raw::At<String>>) -> Option<String> {
+        match value.filter(|value| value.get_ref().starts_with('/')) {
+            Some(path) => Some(path.get_ref().clone()),
+            None => self.listen(key, value),
         }
     }
 

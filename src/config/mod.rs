@@ -54,6 +54,8 @@ pub struct Listen {
     pub uucp: Option<String>,
     /// Whether UUCP callers over TCP must log in.
     pub uucp_login: bool,
+    /// UUCP over telnet, always with a login.
+    pub uucp_telnet: Option<String>,
 }
 
 /// A port where callers are waited for.

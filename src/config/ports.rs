@@ -10,7 +10,7 @@ use super::units::nearest;
 use super::{AnsweringPort, modems, raw};
 use crate::base::names::PortName;
 use crate::call::{Modem, PortKind, Way};
-use crate::link::{Dialect, Flow, Parity, SerialLine, TncLine};
+use crate::link::{Dialect, Flow, Parity, Place, SerialLine, TncLine};
 use crate::session::chat::Script;
 
 const PORT_TYPES: [&str; 4] = ["serial", "tcp", "pipe", "modem-tcp"];
@@ -62,6 +62,11 @@ impl Checker<'_> {
     fn answering(&mut self, key: &str, name: PortName, port: &raw::Port) -> Option<AnsweringPort> {
         let span = port.kind.as_ref().map_or(0..0, raw::At::span);
         match self.kind(key, span.clone(), port)? {
+            PortKind::Serial { line: SerialLine { place: Place::Server(_), .. }, .. } => {
+                let hint = "let the server's own port answer, and connect to uucp = \"ADDRESS\" in [listen]";
+                self.complain(span, key, "a serial port at a server does not answer yet", hint);
+                None
+            }
             kind @ (PortKind::Serial { .. } | PortKind::Radio { .. }) => Some(AnsweringPort {
                 name,
                 kind,
@@ -128,9 +133,10 @@ impl Checker<'_> {
                     return None;
                 };
                 let text = address.get_ref();
-                let has_port =
-                    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
-                Some(PortKind::Tcp { address: if has_port { text.clone() } else { format!("{text}:540") } })
+                let telnet = set.telnet.unwrap_or(false);
+                let usual = if telnet { 23 } else { 540 };
+                let whole = text.starts_with('/') || has_port(text);
+                Some(PortKind::Tcp { address: if whole { text.clone() } else { format!("{text}:{usual}") }, telnet })
             }
             "pipe" => match set.command.as_ref().filter(|c| !c.get_ref().is_empty()) {
                 Some(command) => Some(PortKind::Pipe { command: command.get_ref().clone() }),
@@ -180,9 +186,23 @@ impl Checker<'_> {
     }
 
     fn serial(&mut self, key: &str, span: Range<usize>, set: &raw::Port) -> Option<PortKind> {
-        let Some(device) = &set.device else {
-            self.complain(span, key, "a serial port needs a device", "write device = \"/dev/ttyUSB0\"");
-            return None;
+        let at_server = match (&set.device, &set.server) {
+            (Some(_), None) => None,
+            (None, Some(server)) if has_port(server.get_ref()) => Some(server.get_ref().clone()),
+            (None, Some(server)) => {
+                let what = format!("`{}` names no port of a server", server.get_ref());
+                self.complain(server.span(), key, what, "write server = \"rack.example:2001\"");
+                return None;
+            }
+            (None, None) => {
+                self.complain(span, key, "a serial port needs a device", "write device = \"/dev/ttyUSB0\"");
+                return None;
+            }
+            (Some(_), Some(server)) => {
+                let hint = "write device for a line of this machine, server for one on the network";
+                self.complain(server.span(), key, "the port has a device and a server", hint);
+                return None;
+            }
         };
         let line_profile = match &set.modem {
             Some(name) => {
@@ -198,7 +218,6 @@ impl Checker<'_> {
             Some(phone) => Some(self.take(key, phone, number)?),
             None => None,
         };
-        let device = PathBuf::from(device.get_ref());
         let flow = match &set.flow {
             Some(flow) => self.take(key, flow, flow_control)?,
             None if profile.is_some() || wired => Flow::RtsCts,
@@ -208,19 +227,32 @@ impl Checker<'_> {
             Some(parity) => self.take(key, parity, parity_of)?,
             None => Parity::None,
         };
-        // Nobody else uses a pty.
-        let default_locks = Some(LOCKS).filter(|_| !device.starts_with("/dev/pts")).map(PathBuf::from);
-        let locks = match &set.locks {
-            Some(folder) => Some(PathBuf::from(folder)).filter(|folder| !folder.as_os_str().is_empty()),
-            None => default_locks,
+        let place = match at_server {
+            Some(address) => Place::Server(address),
+            None => device_place(set),
         };
         let speed = set.speed.as_ref().map_or(9600, |s| *s.get_ref());
         Some(PortKind::Serial {
-            line: SerialLine { device, speed, parity, flow, locks },
+            line: SerialLine { place, speed, parity, flow },
             modem: profile.map(|profile| Modem { profile: Arc::new(profile), number }),
             carrier: set.carrier.unwrap_or(wired),
         })
     }
+}
+
+fn device_place(set: &raw::Port) -> Place {
+    let path = PathBuf::from(set.device.as_ref().map_or("", |device| device.get_ref()));
+    // Nobody else uses a pty.
+    let default_locks = Some(LOCKS).filter(|_| !path.starts_with("/dev/pts")).map(PathBuf::from);
+    let locks = match &set.locks {
+        Some(folder) => Some(PathBuf::from(folder)).filter(|folder| !folder.as_os_str().is_empty()),
+        None => default_locks,
+    };
+    Place::Device { path, locks }
+}
+
+fn has_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
 }
 
 fn asks_login(kind: &PortKind) -> bool {
@@ -293,6 +325,7 @@ impl raw::Port {
             kind: own.kind.or(under.kind),
             port: own.port,
             device: own.device.or(under.device),
+            server: own.server.or(under.server),
             speed: own.speed.or(under.speed),
             flow: own.flow.or(under.flow),
             parity: own.parity.or(under.parity),
@@ -309,6 +342,7 @@ impl raw::Port {
             rings: None,
             ask_login: None,
             address: own.address.or(under.address),
+            telnet: own.telnet.or(under.telnet),
             command: own.command.or(under.command),
             chat: own.chat.or(under.chat),
             chat_fail: own.chat_fail.or(under.chat_fail),

@@ -48,6 +48,7 @@ pub struct Listen {
     pub nntp: Option<At<String>>,
     pub uucp: Option<At<String>>,
     pub uucp_login: Option<bool>,
+    pub uucp_telnet: Option<At<String>>,
 }
 
 /// A port, or a way to call a site over one.
@@ -59,6 +60,7 @@ pub struct Port {
     /// Only in a `call` entry: the port whose keys these go before.
     pub port: Option<At<String>>,
     pub device: Option<At<String>>,
+    pub server: Option<At<String>>,
     pub speed: Option<At<u32>>,
     pub flow: Option<At<String>>,
     pub parity: Option<At<String>>,
@@ -75,6 +77,7 @@ pub struct Port {
     pub rings: Option<At<u32>>,
     pub ask_login: Option<bool>,
     pub address: Option<At<String>>,
+    pub telnet: Option<bool>,
     pub command: Option<At<Vec<String>>>,
     pub chat: Option<At<String>>,
     pub chat_fail: Option<At<Vec<String>>>,

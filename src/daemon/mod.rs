@@ -4,6 +4,7 @@
 //! attendant for each answering line, the ear for nudges, the ear for signals. Calls, deliveries and conversations are short-lived tasks that the scheduler and the listeners start.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +25,12 @@ mod deliver;
 mod nudge;
 mod scheduler;
 mod serve;
+mod systemd;
 
 pub use clock::now;
 pub use nudge::nudge;
 pub use scheduler::site_view;
+pub use systemd::passed_sockets;
 
 /// How long conversations may take to come to an end when we stop.
 const WIND_DOWN: Duration = Duration::from_secs(30);
@@ -45,6 +48,8 @@ pub enum DaemonError {
     Link(#[from] LinkError),
     #[error("cannot use {path}")]
     Io { path: PathBuf, source: io::Error },
+    #[error("systemd passed a socket `{name}` ({address}) that is no service of ours")]
+    Socket { name: String, address: String },
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
 }
@@ -71,11 +76,12 @@ pub fn context(config: &Config, store: Store) -> call::Context {
         news: Arc::clone(&config.news),
         public: config.public.clone(),
         watch: Arc::clone(&config.watch),
+        wrong_logins: Arc::default(),
     }
 }
 
-/// Runs until a signal ends it.
-pub async fn run(config: Config) -> Result<(), DaemonError> {
+/// Runs until a signal ends it. Services have `passed` sockets, or make their own.
+pub async fn run(config: Config, passed: Vec<(String, OwnedFd)>) -> Result<(), DaemonError> {
     let store = Store::open(&config.spool)?;
     let made = files::make_folders(&config.public);
     made.map_err(|source| DaemonError::Io { path: config.public.clone(), source })?;
@@ -92,7 +98,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let shared = Shared { config: Arc::new(config), store, context, nudges, tasks: TaskTracker::new() };
 
     let mut listening = Vec::new();
-    serve::start(&shared, &mut listening).await?;
+    serve::start(&shared, passed, &mut listening).await?;
     let ear = nudge::Ear::open(&shared.config.spool)?;
     let told = write_listening(&shared.config.spool, &listening);
     told.map_err(|source| DaemonError::Io { path: shared.config.spool.join("listening"), source })?;
@@ -102,9 +108,11 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         shared.tasks.spawn(attend::run(shared.clone(), port.clone()));
     }
     tracing::info!(site = %shared.config.name, services = listening.join(", "), "running");
+    systemd::notify("READY=1");
 
     wait_for_signal().await.map_err(DaemonError::Signals)?;
     tracing::info!("stopping");
+    systemd::notify("STOPPING=1");
     let _ = shared.nudges.send(Nudge::WindDown);
     shared.tasks.close();
     if tokio::time::timeout(WIND_DOWN, shared.tasks.wait()).await.is_err() {

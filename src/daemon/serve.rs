@@ -1,49 +1,102 @@
 //! The services: each listens, and each client gets a conversation.
 
-use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{DaemonError, Shared};
 use crate::base::limits::CLIENTS_MAX;
-use crate::call::{self, Progress};
+use crate::call::{self, Progress, Unmet};
+use crate::config::Listen;
 use crate::dialogue::Nudge;
 use crate::gate::nntp_in::NntpIn;
 use crate::gate::smtp_in::SmtpIn;
-use crate::link::{self, Link, Nudges};
+use crate::link::{self, Link, Listener, Nudges, Peer, Speaks};
 
 /// After an error of `accept` (no more open files, as a rule).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Service {
     Smtp,
     Nntp,
     Uucp,
+    UucpTelnet,
 }
 
-/// Opens every configured service; `listening` gets their addresses.
-pub(super) async fn start(shared: &Shared, listening: &mut Vec<String>) -> Result<(), DaemonError> {
+impl Service {
+    const ALL: [Self; 4] = [Self::Smtp, Self::Nntp, Self::Uucp, Self::UucpTelnet];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Nntp => "nntp",
+            Self::Uucp => "uucp",
+            Self::UucpTelnet => "uucp-telnet",
+        }
+    }
+
+    /// Its address, if it is on.
+    fn address(self, listen: &Listen) -> Option<&str> {
+        match self {
+            Self::Smtp => listen.smtp.as_deref(),
+            Self::Nntp => listen.nntp.as_deref(),
+            Self::Uucp => listen.uucp.as_deref(),
+            Self::UucpTelnet => listen.uucp_telnet.as_deref(),
+        }
+    }
+
+    fn asks_login(self, listen: &Listen) -> bool {
+        match self {
+            Self::Smtp | Self::Nntp => false,
+            Self::Uucp => listen.uucp_login,
+            Self::UucpTelnet => true,
+        }
+    }
+}
+
+/// Opens every service: on the sockets passed to us, and where there is none for it, at its configured address.
+/// `listening` gets their addresses.
+pub(super) async fn start(
+    shared: &Shared,
+    passed: Vec<(String, OwnedFd)>,
+    listening: &mut Vec<String>,
+) -> Result<(), DaemonError> {
     let listen = &shared.config.listen;
-    let services = [
-        (Service::Smtp, "smtp", &listen.smtp),
-        (Service::Nntp, "nntp", &listen.nntp),
-        (Service::Uucp, "uucp", &listen.uucp),
-    ];
-    for (service, name, address) in services {
-        let Some(address) = address else { continue };
-        let listener = link::listen(address).await?;
-        let address = listener.local_addr().map_or(address.clone(), |a| a.to_string());
-        listening.push(format!("{name} {address}"));
+    let mut open = Vec::new();
+    for (name, socket) in passed {
+        let listener = link::inherit(socket)?;
+        let address = listener.address().unwrap_or_default();
+        let Some(service) = service_of(&name, &address, listen) else {
+            return Err(DaemonError::Socket { name, address });
+        };
+        open.push((service, listener));
+    }
+    for service in Service::ALL {
+        let Some(address) = service.address(listen) else { continue };
+        if !open.iter().any(|(passed, _)| *passed == service) {
+            open.push((service, link::listen(address).await?));
+        }
+    }
+    for (service, listener) in open {
+        listening.push(format!("{} {}", service.name(), listener.address().unwrap_or_default()));
         shared.tasks.spawn(accept(shared.clone(), service, listener));
     }
     Ok(())
 }
 
-async fn accept(shared: Shared, service: Service, listener: TcpListener) {
+/// The service of a passed socket: by its name, or as the one that is configured for the same port or path.
+fn service_of(name: &str, address: &str, listen: &Listen) -> Option<Service> {
+    let door = |address: &str| address.rsplit_once(':').map_or(address, |(_, port)| port).to_owned();
+    let named = Service::ALL.into_iter().find(|service| service.name() == name);
+    named.or_else(|| {
+        Service::ALL.into_iter().find(|service| service.address(listen).is_some_and(|a| door(a) == door(address)))
+    })
+}
+
+async fn accept(shared: Shared, service: Service, listener: Listener) {
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     let mut stop = shared.nudges.subscribe();
     loop {
@@ -52,9 +105,12 @@ async fn accept(shared: Shared, service: Service, listener: TcpListener) {
             () = wound_down(&mut stop) => return,
         };
         match accepted {
+            // Closing the connection is all there is to say to either: the client comes again.
+            Ok((_, peer)) if is_barred(&shared, service, peer) => {
+                tracing::warn!(?service, %peer, "too many wrong logins from there");
+            }
             Ok((link, peer)) => match Arc::clone(&places).try_acquire_owned() {
                 Ok(place) => drop(shared.tasks.spawn(converse(shared.clone(), service, link, peer, place))),
-                // Closing the connection is all there is to say: the client comes again.
                 Err(_) => tracing::warn!(?service, %peer, "too many clients at once"),
             },
             Err(error) => {
@@ -63,6 +119,12 @@ async fn accept(shared: Shared, service: Service, listener: TcpListener) {
             }
         }
     }
+}
+
+/// Whether it guesses logins. A Unix socket is not barred: that would shut out all of its users for one.
+fn is_barred(shared: &Shared, service: Service, peer: Peer) -> bool {
+    let asks = service.asks_login(&shared.config.listen) && peer != Peer::Unix;
+    asks && shared.context.wrong_logins.is_barred((shared.context.clock)().instant, peer.ip())
 }
 
 /// Returns when the program wants to stop.
@@ -76,7 +138,7 @@ pub(super) async fn wound_down(nudges: &mut Nudges) {
     }
 }
 
-async fn converse(shared: Shared, service: Service, mut link: Link, peer: SocketAddr, _place: OwnedSemaphorePermit) {
+async fn converse(shared: Shared, service: Service, mut link: Link, peer: Peer, _place: OwnedSemaphorePermit) {
     let mut nudges = shared.nudges.subscribe();
     let clock = shared.context.clock;
     match service {
@@ -90,11 +152,15 @@ async fn converse(shared: Shared, service: Service, mut link: Link, peer: Socket
             let (outcome, _) = link::drive(&mut link, &mut server, &[], &mut nudges, clock).await;
             tracing::info!(%peer, taken = outcome.taken, ended = ?outcome.ended, "NNTP client");
         }
-        Service::Uucp => {
+        Service::Uucp | Service::UucpTelnet => {
             let progress = Arc::new(Progress::default());
-            let ask_login = shared.config.listen.uucp_login;
+            let from = matches!(peer, Peer::Tcp(_)).then(|| peer.ip());
+            let caller = Unmet { from, ..Unmet::new(service.asks_login(&shared.config.listen)) };
+            if service == Service::UucpTelnet {
+                link = link.over_telnet(Speaks::Telnet);
+            }
             // What went wrong has been logged and recorded there.
-            let result = call::answer(&shared.context, link, ask_login, None, &progress, &mut nudges).await;
+            let result = call::answer(&shared.context, link, caller, &progress, &mut nudges).await;
             if let Err(error) = result {
                 tracing::warn!(%peer, %error, "UUCP caller");
             }

@@ -66,6 +66,7 @@ pub async fn drive<D: Dialogue>(
             match block_in_place(|| dialogue.poll_request()) {
                 Some(Request::Finish { outcome, unread }) => {
                     drain(link).await;
+                    link.note_agreement();
                     return (outcome, unread);
                 }
                 Some(Request::Line(LineRequest::Break)) => {

@@ -3,24 +3,29 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::dialogue::Facts;
 
+mod comport;
 mod drive;
+mod escaped;
 mod fd;
 mod lock;
 mod net;
 mod pipe;
 mod serial;
+mod telnet;
 mod tnc;
 
 pub use drive::{Clock, Nudges, drive};
-pub use net::{accept, connect, listen};
-pub use pipe::{RawTerminal, run_hook, spawn, standard_streams};
-pub use serial::{Flow, Lines, Parity, SerialLine, open as open_serial};
+pub use net::{Listener, Peer, accept, connect, inherit, listen};
+pub use pipe::{RawTerminal, keep_words_off_the_line, run_hook, spawn, standard_streams};
+pub use serial::{Flow, Lines, Parity, Place, SerialLine, open as open_serial};
+pub use telnet::Speaks;
 pub use tnc::{Dialect, Tnc, TncLine};
 
 /// Why a link could not be had.
@@ -36,6 +41,8 @@ pub enum LinkError {
     Silence { address: String, waited: Duration },
     #[error("the radio at {address}: {why}")]
     Radio { address: String, why: String },
+    #[error("{address} gives no serial port: {why}")]
+    SerialServer { address: String, why: String },
     #[error("cannot listen on {address}{}", listen_hint(.source))]
     Listen { address: String, source: io::Error },
     #[error("cannot run {program}")]
@@ -62,6 +69,8 @@ pub struct Link {
     writer: Box<dyn AsyncWrite + Send + Unpin>,
     /// The modem lines beside the bytes, where there are some.
     lines: Option<Box<dyn Lines>>,
+    /// What is between us and the network, where it is telnet.
+    telnet: Option<Arc<Mutex<telnet::Telnet>>>,
     /// The loss of the carrier ends the conversation.
     carrier_watched: bool,
     /// Our right to a serial line. Goes last, for it hangs up.
@@ -84,6 +93,7 @@ impl Link {
             reader: Box::new(reader),
             writer: Box::new(writer),
             lines: None,
+            telnet: None,
             carrier_watched: false,
             claim: None,
             child: None,
@@ -110,7 +120,8 @@ impl Link {
 
     /// Hangs up in good order: a program at the other end sees the end of its input and gets a moment to do what it
     /// does last, before it is killed. Dropping the link kills it at once.
-    pub async fn close(self) {
+    pub async fn close(mut self) {
+        self.lower_far_dtr().await;
         let Self { reader, writer, child, .. } = self;
         drop((reader, writer));
         if let Some(child) = child {

@@ -9,7 +9,7 @@ use nix::sys::termios::{self, SetArg, Termios};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-use super::{Link, LinkError, fd::FdStream};
+use super::{Link, LinkError, fd::FdStream, net};
 use crate::dialogue::Facts;
 
 /// How long a program may go on after we have hung up: it may have mail to unpack.
@@ -89,9 +89,10 @@ pub fn standard_streams() -> Result<Link, LinkError> {
     let open = || -> io::Result<Link> {
         let input = io::stdin().as_fd().try_clone_to_owned()?;
         let output = io::stdout().as_fd().try_clone_to_owned()?;
+        let peer = net::peer_of(&input).map_or("standard input".to_owned(), |peer| peer.to_string());
         let raw = RawTerminal::begin()?;
         let speed = raw.as_ref().and_then(|raw| line_speed(&raw.before));
-        let mut link = Link::new(Facts::stream("standard input"), FdStream::new(input)?, FdStream::new(output)?);
+        let mut link = Link::new(Facts::stream(peer), FdStream::new(input)?, FdStream::new(output)?);
         if raw.is_some() {
             // A modem may be behind the terminal we were logged in on.
             link.facts.reliable = false;
@@ -102,6 +103,19 @@ pub fn standard_streams() -> Result<Link, LinkError> {
         Ok(link)
     };
     open().map_err(LinkError::Standard)
+}
+
+/// inetd gives its socket as standard error, too: what is said there would be said to the caller. Nobody hears it then.
+pub fn keep_words_off_the_line() {
+    use nix::sys::stat::{SFlag, fstat};
+    let (Ok(input), Ok(words)) = (fstat(io::stdin()), fstat(io::stderr())) else { return };
+    let is_socket = SFlag::from_bits_truncate(input.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK;
+    if is_socket && (input.st_dev, input.st_ino) == (words.st_dev, words.st_ino) {
+        // Without /dev/null words stay on the line, which a caller may survive.
+        if let Ok(nowhere) = std::fs::File::options().write(true).open("/dev/null") {
+            let _ = nix::unistd::dup2_stderr(&nowhere);
+        }
+    }
 }
 
 /// The speed of a terminal in bits per second, if it is one of the usual.

@@ -1,17 +1,18 @@
 //! Serial lines: opened for us alone, with their modem lines, and given back as they were.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::termios::{self, BaudRate, FlushArg, SetArg};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio_serial::{SerialPort, SerialPortBuilderExt, SerialStream};
 
 use super::lock::LockFile;
-use super::{Link, LinkError};
+use super::{Link, LinkError, comport};
 use crate::dialogue::Facts;
 
 /// How long DTR stays low to hang up: modems look at it for longer than 50 ms (V.24, S25), Telebits for a second.
@@ -24,13 +25,32 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How a serial line is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SerialLine {
-    pub device: PathBuf,
+    pub place: Place,
     /// Bits per second.
     pub speed: u32,
     pub parity: Parity,
     pub flow: Flow,
-    /// Where programs that share the line keep their lock files; `None`: nobody shares it.
-    pub locks: Option<PathBuf>,
+}
+
+/// Where a serial line is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    Device {
+        path: PathBuf,
+        /// Where programs that share the line keep their lock files; `None`: nobody shares it.
+        locks: Option<PathBuf>,
+    },
+    /// At a server on the network, `host:port` (RFC 2217).
+    Server(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device { path, .. } => write!(f, "{}", path.display()),
+            Self::Server(address) => f.write_str(address),
+        }
+    }
 }
 
 /// Even and odd leave seven bits for data.
@@ -69,10 +89,16 @@ pub trait Lines: Send + Sync {
 }
 
 /// Opens a line, raw and for us alone. No byte of an earlier session reaches this one.
-pub fn open(line: &SerialLine) -> Result<Link, LinkError> {
-    let device = &line.device;
-    let failed = |source| LinkError::Device { device: device.clone(), source };
-    let lock = take_lock(line)?;
+pub async fn open(line: &SerialLine) -> Result<Link, LinkError> {
+    match &line.place {
+        Place::Device { path, locks } => open_device(line, path, locks.as_deref()),
+        Place::Server(address) => comport::open(line, address).await,
+    }
+}
+
+fn open_device(line: &SerialLine, device: &Path, locks: Option<&Path>) -> Result<Link, LinkError> {
+    let failed = |source| LinkError::Device { device: device.to_owned(), source };
+    let lock = take_lock(device, locks)?;
     let (bits, parity) = match line.parity {
         Parity::None => (tokio_serial::DataBits::Eight, tokio_serial::Parity::None),
         Parity::Even => (tokio_serial::DataBits::Seven, tokio_serial::Parity::Even),
@@ -91,7 +117,7 @@ pub fn open(line: &SerialLine) -> Result<Link, LinkError> {
             let source = io::Error::from(error);
             let busy =
                 matches!(source.raw_os_error(), Some(nix::libc::EBUSY)) || source.kind() == io::ErrorKind::ResourceBusy;
-            return Err(if busy { LinkError::Busy(device.clone()) } else { failed(source) });
+            return Err(if busy { LinkError::Busy(device.to_owned()) } else { failed(source) });
         }
     };
     let _ = stream.clear(tokio_serial::ClearBuffer::All);
@@ -104,16 +130,16 @@ pub fn open(line: &SerialLine) -> Result<Link, LinkError> {
     let mut facts = Facts::serial(device.display().to_string(), line.speed);
     facts.eight_bit = line.parity == Parity::None;
     facts.transparent = line.flow != Flow::XonXoff;
-    let claim = Claim { line: line.clone(), fd: shared, lock, held: true };
+    let claim = Claim { device: device.to_owned(), locks: locks.map(Path::to_owned), fd: shared, lock, held: true };
     Ok(Link { claim: Some(claim), ..Link::new(facts, reader, writer).with_lines(Box::new(tty)) })
 }
 
-fn take_lock(line: &SerialLine) -> Result<Option<LockFile>, LinkError> {
-    let Some(folder) = line.locks.as_deref().filter(|folder| folder.is_dir()) else { return Ok(None) };
-    match LockFile::take(folder, &line.device) {
+fn take_lock(device: &Path, locks: Option<&Path>) -> Result<Option<LockFile>, LinkError> {
+    let Some(folder) = locks.filter(|folder| folder.is_dir()) else { return Ok(None) };
+    match LockFile::take(folder, device) {
         Ok(Some(lock)) => Ok(Some(lock)),
-        Ok(None) => Err(LinkError::Busy(line.device.clone())),
-        Err(source) if is_missing(&line.device) => Err(LinkError::Device { device: line.device.clone(), source }),
+        Ok(None) => Err(LinkError::Busy(device.to_owned())),
+        Err(source) if is_missing(device) => Err(LinkError::Device { device: device.to_owned(), source }),
         Err(error) => {
             // The kernel's own lock on the line still holds off all who look at it.
             tracing::warn!(folder = %folder.display(), %error, "cannot make a lock file for the line");
@@ -128,7 +154,8 @@ fn is_missing(device: &Path) -> bool {
 
 /// Our right to a line, which can be given up and taken again while it stays open.
 pub(super) struct Claim {
-    line: SerialLine,
+    device: PathBuf,
+    locks: Option<PathBuf>,
     fd: OwnedFd,
     lock: Option<LockFile>,
     held: bool,
@@ -159,11 +186,11 @@ impl Claim {
 
     /// Takes the line again, unless somebody uses it.
     pub fn take(&mut self) -> Result<(), LinkError> {
-        self.lock = take_lock(&self.line)?;
+        self.lock = take_lock(&self.device, self.locks.as_deref())?;
         // SAFETY: as above.
         if unsafe { nix::libc::flock(self.fd.as_raw_fd(), nix::libc::LOCK_EX | nix::libc::LOCK_NB) } != 0 {
             self.lock = None;
-            return Err(LinkError::Busy(self.line.device.clone()));
+            return Err(LinkError::Busy(self.device.clone()));
         }
         // SAFETY: as above.
         let _ = unsafe { tiocexcl(self.fd.as_raw_fd()) };
@@ -289,7 +316,13 @@ impl Link {
             return false;
         }
         lines.set_dtr(false);
-        tokio::time::sleep(DTR_LOW).await;
+        // Reading is what carries the request to a line at a server, and brings its news.
+        let _ = tokio::time::timeout(DTR_LOW, async {
+            let mut rest = [0; 256];
+            while self.reader.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+            std::future::pending::<()>().await
+        })
+        .await;
         let gone = lines.carrier() == Some(false);
         lines.set_dtr(true);
         gone

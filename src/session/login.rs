@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::limits::WRONG_LOGIN_DELAY_S;
 use crate::base::time::{Instant, Now};
 use crate::dialogue::{Dialogue, Request};
 
@@ -10,6 +11,8 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Name or password.
 const WORD_MAX: usize = 128;
 const TRIES_MAX: u32 = 3;
+/// What is kept of what comes while a wrong login waits for its answer.
+const HELD_MAX: usize = 1024;
 
 /// Who knows the passwords. It takes the same time whether the name exists or not.
 pub trait Gatekeeper: Send {
@@ -34,12 +37,17 @@ pub enum LoginFailure {
 pub struct LoginPrompt {
     gatekeeper: Box<dyn Gatekeeper>,
     login: Option<String>,
+    /// The last that was wrong.
+    wrong: String,
     word: Vec<u8>,
     tries: u32,
     out: Vec<u8>,
     deadline: Instant,
     outcome: Option<Result<String, LoginFailure>>,
     unread: Vec<u8>,
+    /// When a wrong login is answered, so that nobody guesses fast; until then nothing is heard.
+    answer_at: Option<Instant>,
+    held: Vec<u8>,
     /// The last word ended in CR: a LF behind it belongs to it.
     after_cr: bool,
 }
@@ -49,17 +57,20 @@ impl LoginPrompt {
         Self {
             gatekeeper,
             login: None,
+            wrong: String::new(),
             word: Vec::new(),
             tries: 0,
             out: b"login: ".to_vec(),
             deadline: now.instant + LOGIN_TIMEOUT,
             outcome: None,
             unread: Vec::new(),
+            answer_at: None,
+            held: Vec::new(),
             after_cr: false,
         }
     }
 
-    fn handle_word(&mut self, word: String) {
+    fn handle_word(&mut self, now: Now, word: String) {
         let Some(login) = self.login.take() else {
             // The carriage return that many chat scripts send first is no name.
             if word.is_empty() {
@@ -75,20 +86,34 @@ impl LoginPrompt {
             return;
         }
         self.tries += 1;
+        self.wrong = login;
+        self.answer_at = Some(now.instant + Duration::from_secs(WRONG_LOGIN_DELAY_S) * self.tries);
+    }
+
+    fn answer_wrong(&mut self, now: Now) {
+        self.answer_at = None;
         self.out.extend_from_slice(b"\r\nLogin incorrect\r\n");
         if self.tries >= TRIES_MAX {
-            self.outcome = Some(Err(LoginFailure::Wrong(login.chars().filter(|c| !c.is_control()).collect())));
-        } else {
-            self.out.extend_from_slice(b"login: ");
+            let login = self.wrong.chars().filter(|c| !c.is_control()).collect();
+            self.outcome = Some(Err(LoginFailure::Wrong(login)));
+            return;
         }
+        self.out.extend_from_slice(b"login: ");
+        let held = std::mem::take(&mut self.held);
+        self.handle_input(now, &held);
     }
 }
 
 impl Dialogue for LoginPrompt {
     type Outcome = Result<String, LoginFailure>;
 
-    fn handle_input(&mut self, _now: Now, bytes: &[u8]) {
+    fn handle_input(&mut self, now: Now, bytes: &[u8]) {
         for (n, byte) in bytes.iter().enumerate() {
+            if self.answer_at.is_some() {
+                let room = HELD_MAX - self.held.len();
+                self.held.extend(&bytes[n..(n + room).min(bytes.len())]);
+                return;
+            }
             let byte = byte & 0x7f;
             let lf_of_crlf = byte == b'\n' && std::mem::take(&mut self.after_cr);
             match byte {
@@ -96,7 +121,7 @@ impl Dialogue for LoginPrompt {
                 b'\r' | b'\n' => {
                     self.after_cr = byte == b'\r';
                     let word = String::from_utf8_lossy(&std::mem::take(&mut self.word)).into_owned();
-                    self.handle_word(word);
+                    self.handle_word(now, word);
                 }
                 0x20..0x7f if self.word.len() < WORD_MAX => self.word.push(byte),
                 _ => {}
@@ -111,6 +136,8 @@ impl Dialogue for LoginPrompt {
     fn handle_timeout(&mut self, now: Now) {
         if now.instant >= self.deadline {
             self.outcome.get_or_insert(Err(LoginFailure::Silence));
+        } else if self.answer_at.is_some_and(|at| at <= now.instant) {
+            self.answer_wrong(now);
         }
     }
 
@@ -123,7 +150,11 @@ impl Dialogue for LoginPrompt {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        Some(self.deadline)
+        Some(self.answer_at.map_or(self.deadline, |at| at.min(self.deadline)))
+    }
+
+    fn room(&self) -> usize {
+        if self.answer_at.is_some() { 0 } else { HELD_MAX }
     }
 
     fn poll_request(&mut self) -> Option<Request<Self::Outcome>> {
@@ -143,20 +174,28 @@ mod tests {
         }
     }
 
+    /// Hears `input` byte by byte, with as much patience as it asks for. What is said when, in seconds, and the outcome.
     fn check(input: &str, said: &str, outcome: Option<Result<&str, &str>>) {
-        let mut prompt = LoginPrompt::new(Now::default(), Box::new(OneUser));
-        let (mut out, mut got, mut unread) = (Vec::new(), None, Vec::new());
-        for byte in input.bytes() {
-            prompt.poll_transmit(Now::default(), &mut out);
-            match got {
-                None => prompt.handle_input(Now::default(), &[byte]),
-                Some(_) => unread.push(byte),
-            }
+        let mut now = Now::default();
+        let mut prompt = LoginPrompt::new(now, Box::new(OneUser));
+        let (mut out, mut got) = (Vec::new(), None);
+        let mut input = input.bytes();
+        while got.is_none() {
+            prompt.poll_transmit(now, &mut out);
             if let Some(Request::Finish { outcome, .. }) = prompt.poll_request() {
                 got = Some(outcome.map_err(|e| e.to_string()));
+            } else if prompt.room() == 0 {
+                let at = prompt.poll_timeout().expect("it waits");
+                out.extend(format!("[{} s]", at.since(now.instant).as_secs()).bytes());
+                now.instant = at;
+                prompt.handle_timeout(now);
+            } else {
+                match input.next() {
+                    Some(byte) => prompt.handle_input(now, &[byte]),
+                    None => break,
+                }
             }
         }
-        prompt.poll_transmit(Now::default(), &mut out);
         let got = got.as_ref().map(|o| o.as_deref().map_err(String::as_str));
         assert_eq!((String::from_utf8_lossy(&out).as_ref(), got), (said, outcome));
     }
@@ -165,9 +204,56 @@ mod tests {
     fn a_login_is_asked_for_and_checked() {
         check("Uvillage\rsecret\r", "login: Password:", Some(Ok("Uvillage")));
         check("\rUvillage\r\nsecret\r", "login: login: Password:", Some(Ok("Uvillage")));
-        let three = "a\rb\ra\rb\ra\rb\r";
-        let said = "login: Password:\r\nLogin incorrect\r\n".repeat(3);
-        check(three, &said, Some(Err("wrong password for `a`")));
         check(&"x".repeat(5000), "login: ", None);
+    }
+
+    #[test]
+    fn each_wrong_login_is_answered_later_than_the_last() {
+        let said = "login: Password:[2 s]\r\nLogin incorrect\r\nlogin: Password:[4 s]\r\nLogin incorrect\r\n\
+                    login: Password:[6 s]\r\nLogin incorrect\r\n";
+        check("a\rb\ra\rb\ra\rb\r", said, Some(Err("wrong password for `a`")));
+        let said = "login: Password:[2 s]\r\nLogin incorrect\r\nlogin: Password:";
+        check("a\rb\rUvillage\rsecret\r", said, Some(Ok("Uvillage")));
+    }
+
+    #[test]
+    fn what_comes_ahead_of_the_answer_waits_for_it() {
+        let mut now = Now::default();
+        let mut prompt = LoginPrompt::new(now, Box::new(OneUser));
+        prompt.handle_input(now, b"a\rb\rUvillage\rsecret\rrest");
+        assert!(prompt.poll_request().is_none());
+        now.instant = prompt.poll_timeout().expect("it waits");
+        prompt.handle_timeout(now);
+        let outcome = prompt.poll_request().expect("it is over");
+        assert_eq!(outcome, Request::Finish { outcome: Ok("Uvillage".to_owned()), unread: b"rest".to_vec() });
+        let mut endless = LoginPrompt::new(now, Box::new(OneUser));
+        endless.handle_input(now, b"a\rb\r");
+        for _ in 0..1000 {
+            endless.handle_input(now, &[b'x'; 1000]);
+        }
+        assert_eq!(endless.held.len(), HELD_MAX);
+    }
+
+    #[test]
+    fn who_never_logs_in_holds_the_line_for_a_minute_at_most() {
+        for word in [&b""[..], b"x", b"\r", b"a\rb\r"] {
+            let mut now = Now::default();
+            let begin = now.instant;
+            let mut prompt = LoginPrompt::new(now, Box::new(OneUser));
+            let outcome = loop {
+                if let Some(Request::Finish { outcome, .. }) = prompt.poll_request() {
+                    break outcome;
+                }
+                // A byte or a word each second, as long as it listens.
+                let wanted = prompt.poll_timeout().expect("it has a limit");
+                now.instant = wanted.min(now.instant + Duration::from_secs(1));
+                prompt.handle_timeout(now);
+                if prompt.room() > 0 {
+                    prompt.handle_input(now, word);
+                }
+            };
+            let held = now.instant.since(begin);
+            assert!(outcome.is_err() && held <= LOGIN_TIMEOUT, "{word:?}: {outcome:?} after {held:?}");
+        }
     }
 }

@@ -2,8 +2,11 @@
 //! They are brought by `make peers`.
 
 mod demo;
+#[path = "../behaviour/lines/exchange.rs"]
+mod exchange;
 mod line;
 mod mail;
+mod netserial;
 mod news;
 mod ours;
 mod peers;

@@ -69,6 +69,12 @@ impl Ours {
         self.run(&["mailbox", "show", user], b"")
     }
 
+    /// How many messages a user has.
+    pub fn mail_count(&self, user: &str) -> usize {
+        let list = self.run(&["mailbox", "list", user, "--json"], b"");
+        list.matches("\"number\"").count()
+    }
+
     pub fn daemon(&self) -> Daemon {
         let log = fs::File::create(self.folder.path().join("log")).expect("a file");
         let child = Command::new(BANGPATH)

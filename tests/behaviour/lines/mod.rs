@@ -5,3 +5,4 @@ mod carrier;
 mod exchange;
 mod modems;
 mod radio;
+mod servers;
