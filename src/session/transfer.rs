@@ -7,8 +7,10 @@ use std::time::Duration;
 use super::commands::{Part, command_for, execution_file, refusal_of};
 use super::greeting::Greeted;
 use super::{Deed, Desk, Ending, Refusal, Task, Totals};
+use crate::base::limits::{BUSY_ANSWERS_MAX, PUT_OFF_MAX};
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Instant, Now};
+use crate::dialogue::Stop;
 use crate::proto::{Channel, Counters, Event, Protocol, Violation, Way};
 use crate::wire::uucp::{Command, Features, Line, Malformed, Reply, parse_line};
 
@@ -21,6 +23,9 @@ use incoming::Arriving;
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long the peer's last words are waited for.
 const PARTING_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the files under way may still take when the longest time for a call is over.
+const STOP_GRACE: Duration = Duration::from_secs(120);
+const TOO_LONG: &str = "the longest time for a call is over";
 /// How much of a file is read at once.
 const CHUNK: usize = 4096;
 
@@ -76,11 +81,20 @@ pub(super) struct Transfer {
     size_max: Option<u64>,
     master: bool,
     started: bool,
-    winding_down: bool,
+    /// How the call is brought to its end, and why.
+    stop: Option<(Stop, &'static str)>,
+    /// When it is, or is next, by itself.
+    stop_at: Option<Instant>,
+    /// Offers put off since we want to stop.
+    put_off: u32,
     /// The desk had nothing; it is not asked again before something happens.
     drained: bool,
     /// What the desk gave and has not begun yet.
     next: Option<Task>,
+    /// What the peer had no channel for; it goes again. And how many of our commands may be under way then.
+    again: VecDeque<Task>,
+    ours_max: usize,
+    busy_answers: u32,
     ours: BTreeMap<u8, Ours>,
     theirs: BTreeMap<u8, Theirs>,
     /// Files going out, in their order; the first one's bytes go now.
@@ -92,7 +106,7 @@ pub(super) struct Transfer {
 
 impl Transfer {
     pub fn new(now: Now, greeted: Greeted) -> Self {
-        let Greeted { site, desk, mut features, protocol, letter, caller, worst, size_max } = greeted;
+        let Greeted { site, desk, mut features, protocol, letter, caller, worst, size_max, longest } = greeted;
         if !protocol.restarts() {
             features = features.without(Features::RESTART);
         }
@@ -108,9 +122,14 @@ impl Transfer {
             size_max,
             master: caller,
             started: false,
-            winding_down: false,
+            stop: None,
+            stop_at: longest.map(|longest| now.instant + longest),
+            put_off: 0,
             drained: false,
             next: None,
+            again: VecDeque::new(),
+            ours_max: usize::MAX,
+            busy_answers: 0,
             ours: BTreeMap::new(),
             theirs: BTreeMap::new(),
             streams: VecDeque::new(),
@@ -132,6 +151,11 @@ impl Transfer {
             let silent = Ending::Violation(Violation::Silence(PROGRESS_TIMEOUT));
             self.ending = Some(if self.is_parting() { Ending::Complete } else { silent });
         }
+        if self.stop_at.is_some_and(|at| now.instant >= at) {
+            let orderly = self.stop.is_some_and(|(how, _)| how >= Stop::Orderly);
+            self.stop_at = (!orderly).then(|| now.instant + STOP_GRACE);
+            self.stop(if orderly { Stop::Now } else { Stop::Orderly }, TOO_LONG);
+        }
         self.protocol.handle_timeout(now);
         self.drain_events(now);
     }
@@ -141,14 +165,30 @@ impl Transfer {
         self.ending.get_or_insert(ending);
     }
 
-    /// Something was queued meanwhile.
+    /// Something was queued meanwhile, or an operator wants the call to end.
     pub fn look_again(&mut self) {
         self.drained = false;
+        match self.desk.stop_wanted() {
+            Ok(Some(how)) => self.stop(how, "by an operator"),
+            Ok(None) => {}
+            Err(error) => self.fail_local(&error),
+        }
     }
 
-    /// Nothing new is begun; what is under way is finished.
-    pub fn wind_down(&mut self) {
-        self.winding_down = true;
+    /// Brings the call to its end in this way, or the more urgent one that was wanted before.
+    pub fn stop(&mut self, how: Stop, why: &'static str) {
+        if self.stop.is_some_and(|(before, _)| before >= how) {
+            return;
+        }
+        tracing::info!(site = %self.site, how = how.as_str(), why, "stopping the call");
+        self.stop = Some((how, why));
+        if how == Stop::Now && !self.is_parting() {
+            self.ending.get_or_insert(Ending::Stopped(why));
+        }
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_some()
     }
 
     pub fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
@@ -167,7 +207,7 @@ impl Transfer {
 
     pub fn poll_timeout(&self) -> Option<Instant> {
         let protocol = self.protocol.poll_timeout();
-        Some(protocol.map_or(self.deadline, |t| t.min(self.deadline)))
+        [protocol, self.stop_at, Some(self.deadline)].into_iter().flatten().min()
     }
 
     /// The end, once there is nothing more to say.
@@ -285,7 +325,7 @@ impl Transfer {
         self.desk.settled()?;
         self.drained = false;
         self.prepare()?;
-        if self.ours.is_empty() && self.next.is_none() {
+        if self.ours.is_empty() && (self.next.is_none() || self.stop.is_some()) {
             self.say(Channel::Theirs(0), "HY");
             self.parting = Parting::Agreed;
             // The master answers HY, or just goes: either is the end.
@@ -324,7 +364,10 @@ impl Transfer {
 
     /// Has the next task ready, if there is one.
     fn prepare(&mut self) -> io::Result<()> {
-        while self.next.is_none() && !self.drained && !self.winding_down {
+        if self.next.is_none() && self.stop.is_none() {
+            self.next = self.again.pop_front();
+        }
+        while self.next.is_none() && !self.drained && self.stop.is_none() {
             let Some(task) = self.desk.next_task(self.worst)? else {
                 self.drained = true;
                 return Ok(());
@@ -348,12 +391,13 @@ impl Transfer {
         if !self.many() && !self.theirs.is_empty() {
             return Ok(());
         }
-        while self.ours.len() < at_once {
+        while self.ours.len() < at_once.min(self.ours_max) {
             self.prepare()?;
-            let Some(task) = self.next.take() else { break };
+            let Some(task) = self.next.take_if(|_| self.stop.is_none()) else { break };
             self.begin(task)?;
         }
-        if self.master && self.ours.is_empty() && self.next.is_none() && self.theirs.is_empty() {
+        let idle = self.ours.is_empty() && self.theirs.is_empty();
+        if self.master && idle && (self.next.is_none() || self.stop.is_some()) {
             self.say(Channel::Ours(0), "H");
             self.parting = Parting::Asked;
         }
@@ -364,8 +408,12 @@ impl Transfer {
         let free = (1..=self.protocol.channels()).find(|n| !self.ours.contains_key(n));
         let n = free.expect("begin is called while a channel is free");
         let part = match &task.deed {
-            Deed::Execute { .. } if !self.features.has(Features::EXECUTE) => Part::Data,
-            Deed::Send { .. } | Deed::Execute { .. } | Deed::Fetch { .. } | Deed::Serve { .. } => Part::Whole,
+            Deed::Execute { file, .. } if file.is_some() || !self.features.has(Features::EXECUTE) => Part::Data,
+            Deed::Send { .. }
+            | Deed::Execute { .. }
+            | Deed::Fetch { .. }
+            | Deed::Expand { .. }
+            | Deed::Serve { .. } => Part::Whole,
         };
         self.begin_part(n, task, part)
     }
@@ -378,7 +426,7 @@ impl Transfer {
             Err(Malformed(why)) => return self.desk.refused(task.id, Refusal::Other(why.to_owned())),
         };
         self.say(channel, &line);
-        let stage = if matches!(task.deed, Deed::Fetch { .. }) {
+        let stage = if matches!(task.deed, Deed::Fetch { .. } | Deed::Expand { .. }) {
             OurStage::Asking
         } else {
             if self.many() {
@@ -403,13 +451,21 @@ impl Transfer {
             (OurStage::Sending { part, ended, .. }, 'S' | 'E', false) => {
                 self.stop_stream(Channel::Ours(n), ended);
                 match refusal_of(&reply) {
+                    Refusal::TooManyChannels => self.go_again_later(task),
                     Refusal::AlreadyHere => self.part_confirmed(n, task, part),
                     why => self.task_refused(&task, why),
                 }
             }
             (OurStage::Sending { .. }, 'C', false) => self.task_refused(&task, Refusal::CannotStore),
             (OurStage::Asking, 'R', true) => self.fetch_granted(n, task, &reply),
-            (OurStage::Asking, 'R', false) => self.task_refused(&task, refusal_of(&reply)),
+            (OurStage::Asking, 'X', true) => {
+                self.drained = false;
+                self.desk.finished(task.id)
+            }
+            (OurStage::Asking, 'R' | 'X', false) => match refusal_of(&reply) {
+                Refusal::TooManyChannels => self.go_again_later(task),
+                why => self.task_refused(&task, why),
+            },
             (stage, verb, yes) => {
                 tracing::warn!(site = %self.site, %verb, yes, "an answer that does not belong here");
                 self.ours.insert(n, Ours { task, stage });
@@ -458,6 +514,17 @@ impl Transfer {
                 self.desk.finished(task.id)
             }
         }
+    }
+
+    /// The peer has no channel free for it (`SN9`): fewer are used from now on, down to two as Taylor does.
+    fn go_again_later(&mut self, task: Task) -> io::Result<()> {
+        self.busy_answers += 1;
+        if self.busy_answers > BUSY_ANSWERS_MAX {
+            return self.task_refused(&task, Refusal::TooManyChannels);
+        }
+        self.ours_max = self.ours.len().max(2);
+        self.again.push_back(task);
+        Ok(())
     }
 
     fn task_refused(&mut self, task: &Task, why: Refusal) -> io::Result<()> {

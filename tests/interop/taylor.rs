@@ -62,6 +62,19 @@ impl Taylor {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a file");
     }
 
+    /// Lets its neighbours run these commands.
+    pub fn allow(&self, commands: &str) {
+        let sys = fs::read_to_string(self.path("sys")).expect("a file");
+        fs::write(self.path("sys"), sys.replace("commands rmail rnews", &format!("commands {commands}")))
+            .expect("a file");
+        std::os::unix::fs::symlink(self.bin.join("uucp"), self.path("bin/uucp")).expect("a link");
+    }
+
+    /// It calls over this port from now on.
+    pub fn set_port(&self, port: &str) {
+        fs::write(self.path("port"), format!("port out\n{port}\n")).expect("a file");
+    }
+
     pub fn path(&self, inner: &str) -> PathBuf {
         self.folder.path().join(inner)
     }

@@ -3,8 +3,9 @@
 use std::io;
 
 use super::super::commands::{concerns_one_file, reason_of};
-use super::super::{Deed, Ending, Inbox, Incoming, Refusal, Task, Wanted};
-use super::{OurStage, Ours, Theirs, Transfer};
+use super::super::{Deed, Ending, Inbox, Incoming, Refusal, Spread, Task, Wanted};
+use super::{OurStage, Ours, PUT_OFF_MAX, Theirs, Transfer};
+use crate::dialogue::Stop;
 use crate::proto::{Channel, Violation, Way};
 use crate::wire::uucp::{Command, Features, Reply, SendCommand};
 
@@ -35,7 +36,8 @@ impl Transfer {
             user: task.user.clone(),
             temp: None,
             mode: reply.mode.unwrap_or(0o666),
-            size: reply.number,
+            // SVR4 says there where it begins.
+            size: reply.number.filter(|_| !self.features.has(Features::SVR4)),
             notify: None,
             command: None,
             requestor: None,
@@ -61,13 +63,11 @@ impl Transfer {
         match command {
             Command::Send(send) => self.handle_offer(n, 'S', send, None),
             Command::Execute(send, command) => self.handle_offer(n, 'E', send, Some(command)),
-            Command::Receive { from, to, user, size_max, .. } => {
-                self.handle_request(n, &Wanted { from, to, user, size_max })
+            Command::Receive { from, to, user, size_max, position, .. } => {
+                let wanted = Wanted { from, to, user, size_max, position: position.unwrap_or(0) };
+                self.handle_request(n, &wanted, position.is_some())
             }
-            Command::Expand { .. } => {
-                self.say(Channel::Theirs(n), &Reply::no('X', None).print());
-                Ok(())
-            }
+            Command::Expand { from, to, user, .. } => self.handle_spread(n, &Spread { from, to, user }),
             Command::Hangup => Ok(()),
         }
     }
@@ -92,7 +92,11 @@ impl Transfer {
             requestor,
             restart,
         };
-        let (reply, arriving) = match self.desk.admit(&incoming) {
+        let admitted = match self.puts_off() {
+            true => Err(Refusal::TooLargeNow),
+            false => self.desk.admit(&incoming),
+        };
+        let (reply, arriving) = match admitted {
             Ok(inbox) => {
                 let arriving = Arriving::new(inbox, self.many(), exact);
                 let mut reply = Reply::yes(verb);
@@ -118,20 +122,52 @@ impl Transfer {
         Ok(())
     }
 
+    /// Whether what they want now waits for another call, since this one is to end. Peers that know no sizes know no
+    /// "later" either: those are left at once.
+    fn puts_off(&mut self) -> bool {
+        let Some((how, why)) = self.stop.filter(|(how, _)| *how >= Stop::Orderly) else { return false };
+        self.put_off += 1;
+        if how == Stop::Now || self.put_off > PUT_OFF_MAX || !self.features.has(Features::SIZES) {
+            self.ending.get_or_insert(Ending::Stopped(why));
+        }
+        true
+    }
+
+    /// They want files that we are to find.
+    fn handle_spread(&mut self, n: u8, wanted: &Spread) -> io::Result<()> {
+        let reply = match self.desk.expand(wanted) {
+            Ok(()) => {
+                self.drained = false;
+                Reply::yes('X')
+            }
+            Err(why) => {
+                tracing::info!(site = %self.site, from = wanted.from, to = wanted.to, %why, "we refuse to send files on");
+                Reply::no('X', None)
+            }
+        };
+        self.say(Channel::Theirs(n), &reply.print());
+        Ok(())
+    }
+
     /// They ask for a file.
-    fn handle_request(&mut self, n: u8, wanted: &Wanted) -> io::Result<()> {
+    fn handle_request(&mut self, n: u8, wanted: &Wanted, as_svr4: bool) -> io::Result<()> {
         let channel = Channel::Theirs(n);
-        match self.desk.serve(wanted) {
+        let served = match self.puts_off() {
+            true => Err(Refusal::TooLargeNow),
+            false => self.desk.serve(wanted),
+        };
+        match served {
             Ok(task) => {
                 let Deed::Serve { mode, size } = task.deed else {
                     return Err(io::Error::other("the desk served something that is no file"));
                 };
                 let mut reply = Reply::yes('R');
                 reply.mode = Some(mode);
-                reply.number = Some(size);
+                let offset = wanted.position.min(size);
+                reply.number = Some(if as_svr4 { offset } else { size });
                 self.say(channel, &reply.print());
-                self.protocol.begin_file(channel, Way::Out { bytes: size });
-                self.theirs.insert(n, Theirs::Serving { task, size, offset: 0, ended: false });
+                self.protocol.begin_file(channel, Way::Out { bytes: size - offset });
+                self.theirs.insert(n, Theirs::Serving { task, size, offset, ended: false });
                 self.streams.push_back(channel);
             }
             Err(why) => {

@@ -46,8 +46,15 @@ fn call_with(
 ) -> Report<CallResult, CallResult> {
     let now = Now::default();
     let site = |name: &str| SiteName::parse(name).expect("a name");
-    let calling =
-        Calling { name: "village".to_owned(), site: site("hub"), desk: caller.desk(), protocols, worst: Grade::LEAST };
+    let calling = Calling {
+        name: "village".to_owned(),
+        site: site("hub"),
+        desk: caller.desk(),
+        protocols,
+        worst: Grade::LEAST,
+        sequence: None,
+        longest: caller.open().longest,
+    };
     let answering = Answering { name: "hub".to_owned(), login: None, reception: Box::new(OpenDoor(answerer.clone())) };
     let here = Session::calling(now, calling, facts.clone(), ParameterSet::default());
     let there = Session::answering(now, answering, facts);
@@ -252,6 +259,8 @@ fn the_wrong_site_and_no_common_protocol_end_a_call_in_words() {
         desk: here.desk(),
         protocols: Some("g".to_owned()),
         worst: Grade::LEAST,
+        sequence: Some(8),
+        longest: None,
     };
     let answering = Answering { name: "hub".to_owned(), login: None, reception: Box::new(OpenDoor(there.clone())) };
     let facts = facts('g', quality);
