@@ -65,9 +65,10 @@ impl Taylor {
     /// Lets its neighbours run these commands.
     pub fn allow(&self, commands: &str) {
         let sys = fs::read_to_string(self.path("sys")).expect("a file");
-        fs::write(self.path("sys"), sys.replace("commands rmail rnews", &format!("commands {commands}")))
-            .expect("a file");
-        std::os::unix::fs::symlink(self.bin.join("uucp"), self.path("bin/uucp")).expect("a link");
+        fs::write(self.path("sys"), sys.replace("commands rmail rnews", &format!("commands {commands}"))).expect("a file");
+        let uucp = self.bin.join("uucp");
+        let line = format!("#!/bin/sh\nexec /usr/bin/env {} {} -I {} \"$@\"\n", stay(), uucp.display(), self.config());
+        self.provide("uucp", &line);
     }
 
     /// It calls over this port from now on.
