@@ -198,3 +198,35 @@ fn a_call_in_the_daemon_is_hung_up_in_each_way_and_goes_on_later() {
         }
     }
 }
+
+#[test]
+fn a_file_too_large_for_now_stays_with_taylor_and_one_too_large_ever_does_not_come() {
+    let Some((village, taylor)) = reverse("receive-limits = [{ called = true, size = \"1K\" }]", "protocol t") else {
+        return;
+    };
+    fs::write(taylor.path("large"), noise(1, 5000)).expect("a file");
+    taylor.uucp(&["-C", &taylor.path("large").display().to_string(), "village!~/"]);
+    assert!(taylor.call("village").status.success(), "{}", taylor.log());
+    assert!(!village.public().join("large").exists());
+    village.configure("[sites.hub]\nreceive-limits = [{ called = false, size = \"1K\" }]\n");
+    assert!(taylor.call("village").status.success(), "{}", taylor.log());
+    assert_same(&village.public().join("large"), &noise(1, 5000));
+}
+
+#[test]
+fn what_we_send_obeys_the_limits_of_the_call() {
+    for (rule, comes, waits) in [
+        ("{ called = true, size = \"1K\" }", true, false),
+        ("{ called = false, size = \"1K\" }", false, true),
+        ("{ size = \"1K\" }", false, false),
+    ] {
+        let Some((village, taylor)) = pair(&format!("send-limits = [{rule}]"), "protocol i") else { return };
+        let path = village.folder.path().join("large");
+        fs::write(&path, noise(1, 5000)).expect("a file");
+        village.run(&["uucp", &path.display().to_string(), "hub!~/"], b"");
+        complete(&village);
+        assert_eq!(taylor.path("pub/large").exists(), comes, "{rule}");
+        assert_eq!(village.run(&["queue", "list", "--json"], b"").contains("large"), waits, "{rule}");
+        assert_eq!(village.run(&["dead", "list"], b"").contains("large"), !comes && !waits, "{rule}");
+    }
+}

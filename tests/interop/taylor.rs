@@ -65,7 +65,8 @@ impl Taylor {
     /// Lets its neighbours run these commands.
     pub fn allow(&self, commands: &str) {
         let sys = fs::read_to_string(self.path("sys")).expect("a file");
-        fs::write(self.path("sys"), sys.replace("commands rmail rnews", &format!("commands {commands}"))).expect("a file");
+        fs::write(self.path("sys"), sys.replace("commands rmail rnews", &format!("commands {commands}")))
+            .expect("a file");
         let uucp = self.bin.join("uucp");
         let line = format!("#!/bin/sh\nexec /usr/bin/env {} {} -I {} \"$@\"\n", stay(), uucp.display(), self.config());
         self.provide("uucp", &line);
