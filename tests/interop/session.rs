@@ -227,6 +227,6 @@ fn what_we_send_obeys_the_limits_of_the_call() {
         complete(&village);
         assert_eq!(taylor.path("pub/large").exists(), comes, "{rule}");
         assert_eq!(village.run(&["queue", "list", "--json"], b"").contains("large"), waits, "{rule}");
-        assert_eq!(village.run(&["dead", "list"], b"").contains("large"), !comes && !waits, "{rule}");
+        assert_eq!(village.run(&["dead", "list"], b"").contains("send-limits"), !comes && !waits, "{rule}");
     }
 }
