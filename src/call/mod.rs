@@ -34,7 +34,7 @@ mod wrong_logins;
 
 pub use attend::{Attended, attend};
 pub use line::{Modem, open_port};
-pub use relay::file_cargo;
+pub use relay::{can_be_said, file_cargo};
 pub use report::Watch;
 pub use wrong_logins::WrongLogins;
 
@@ -261,6 +261,7 @@ pub async fn place(
     let Some(_site_lock) = context.store.lock(LockKind::Site, site.name.as_str())? else {
         return Err(CallError::SiteBusy(site.name.clone()));
     };
+    forget_hang_up(context, site)?;
     let mut attempts = Vec::new();
     for way in ways_in_order(context, site, first)? {
         let (result, words) = attempt(context, site, way, worst, progress, nudges).await;
@@ -278,6 +279,14 @@ pub async fn place(
     let busy = |result: &Result<_, CallError>| matches!(result, Err(error) if error.is_busy());
     let at = attempts.iter().rposition(|(_, result, _)| !tried || !busy(result)).expect("whoever calls has a way");
     attempts.swap_remove(at).1
+}
+
+/// A wish to end a call that came when it had just ended is not meant for the next.
+fn forget_hang_up(context: &Context, site: &Site) -> Result<(), StoreError> {
+    match context.store.read::<_, StoreError>(|view| view.hang_up_wanted(&site.name))? {
+        Some(_) => context.store.write::<_, StoreError>(|change| change.want_hang_up(&site.name, None)),
+        None => Ok(()),
+    }
 }
 
 /// Whether a call may take other ways than the one named.

@@ -91,6 +91,10 @@ impl Reception for StoreReception {
                 return Err(Rejection::Locked);
             }
         };
+        if let Err(error) = super::forget_hang_up(&self.context, site) {
+            tracing::error!(%error, "cannot read the store");
+            return Err(Rejection::Locked);
+        }
         let number = self.count(site, caller)?;
         let desk = StoreDesk::new(self.context.clone(), site.clone(), Arc::clone(&self.progress), number).holding(lock);
         Ok(Welcome {

@@ -78,7 +78,9 @@ pub(super) fn copies(
     }
     match source {
         Source::Brought(name, body) => {
-            let what = What::File { name: plain(name)?, rest: rest.to_owned(), mode: 0o666, data: Data::Kept(body) };
+            can_be_said(name, rest).map_err(NotPermitted)?;
+            let (name, rest) = (name.to_owned(), rest.to_owned());
+            let what = What::File { name, rest, mode: 0o666, data: Data::Kept(body) };
             Ok(vec![Copy { hop: hop.name.clone(), what }])
         }
         Source::Named(name) => match beyond_us(context, asker.site, name).split_once('!') {
@@ -106,6 +108,7 @@ fn ours(context: &Context, hop: &Site, pattern: &str, rest: &str) -> Result<Vec<
     let mut copies = Vec::new();
     let mut bytes = 0;
     for name in public.matching(pattern).map_err(unreadable)? {
+        can_be_said(&name, rest).map_err(NotPermitted)?;
         let mut file = public.open(&name).map_err(unreadable)?;
         let facts = file.metadata()?;
         bytes += facts.len();
@@ -139,13 +142,14 @@ fn beyond_us<'a>(context: &Context, site: &Site, mut path: &'a str) -> &'a str {
     path
 }
 
-/// A name that can stand as a word of a command.
-fn plain(name: &str) -> Result<String, RelayError> {
+/// Whether a file can be sent on: where the next site has to send it further, names are words of a command.
+pub fn can_be_said(name: &str, rest: &str) -> Result<(), &'static str> {
     let last = name.rsplit('/').next().unwrap_or(name);
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "!<>|;&'\"`$\\()".contains(c);
-    match last.is_empty() || last.starts_with(['.', '-']) || last.contains(odd) {
-        true => Err(NotPermitted("the file's name cannot be said in a command")),
-        false => Ok(last.to_owned()),
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "<>|;&'\"`$\\()".contains(c);
+    let bad = last.is_empty() || last.starts_with(['.', '-']) || last.contains('!') || last.contains(odd);
+    match rest.contains('!') && (bad || rest.starts_with('-') || rest.contains(odd)) {
+        true => Err("a name holds a blank or a special character, and would have to stand in a command"),
+        false => Ok(()),
     }
 }
 
@@ -204,4 +208,34 @@ pub(super) fn words<'a>(arguments: &[&'a str]) -> Option<(Vec<&'a str>, &'a str)
     }
     let target = rest.pop()?;
     (!rest.is_empty()).then_some((rest, target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_a_copy_are_no_files() {
+        let words = |line: &str| {
+            let arguments: Vec<&str> = line.split(' ').collect();
+            super::words(&arguments).map(|(sources, target)| format!("{} > {target}", sources.join(" ")))
+        };
+        assert_eq!(words("-C -d -g N letter far!~/").as_deref(), Some("letter > far!~/"));
+        assert_eq!(words("-gN -n ann a b ~/").as_deref(), Some("a b > ~/"));
+        assert_eq!(words("-C far!~/"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_a_word_of_a_command_is_not_sent_further() {
+        for (name, rest, expected) in [
+            ("~/a b", "~/x", true),
+            ("~/a", "far!~/x", true),
+            ("~/a b", "far!~/x", false),
+            ("a;b", "far!~/x", false),
+            ("-I", "far!~/x", false),
+            ("a", "far!~/x -I /etc/x", false),
+        ] {
+            assert_eq!(can_be_said(name, rest).is_ok(), expected, "{name} {rest}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{DATA, Failure, Here, Opened, PERMISSION, UNAVAILABLE, USAGE};
 use crate::base::names::{Grade, SiteName};
-use crate::call::file_cargo;
+use crate::call::{can_be_said, file_cargo};
 use crate::store::ledger::Fact;
 use crate::store::{BodyId, Cargo, Draft, Hop, NewItem, StoreError};
 
@@ -146,6 +146,7 @@ pub fn uucp(here: &Here, words: Vec<String>) -> Result<(), Failure> {
                 let (path, draft, mode) = read_file(&opened, source)?;
                 let from = path.display().to_string();
                 let (to, notify) = (place.to_owned(), told.notify.clone());
+                can_be_said(&from, &to).map_err(|why| Failure::new(USAGE, why))?;
                 let cargo = |body: BodyId| match file_cargo(from.clone(), to.clone(), user.clone(), mode, body) {
                     Cargo::File { from, to, user, mode, body, .. } => {
                         Cargo::File { from, to, user, mode, notify: notify.clone(), body }
@@ -189,6 +190,9 @@ fn queue_request(
 ) -> Result<(), Failure> {
     let (user, from, to) = (user.to_owned(), file.to_owned(), to.to_owned());
     let id = from.clone();
+    if from.contains('!') && (from.contains(char::is_whitespace) || to.contains(char::is_whitespace)) {
+        return Err(Failure::new(USAGE, "names with blanks cannot be asked of a site behind another"));
+    }
     let cargo = |input: BodyId| match from.contains('!') {
         true => {
             let line = format!("uucp -C -d -g {grade} {from} {to}");
