@@ -64,6 +64,33 @@ pub enum Nudge {
     Store,
     /// The program wants to stop: come to an end soon and in order.
     WindDown,
+    /// The program stops: nothing more is waited for.
+    HangUp,
+}
+
+/// How a call is brought to its end before everything is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// We begin nothing new; the peer may go on as long as it has something.
+    Drain,
+    /// The files under way are finished, in both directions; what the peer then offers is put off.
+    Orderly,
+    /// The protocol is closed at once. Files go on where they stopped, in the next call.
+    Now,
+}
+
+impl Stop {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Orderly => "orderly",
+            Self::Now => "now",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Drain, Self::Orderly, Self::Now].into_iter().find(|stop| stop.as_str() == text)
+    }
 }
 
 /// What is known about a link before a word is said on it.

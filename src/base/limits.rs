@@ -75,6 +75,16 @@ pub const ROUTE_STEPS_MAX: usize = 32;
 pub const RMAIL_COMMAND_MAX: usize = UUCP_COMMAND_SENT_MAX - 250;
 /// Messages sent over one SMTP connection before a new one is made, as servers like it.
 pub const SMTP_ITEMS_MAX: usize = 1000;
+/// Answers "too many channels" in one call that are heeded; then a task waits for another call.
+pub const BUSY_ANSWERS_MAX: u32 = 100;
+/// Offers of a peer that are put off in a call that is to end; then it ends at once.
+pub const PUT_OFF_MAX: u32 = 100;
+/// Files that one wildcard request may match: each becomes an item and a copy.
+pub const WILDCARD_MATCHES_MAX: usize = 500;
+/// Entries of folders looked at for one wildcard request.
+pub const WILDCARD_ENTRIES_MAX: usize = 20_000;
+/// Systems that a forwarded file may still have to pass: longer paths are loops or mistakes.
+pub const FORWARD_HOPS_MAX: usize = 8;
 /// File bytes that a protocol takes ahead of the line: enough for its largest packet and the next.
 pub const SEND_AHEAD_MAX: usize = 8 * 1024;
 /// What a protocol gives to the driver at once.

@@ -126,7 +126,7 @@ async fn wound_down(nudges: &mut Nudges) {
     use tokio::sync::broadcast::error::RecvError;
     loop {
         match nudges.recv().await {
-            Ok(Nudge::WindDown) | Err(RecvError::Closed) => return,
+            Ok(Nudge::WindDown | Nudge::HangUp) | Err(RecvError::Closed) => return,
             Ok(Nudge::Store) | Err(RecvError::Lagged(_)) => {}
         }
     }

@@ -8,18 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::pack::{self, PackError};
+use super::relay::{self, Asker, RelayError, Source};
 use super::{Context, Progress, Site};
 use crate::base::address::Address;
 use crate::base::names::Grade;
 use crate::base::time::{Now, Timestamp};
+use crate::dialogue::Stop;
 use crate::files::FileError;
 use crate::files::public::{self, PublicDirectory};
 use crate::mail::delivery::{Verdict, settle_whole};
 use crate::mail::{self, Failure};
-use crate::session::{Deed, Desk, Inbox, Incoming, Refusal, Task, TaskId, Wanted};
+use crate::sched::{fits_ever, size_limit_now};
+use crate::session::{Deed, Desk, Inbox, Incoming, Refusal, Spread, Task, TaskId, Wanted};
 use crate::store::inbound::{Announced, Purpose, Receiving};
 use crate::store::jobs::Job;
 use crate::store::ledger::Fact;
+use crate::store::sites::CallNumber;
 use crate::store::{Body, Cargo, Change, Item, Lock, StoreError};
 use crate::wire::smtp::Status;
 
@@ -27,6 +31,8 @@ use crate::wire::smtp::Status;
 const LOOK_AT_DISK: u64 = 4 << 20;
 /// How long an item that the site could not take now waits before it is offered again.
 const LATER: Duration = Duration::from_secs(30 * 60);
+/// What a file of unknown size is taken to have, as in Taylor.
+const SIZE_ASSUMED: u64 = 10_240;
 
 pub(super) struct StoreDesk {
     context: Context,
@@ -37,6 +43,10 @@ pub(super) struct StoreDesk {
     frozen: Option<std::vec::IntoIter<Job>>,
     open: HashMap<TaskId, Open>,
     served: i64,
+    /// It called us.
+    called: bool,
+    /// The number under which it is called, where calls are counted.
+    number: Option<CallNumber>,
     /// Of an answered call: one session a site.
     _lock: Option<Lock>,
 }
@@ -52,14 +62,17 @@ fn to_io(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 }
 
 impl StoreDesk {
-    pub fn new(context: Context, site: Site, progress: Arc<Progress>) -> Self {
+    /// `number`: what the call is counted as.
+    pub fn new(context: Context, site: Site, progress: Arc<Progress>, number: Option<u32>) -> Self {
         let public = PublicDirectory::new(&context.public);
-        Self { context, site, progress, public, frozen: None, open: HashMap::new(), served: 0, _lock: None }
+        let open = HashMap::new();
+        let number = number.map(|number| CallNumber { number, doubtful: false });
+        Self { context, site, progress, public, frozen: None, open, served: 0, called: false, number, _lock: None }
     }
 
-    /// Keeps the lock as long as the desk lives.
+    /// Of a call that we answer: keeps the lock as long as the desk lives.
     pub fn holding(mut self, lock: Lock) -> Self {
-        self._lock = Some(lock);
+        (self._lock, self.called) = (Some(lock), true);
         self
     }
 
@@ -87,10 +100,38 @@ impl StoreDesk {
             let items = change.job_items(job.id)?;
             change.dissolve_job(job.id)?;
             for item in &items {
-                settle_item(change, &policy, now, &self.site, &job, item, verdict)?;
+                settle_item(change, &policy, now, &self.site, &job.sequence, item, verdict)?;
             }
             Ok(())
         })
+    }
+
+    /// Packs the next job. What is too large for this call is put off, or given back where it is too large for any.
+    fn next_job(&mut self, worst: Grade) -> Result<Option<Job>, PackError> {
+        let now = self.now();
+        let limit = size_limit_now(&self.site.send_limits, now.wall, &self.site.zone, self.called);
+        loop {
+            let item = match pack::next_job(&self.context, &self.site, worst, limit) {
+                Err(PackError::TooLarge(item)) => item,
+                packed => return packed,
+            };
+            let verdict = match fits_ever(&self.site.send_limits, item.size) {
+                true => JobVerdict::Later("is not sent so much in a call such as this".to_owned()),
+                false => JobVerdict::Never("is never sent so much (send-limits)".to_owned()),
+            };
+            let policy = Arc::clone(&self.context.mail);
+            self.context.store.write(|change| settle_item(change, &policy, now, &self.site, "", &item, &verdict))?;
+        }
+    }
+
+    /// Whether a file of theirs is larger than what they may send now.
+    fn check_size(&self, size: u64) -> Result<(), Refusal> {
+        let limits = &self.site.receive_limits;
+        match size_limit_now(limits, self.now().wall, &self.site.zone, self.called) {
+            Some(max) if size > max && fits_ever(limits, size) => Err(Refusal::TooLargeNow),
+            Some(max) if size > max => Err(Refusal::TooLarge),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn receive(&self, request: &Incoming) -> Result<Receiving, Refusal> {
@@ -157,7 +198,7 @@ impl Desk for StoreDesk {
     fn next_task(&mut self, worst: Grade) -> io::Result<Option<Task>> {
         let (job, again) = match self.next_frozen(worst).map_err(to_io)? {
             Some(job) => (job, true),
-            None => match pack::next_job(&self.context, &self.site, worst) {
+            None => match self.next_job(worst) {
                 Ok(Some(job)) => (job, false),
                 Ok(None) => return Ok(None),
                 // What comes to us can still be taken.
@@ -196,6 +237,10 @@ impl Desk for StoreDesk {
         let file = self.public.open(&request.from).map_err(|e| unreadable(&e))?;
         let facts = file.metadata().map_err(|e| unreadable(&e))?;
         let (size, mode) = (facts.len(), facts.permissions().mode() & 0o777);
+        let limits = &self.site.send_limits;
+        if size_limit_now(limits, self.now().wall, &self.site.zone, self.called).is_some_and(|max| size > max) {
+            return Err(if fits_ever(limits, size) { Refusal::TooLargeNow } else { Refusal::TooLarge });
+        }
         if request.size_max.is_some_and(|max| size > max) {
             return Err(Refusal::TooLarge);
         }
@@ -207,10 +252,13 @@ impl Desk for StoreDesk {
 
     fn admit(&mut self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal> {
         self.context.store.room_for(request.size.unwrap_or(0)).map_err(|_| Refusal::CannotCreate)?;
+        if request.fetch.is_none() {
+            self.check_size(request.size.unwrap_or(SIZE_ASSUMED))?;
+        }
         Progress::add(&self.progress.bytes_to_receive, request.size.unwrap_or(0));
         if let Some(command) = &request.command {
             let program = command.split_ascii_whitespace().next().unwrap_or("");
-            if !self.site.commands.iter().any(|c| c == program) {
+            if !self.site.may_run(program) {
                 tracing::warn!(site = %self.site.name, program, "refusing to run a command");
                 return Err(Refusal::NotPermitted);
             }
@@ -240,7 +288,9 @@ impl Desk for StoreDesk {
 
     fn refused(&mut self, task: TaskId, why: Refusal) -> io::Result<()> {
         let verdict = match why {
-            Refusal::CannotCreate | Refusal::TooLargeNow => JobVerdict::Later(why.to_string()),
+            Refusal::CannotCreate | Refusal::TooLargeNow | Refusal::TooManyChannels => {
+                JobVerdict::Later(why.to_string())
+            }
             Refusal::NotPermitted
             | Refusal::TooLarge
             | Refusal::CannotStore
@@ -259,6 +309,37 @@ impl Desk for StoreDesk {
     fn settled(&mut self) -> io::Result<()> {
         self.context.store.write::<_, StoreError>(|change| change.settle_receipts(&self.site.name)).map_err(to_io)
     }
+
+    fn expand(&mut self, request: &Spread) -> Result<(), Refusal> {
+        let asker = Asker { site: &self.site, user: &request.user };
+        let copies = relay::copies(&self.context, &asker, Source::Named(&request.from), &request.to);
+        let copies = copies.map_err(|error| match error {
+            RelayError::NotPermitted(why) => {
+                tracing::info!(site = %self.site.name, why, "a request to send files on is refused");
+                Refusal::NotPermitted
+            }
+            RelayError::Store(error) => refuse(&error),
+            RelayError::Io(error) => {
+                tracing::error!(%error, "cannot queue what a site asks for");
+                Refusal::CannotCreate
+            }
+        })?;
+        let now = self.now().wall;
+        let queued = self.context.store.write::<_, StoreError>(|change| relay::queue(change, &asker, copies, now));
+        queued.map_err(|error| refuse(&error))
+    }
+
+    fn counted(&mut self) -> io::Result<()> {
+        let Some(number) = self.number else { return Ok(()) };
+        self.context
+            .store
+            .write::<_, StoreError>(|change| change.set_call_number(&self.site.name, number))
+            .map_err(to_io)
+    }
+
+    fn stop_wanted(&mut self) -> io::Result<Option<Stop>> {
+        self.context.store.read::<_, StoreError>(|view| view.hang_up_wanted(&self.site.name)).map_err(to_io)
+    }
 }
 
 /// The site's word on a job.
@@ -275,13 +356,13 @@ fn settle_item(
     policy: &mail::Policy,
     now: Now,
     site: &Site,
-    job: &Job,
+    sequence: &str,
     item: &Item,
     verdict: &JobVerdict,
 ) -> Result<(), StoreError> {
     if let Cargo::Mail { .. } = item.cargo {
         settle_whole(change, policy, now, item, |recipient| match verdict {
-            JobVerdict::Done => Verdict::Sent(format!("job {}", job.sequence)),
+            JobVerdict::Done => Verdict::Sent(format!("job {sequence}")),
             JobVerdict::Later(why) => Verdict::Retry(why.clone()),
             JobVerdict::Never(why) => {
                 let reason = format!("the UUCP site {} {why}", site.name);
@@ -293,7 +374,7 @@ fn settle_item(
     match verdict {
         JobVerdict::Done => {
             change.finish_item(item.id)?;
-            change.record(item_fact(now.wall, "sent", site, item, &format!("job {}", job.sequence)))
+            change.record(item_fact(now.wall, "sent", site, item, &format!("job {sequence}")))
         }
         JobVerdict::Later(why) => change.defer_item(item.id, now.wall + LATER, why),
         // An article that one neighbour does not want is no loss; a file or command is kept, and its user told.
@@ -304,6 +385,7 @@ fn settle_item(
                 Cargo::Mail { .. } => change.bury_item(item.id, &format!("site {} {why}", site.name), now.wall),
                 Cargo::File { user, to: what, .. }
                 | Cargo::Fetch { user, from: what, .. }
+                | Cargo::Expand { user, from: what, .. }
                 | Cargo::Command { user, line: what, .. } => {
                     change.bury_item(item.id, &format!("site {} {why}", site.name), now.wall)?;
                     tell_user(change, policy, now, site, (user, what), why)
@@ -342,7 +424,7 @@ fn item_fact(at: Timestamp, verb: &'static str, site: &Site, item: &Item, detail
         Cargo::Mail { .. } => ("mail", String::new()),
         Cargo::Article { message_id, .. } => ("article", message_id.clone()),
         Cargo::File { to, .. } => ("file", to.clone()),
-        Cargo::Fetch { from, .. } => ("file", from.clone()),
+        Cargo::Fetch { from, .. } | Cargo::Expand { from, .. } => ("file", from.clone()),
         Cargo::Command { line, .. } => ("command", line.clone()),
     };
     Fact { at, verb, what, place: site.name.to_string(), id, bytes: item.size, detail: detail.to_owned() }

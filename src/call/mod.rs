@@ -14,7 +14,7 @@ use crate::dialogue::Nudge;
 use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine, Speaks, TncLine};
 use crate::mail;
 use crate::news;
-use crate::sched::{Retry, Window, Zone};
+use crate::sched::{Retry, SizeLimit, Window, Zone};
 use crate::session::chat::{ChatFailure, Credentials, Script};
 use crate::session::dial::DialFailure;
 use crate::session::login::{Gatekeeper, LoginFailure, LoginPrompt};
@@ -27,12 +27,14 @@ mod desk;
 mod line;
 mod pack;
 mod reception;
+mod relay;
 mod report;
 pub mod unpack;
 mod wrong_logins;
 
 pub use attend::{Attended, attend};
 pub use line::{Modem, open_port};
+pub use relay::{can_be_said, file_cargo};
 pub use report::Watch;
 pub use wrong_logins::WrongLogins;
 
@@ -63,6 +65,40 @@ pub struct Site {
     pub retry: Retry,
     /// How large a news batch may become before compression, in bytes, and how it is compressed.
     pub batch: news::BatchForm,
+    /// Calls are counted on both sides (`-Q`).
+    pub sequence: bool,
+    /// It is called back when it calls.
+    pub call_back: bool,
+    pub longest_call: Option<Duration>,
+    /// What we send it and take from it, by the time of day and by who called.
+    pub send_limits: Vec<SizeLimit>,
+    pub receive_limits: Vec<SizeLimit>,
+    /// Sites to which, and from which, it may have files sent on through us.
+    pub forward_to: Forwarding,
+    pub forward_from: Forwarding,
+}
+
+impl Site {
+    /// Whether it may have this program run here. What `uucp` may do is looked at file by file.
+    pub fn may_run(&self, program: &str) -> bool {
+        self.commands.iter().any(|c| c == program) || program == "uucp"
+    }
+}
+
+/// Sites between which files may be forwarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forwarding {
+    Any,
+    Sites(Vec<SiteName>),
+}
+
+impl Forwarding {
+    pub fn admits(&self, site: &SiteName) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Sites(sites) => sites.contains(site),
+        }
+    }
 }
 
 /// A login name and password that no log shows.
@@ -209,6 +245,8 @@ impl CallError {
 
 /// How long a way that failed is tried after the others.
 const WAY_REST: Duration = Duration::from_secs(3600);
+/// How long a site that calls back may take before we call it again.
+const CALL_BACK_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// Calls a site, and records how it went: over the way of port `first` if one is named, then over the others, until one
 /// leads there. `only`: over no other than the first. Traffic of grade `worst` and better travels.
@@ -223,6 +261,7 @@ pub async fn place(
     let Some(_site_lock) = context.store.lock(LockKind::Site, site.name.as_str())? else {
         return Err(CallError::SiteBusy(site.name.clone()));
     };
+    forget_hang_up(context, site)?;
     let mut attempts = Vec::new();
     for way in ways_in_order(context, site, first)? {
         let (result, words) = attempt(context, site, way, worst, progress, nudges).await;
@@ -240,6 +279,14 @@ pub async fn place(
     let busy = |result: &Result<_, CallError>| matches!(result, Err(error) if error.is_busy());
     let at = attempts.iter().rposition(|(_, result, _)| !tried || !busy(result)).expect("whoever calls has a way");
     attempts.swap_remove(at).1
+}
+
+/// A wish to end a call that came when it had just ended is not meant for the next.
+fn forget_hang_up(context: &Context, site: &Site) -> Result<(), StoreError> {
+    match context.store.read::<_, StoreError>(|view| view.hang_up_wanted(&site.name))? {
+        Some(_) => context.store.write::<_, StoreError>(|change| change.want_hang_up(&site.name, None)),
+        None => Ok(()),
+    }
 }
 
 /// Whether a call may take other ways than the one named.
@@ -320,19 +367,23 @@ async fn talk(
     unread: &[u8],
 ) -> Result<CallResult, CallError> {
     let clock = context.clock;
-    let desk = desk::StoreDesk::new(context.clone(), site.clone(), Arc::clone(progress));
+    let last = context.store.read::<_, StoreError>(|view| view.call_number(&site.name))?;
+    let sequence = site.sequence.then(|| last.number.wrapping_add(1));
+    let desk = desk::StoreDesk::new(context.clone(), site.clone(), Arc::clone(progress), sequence);
     let calling = Calling {
         name: site.our_name.clone(),
         site: site.name.clone(),
         desk: Box::new(desk),
         protocols: site.protocols.clone(),
         worst,
+        sequence,
+        longest: site.longest_call,
     };
     let mut session = Session::calling(clock(), calling, link.facts.clone(), site.parameters.clone());
     let (result, _) = link::drive(link, &mut session, unread, nudges, clock).await;
     tracing::debug!(site = %site.name, counters = %result.counters, "session over");
     match result.ending {
-        Ending::Complete => Ok(result),
+        Ending::Complete | Ending::CallsBack => Ok(result),
         _ => Err(CallError::Ended(Box::new(result))),
     }
 }
@@ -361,10 +412,15 @@ fn record_placed(context: &Context, site: &Site, attempts: &[Attempt<'_>]) -> Re
             state.last_call = Some(now);
             state.last_result = Some(words.clone());
             state.call_wanted = false;
-            if complete.is_some() {
+            change.want_hang_up(&site.name, None)?;
+            if let Some(result) = complete {
                 state.last_success = Some(now);
                 state.failures = 0;
-                state.not_before = None;
+                state.not_before = match result.ending {
+                    Ending::CallsBack => Some(now + CALL_BACK_PATIENCE),
+                    // What is left would have us call at once.
+                    _ => result.stopped.then(|| now + site.retry.first),
+                };
             } else {
                 state.failures = state.failures.saturating_add(1);
                 let salt = now.as_micros().unsigned_abs() / 1000;
@@ -499,6 +555,7 @@ fn record_answered(context: &Context, result: &CallResult) -> Result<(), StoreEr
     tokio::task::block_in_place(|| {
         context.store.write(|change| {
             change.dissolve_unoffered(site)?;
+            change.want_hang_up(site, None)?;
             let mut state = change.site_state(site)?;
             state.last_call = Some(now);
             state.last_result = Some(words.clone());
@@ -517,7 +574,7 @@ fn record_answered(context: &Context, result: &CallResult) -> Result<(), StoreEr
 fn record_rejected(context: &Context, ending: &Ending) -> Result<(), StoreError> {
     let Ending::WeRejected { name, why } = ending else { return Ok(()) };
     // A call that crosses another is nothing to be told.
-    if *why == Rejection::Locked {
+    if matches!(why, Rejection::Locked | Rejection::CallBack) {
         return Ok(());
     }
     let name: String = name.chars().filter(|c| !c.is_control()).take(WIRE_NAME_MAX).collect();

@@ -25,27 +25,44 @@ const COPY: usize = 64 * 1024;
 pub enum PackError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The most urgent item is larger than what may travel now.
+    #[error("an item is larger than what may travel now")]
+    TooLarge(Box<Item>),
     #[error("cannot pack a job")]
     Io(#[from] io::Error),
 }
 
 /// Makes a job of what is most urgent, and freezes it: the peer will see its name next. `None`: nothing waits.
-pub(super) fn next_job(context: &Context, site: &Site, worst: Grade) -> Result<Option<Job>, PackError> {
+pub(super) fn next_job(
+    context: &Context,
+    site: &Site,
+    worst: Grade,
+    size_max: Option<u64>,
+) -> Result<Option<Job>, PackError> {
     let hop = Hop::Site(site.name.clone());
     loop {
         let now = context.now();
         let items = context.store.read::<_, StoreError>(|view| view.ready_items(&hop, now, worst, RUN))?;
         let Some(first) = items.first() else { return Ok(None) };
+        if let Some(max) = size_max
+            && first.size > max
+        {
+            return Err(PackError::TooLarge(Box::new(first.clone())));
+        }
         let packed = match &first.cargo {
             Cargo::Mail { envelope, body } => pack_mail(context, site, first, envelope, *body)?,
-            Cargo::Article { .. } => pack_articles(context, site, &items)?,
+            Cargo::Article { .. } => pack_articles(context, site, &items, size_max)?,
             Cargo::File { from, to, user, mode, notify, body } => {
                 let (from, to, user, notify) = (from.clone(), to.clone(), user.clone(), notify.clone());
                 pack_as_is(context, site, first, Deed::Store { from, to, user, mode: *mode, notify }, Some(*body))?
             }
-            Cargo::Command { line, user, requestor, input } => {
-                let (command, user, requestor) = (line.clone(), user.clone(), requestor.clone());
-                pack_as_is(context, site, first, Deed::Execute { command, user, requestor }, Some(*input))?
+            Cargo::Command { line, user, requestor, file, input } => {
+                let (command, user, requestor, file) = (line.clone(), user.clone(), requestor.clone(), file.clone());
+                pack_as_is(context, site, first, Deed::Execute { command, user, requestor, file }, Some(*input))?
+            }
+            Cargo::Expand { from, to, user } => {
+                let (from, to, user) = (from.clone(), to.clone(), user.clone());
+                pack_as_is(context, site, first, Deed::Expand { from, to, user }, None)?
             }
             Cargo::Fetch { from, to, user } => {
                 let (from, to, user) = (from.clone(), to.clone(), user.clone());
@@ -142,6 +159,7 @@ fn pack_mail(
         command: first.command,
         user: "uucp".to_owned(),
         requestor: envelope.sender.as_ref().and_then(|sender| sender_word(policy, addressing, Some(sender)).ok()),
+        file: None,
     };
     freeze(context, site, item.grade, vec![item.id], deed, JobData::New(draft)).map(Some)
 }
@@ -161,13 +179,19 @@ fn copy_body(store: &Store, id: BodyId, out: &mut impl Write) -> Result<(), Pack
 }
 
 /// A batch of articles: as many of the ready ones of the first one's grade as the site's batches hold.
-fn pack_articles(context: &Context, site: &Site, items: &[Item]) -> Result<Option<Job>, PackError> {
+fn pack_articles(
+    context: &Context,
+    site: &Site,
+    items: &[Item],
+    size_max: Option<u64>,
+) -> Result<Option<Job>, PackError> {
+    let batch_max = size_max.map_or(site.batch.size, |max| max.min(site.batch.size));
     let grade = items[0].grade;
     let mut batch = Vec::new();
     let mut packed = Vec::new();
     for item in items.iter().take_while(|i| i.grade == grade) {
         let Cargo::Article { body, .. } = &item.cargo else { continue };
-        if !packed.is_empty() && batch.len() as u64 + item.size > site.batch.size {
+        if !packed.is_empty() && batch.len() as u64 + item.size > batch_max {
             break;
         }
         let article = context.store.read::<_, StoreError>(|view| view.body(*body))?.bytes(ARTICLE_MAX)?;
@@ -181,7 +205,7 @@ fn pack_articles(context: &Context, site: &Site, items: &[Item]) -> Result<Optio
     };
     let mut draft = context.store.draft();
     draft.write_all(&batch::pack(batch, packing))?;
-    let deed = Deed::Execute { command: "rnews".to_owned(), user: "news".to_owned(), requestor: None };
+    let deed = Deed::Execute { command: "rnews".to_owned(), user: "news".to_owned(), requestor: None, file: None };
     freeze(context, site, grade, packed, deed, JobData::New(draft)).map(Some)
 }
 
@@ -191,7 +215,7 @@ pub(super) fn task(our_name: &str, job: &Job, again: bool) -> session::Task {
     let temp = format!("D.{}", job.sequence);
     let short: String = our_name.chars().take(7).collect();
     let (user, deed) = match &job.deed {
-        Deed::Execute { command, user, requestor } => {
+        Deed::Execute { command, user, requestor, file } => {
             let deed = session::Deed::Execute {
                 command: command.clone(),
                 requestor: requestor.clone(),
@@ -199,6 +223,7 @@ pub(super) fn task(our_name: &str, job: &Job, again: bool) -> session::Task {
                 execution_name: format!("X.{short}{}{}", job.grade, job.sequence_x),
                 temp,
                 execution_temp: format!("D.{}", job.sequence_x),
+                file: file.clone(),
                 system: our_name.to_owned(),
                 size: job.size,
             };
@@ -208,6 +233,7 @@ pub(super) fn task(our_name: &str, job: &Job, again: bool) -> session::Task {
             let (from, to, notify) = (from.clone(), to.clone(), notify.clone());
             (user, session::Deed::Send { from, to, temp, mode: *mode, notify, size: job.size })
         }
+        Deed::Expand { from, to, user } => (user, session::Deed::Expand { from: from.clone(), to: to.clone() }),
         Deed::Fetch { from, to, user } => (user, session::Deed::Fetch { from: from.clone(), to: to.clone() }),
     };
     session::Task { id: session::TaskId(job.id.0), grade: job.grade, user: user.clone(), again, deed }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::desk::StoreDesk;
-use super::{Context, Progress};
-use crate::base::names::Grade;
+use super::{Context, Progress, Site};
+use crate::base::names::{Grade, SiteName};
 use crate::session::{Caller, Reception, Rejection, Welcome};
-use crate::store::LockKind;
+use crate::store::sites::CallNumber;
+use crate::store::{LockKind, StoreError};
 
 pub(super) struct StoreReception {
     context: Context,
@@ -21,6 +22,50 @@ impl StoreReception {
     }
 }
 
+impl StoreReception {
+    /// Marks the site to be called.
+    fn call_back(&self, site: &SiteName) -> Rejection {
+        let marked = self.context.store.write::<_, StoreError>(|change| {
+            let mut state = change.site_state(site)?;
+            state.call_wanted = true;
+            change.set_site_state(site, &state)
+        });
+        match marked {
+            Ok(()) => Rejection::CallBack,
+            Err(error) => {
+                tracing::error!(%error, "cannot note that a site is to be called back");
+                Rejection::Locked
+            }
+        }
+    }
+
+    /// Compares the number of the call with ours and notes it. The number of a call of which the caller may not have heard
+    /// that we took it may come once more.
+    fn count(&self, site: &Site, caller: &Caller) -> Result<Option<u32>, Rejection> {
+        if !site.sequence {
+            return Ok(None);
+        }
+        let number = caller.sequence.ok_or(Rejection::BadSequence)?;
+        let counted = self.context.store.write::<_, StoreError>(|change| {
+            let last = change.call_number(&site.name)?;
+            let again = last.doubtful && number == last.number;
+            if number != last.number.wrapping_add(1) && !again {
+                return Ok(false);
+            }
+            change.set_call_number(&site.name, CallNumber { number, doubtful: true })?;
+            Ok(true)
+        });
+        match counted {
+            Ok(true) => Ok(Some(number)),
+            Ok(false) => Err(Rejection::BadSequence),
+            Err(error) => {
+                tracing::error!(%error, "cannot count a call");
+                Err(Rejection::Locked)
+            }
+        }
+    }
+}
+
 impl Reception for StoreReception {
     fn welcome(&mut self, caller: &Caller) -> Result<Welcome, Rejection> {
         let site = self.context.site(&caller.name).ok_or(Rejection::Unknown)?;
@@ -31,21 +76,34 @@ impl Reception for StoreReception {
         if let Some(expected) = required.filter(|required| caller.login.as_deref() != Some(required)) {
             return Err(Rejection::WrongLogin { used: caller.login.clone(), expected: expected.to_owned() });
         }
+        if site.call_back {
+            return Err(self.call_back(&site.name));
+        }
         let lock = match self.context.store.lock(LockKind::Site, site.name.as_str()) {
             Ok(Some(lock)) => lock,
-            Ok(None) => return Err(Rejection::Locked),
+            Ok(None) => {
+                // The caller has counted this call, and so do we.
+                self.count(site, caller)?;
+                return Err(Rejection::Locked);
+            }
             Err(error) => {
                 tracing::error!(%error, "cannot lock a site");
                 return Err(Rejection::Locked);
             }
         };
-        let desk = StoreDesk::new(self.context.clone(), site.clone(), Arc::clone(&self.progress)).holding(lock);
+        if let Err(error) = super::forget_hang_up(&self.context, site) {
+            tracing::error!(%error, "cannot read the store");
+            return Err(Rejection::Locked);
+        }
+        let number = self.count(site, caller)?;
+        let desk = StoreDesk::new(self.context.clone(), site.clone(), Arc::clone(&self.progress), number).holding(lock);
         Ok(Welcome {
             site: site.name.clone(),
             desk: Box::new(desk),
             protocols: site.protocols.clone(),
             parameters: site.parameters.clone(),
             worst: Grade::LEAST,
+            longest: site.longest_call,
         })
     }
 }

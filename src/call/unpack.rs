@@ -4,8 +4,9 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use super::Context;
+use super::relay::{self, Asker, RelayError};
 use crate::base::address::Address;
-use crate::base::limits::EXECUTION_FILE_MAX;
+use crate::base::limits::{EXECUTION_FILE_MAX, WILDCARD_MATCHES_MAX};
 use crate::base::names::SiteName;
 use crate::base::time::{Now, Timestamp};
 use crate::mail::rmail::{BodyReader, incoming_rmail};
@@ -63,6 +64,7 @@ fn unpack(context: &Context, file: &Received) -> Result<bool, StoreError> {
                 input: file.body,
                 file,
                 partner: None,
+                brought: None,
             };
             execution.run(context, now)?
         }
@@ -110,10 +112,16 @@ fn execute_file(context: &Context, now: Now, file: &Received) -> Result<Fate, St
         Ok(wanted) => wanted,
         Err(error) => return Ok(Fate::Bad(error.to_string())),
     };
-    let name = wanted.input.clone().unwrap_or_default();
-    let data = context.store.read::<_, StoreError>(|view| view.received_spool(&file.site, &name))?;
-    // A command without input runs on nothing: neither rmail nor rnews does, so the data must be there.
-    if data.is_none() && wanted.input.is_some() {
+    if wanted.files.len() > 1 {
+        return Ok(Fate::Bad("the command wants more than one file".to_owned()));
+    }
+    let file_name = wanted.files.first().map(|(spool, _)| spool.clone());
+    let name = wanted.input.clone().or(file_name.clone());
+    let data = context.store.read::<_, StoreError>(|view| match &name {
+        Some(name) => view.received_spool(&file.site, name),
+        None => Ok(None),
+    })?;
+    if data.is_none() && name.is_some() {
         return Ok(waiting_for_partner(now.wall, file, "its data never came"));
     }
     let execution = Execution {
@@ -124,6 +132,7 @@ fn execute_file(context: &Context, now: Now, file: &Received) -> Result<Fate, St
         input: data.as_ref().map_or(file.body, |data| data.body),
         file,
         partner: data.as_ref().map(|data| data.id),
+        brought: wanted.files.first().and_then(|(_, name)| name.as_deref()),
     };
     execution.run(context, now)
 }
@@ -138,17 +147,20 @@ struct Execution<'a> {
     file: &'a Received,
     /// The data of an execution file, which goes with it.
     partner: Option<ReceivedId>,
+    /// What the command calls the file that came with it.
+    brought: Option<&'a str>,
 }
 
 impl Execution<'_> {
     fn run(&self, context: &Context, now: Now) -> Result<Fate, StoreError> {
         let mut words = self.command.split_ascii_whitespace();
         let program = words.next().unwrap_or("");
-        let permitted = context.site(self.site.as_str()).is_some_and(|s| s.commands.iter().any(|c| c == program));
+        let permitted = context.site(self.site.as_str()).is_some_and(|site| site.may_run(program));
         let arguments: Vec<&str> = words.collect();
         match program {
             "rmail" if permitted => self.rmail(context, now, &arguments),
             "rnews" if permitted => self.rnews(context),
+            "uucp" if permitted => self.uucp(context, now, &arguments),
             _ => self.refuse(context, now, program),
         }
     }
@@ -222,6 +234,36 @@ impl Execution<'_> {
                 End::Broken(why) => return Ok(Fate::Bad(why)),
             }
         }
+    }
+
+    /// Files are sent on. All of the command is done, or nothing.
+    fn uucp(&self, context: &Context, now: Now, arguments: &[&str]) -> Result<Fate, StoreError> {
+        let Some(site) = context.site(self.site.as_str()) else { return self.refuse(context, now, "uucp") };
+        let Some((sources, target)) = relay::words(arguments) else { return self.refuse(context, now, "uucp") };
+        let asker = Asker { site, user: self.user };
+        let mut copies = Vec::new();
+        for source in sources {
+            let source = match self.brought == Some(source) {
+                true => relay::Source::Brought(source, self.input),
+                false => relay::Source::Named(source),
+            };
+            match relay::copies(context, &asker, source, target) {
+                Ok(more) => copies.extend(more),
+                Err(RelayError::NotPermitted(why)) => {
+                    tracing::info!(site = %self.site, why, "files are not sent on");
+                    return self.refuse(context, now, "uucp");
+                }
+                Err(error) => return Ok(Fate::Later(LATER, error.to_string())),
+            }
+            if copies.len() > WILDCARD_MATCHES_MAX {
+                return Ok(Fate::Bad("the command names too many files".to_owned()));
+            }
+        }
+        context.store.write(|change| {
+            relay::queue(change, &asker, copies, now.wall)?;
+            self.finish(change)
+        })?;
+        Ok(Fate::Done)
     }
 
     /// `Some`: the batch is damaged here.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{DATA, Failure, Here, Opened, PERMISSION, UNAVAILABLE, USAGE};
 use crate::base::names::{Grade, SiteName};
+use crate::call::{can_be_said, file_cargo};
 use crate::store::ledger::Fact;
 use crate::store::{BodyId, Cargo, Draft, Hop, NewItem, StoreError};
 
@@ -120,8 +121,13 @@ pub fn uux(here: &Here, words: Vec<String>) -> Result<(), Failure> {
     let user = super::local::user_name().unwrap_or_else(|| "uucp".to_owned());
     let grade = told.grade.unwrap_or(Grade::FILE);
     let (requestor, what) = (told.requestor.clone(), line.clone());
-    let cargo =
-        |input: BodyId| Cargo::Command { line: line.clone(), user: user.clone(), requestor: requestor.clone(), input };
+    let cargo = |input: BodyId| Cargo::Command {
+        line: line.clone(),
+        user: user.clone(),
+        requestor: requestor.clone(),
+        file: None,
+        input,
+    };
     queue(&opened, site, grade, draft, told.print_id, ("command", what), cargo)
 }
 
@@ -140,15 +146,24 @@ pub fn uucp(here: &Here, words: Vec<String>) -> Result<(), Failure> {
                 let (path, draft, mode) = read_file(&opened, source)?;
                 let from = path.display().to_string();
                 let (to, notify) = (place.to_owned(), told.notify.clone());
-                let cargo = |body: BodyId| Cargo::File {
-                    from: from.clone(),
-                    to: to.clone(),
-                    user: user.clone(),
-                    mode,
-                    notify: notify.clone(),
-                    body,
+                can_be_said(&from, &to).map_err(|why| Failure::new(USAGE, why))?;
+                let cargo = |body: BodyId| match file_cargo(from.clone(), to.clone(), user.clone(), mode, body) {
+                    Cargo::File { from, to, user, mode, body, .. } => {
+                        Cargo::File { from, to, user, mode, notify: notify.clone(), body }
+                    }
+                    forwarded => forwarded,
                 };
                 queue(&opened, site, grade, draft, told.print_id, ("file", place.to_owned()), cargo)?;
+            }
+            (Some((site, file)), None) if file.contains(['*', '?', '[', '!']) => {
+                let place = target.trim_start_matches('!');
+                if !place.starts_with('~') {
+                    let why =
+                        "what other sites choose and send comes into the public directory: write ~/ as the target";
+                    return Err(Failure::new(USAGE, why));
+                }
+                let us = opened.context.site(site.as_str()).map_or("", |site| site.our_name.as_str());
+                queue_request(&opened, &site, grade, told.print_id, (&user, file, &format!("{us}!{place}")))?;
             }
             (Some((site, file)), None) => {
                 let to = local_target(target, file)?;
@@ -157,12 +172,35 @@ pub fn uucp(here: &Here, words: Vec<String>) -> Result<(), Failure> {
                 queue(&opened, site, grade, opened.store.draft(), told.print_id, ("file", file.to_owned()), cargo)?;
             }
             (None, None) => return Err(Failure::new(USAGE, "neither source nor target is at another site: use cp")),
-            (Some(_), Some(_)) => {
-                return Err(Failure::new(USAGE, "from one site to another is not supported: fetch it, then send it"));
+            (Some((site, file)), Some(_)) => {
+                queue_request(&opened, &site, grade, told.print_id, (&user, file, target))?;
             }
         }
     }
     Ok(())
+}
+
+/// Has a site send files: its own, which it finds by itself (`X`), or through it those of a site behind it.
+fn queue_request(
+    opened: &Opened,
+    site: &SiteName,
+    grade: Grade,
+    print_id: bool,
+    (user, file, to): (&str, &str, &str),
+) -> Result<(), Failure> {
+    let (user, from, to) = (user.to_owned(), file.to_owned(), to.to_owned());
+    let id = from.clone();
+    if from.contains('!') && (from.contains(char::is_whitespace) || to.contains(char::is_whitespace)) {
+        return Err(Failure::new(USAGE, "names with blanks cannot be asked of a site behind another"));
+    }
+    let cargo = |input: BodyId| match from.contains('!') {
+        true => {
+            let line = format!("uucp -C -d -g {grade} {from} {to}");
+            Cargo::Command { line, user, requestor: None, file: None, input }
+        }
+        false => Cargo::Expand { from, to, user },
+    };
+    queue(opened, site.clone(), grade, opened.store.draft(), print_id, ("file", id), cargo)
 }
 
 fn read_file(opened: &Opened, source: &str) -> Result<(PathBuf, Draft, u32), Failure> {

@@ -95,6 +95,7 @@ fn describe(cargo: &Cargo) -> (&'static str, String, BodyId) {
         Cargo::Article { message_id, body } => ("article", message_id.clone(), *body),
         Cargo::File { from, to, body, .. } => ("file", format!("{from} > {to}"), *body),
         Cargo::Fetch { from, to, .. } => ("fetch", format!("{from} > {to}"), BodyId(0)),
+        Cargo::Expand { from, to, .. } => ("fetch", format!("{from} > {to}"), BodyId(0)),
         Cargo::Command { line, input, .. } => ("command", line.clone(), *input),
     }
 }

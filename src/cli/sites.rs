@@ -9,8 +9,9 @@ use crate::base::words::count;
 use crate::call::{self, PortKind};
 use crate::config::Config;
 use crate::daemon::site_view;
+use crate::dialogue::Stop;
 use crate::sched;
-use crate::store::sites::SiteState;
+use crate::store::sites::{CallNumber, SiteState};
 use crate::store::{Hop, HopTotals, LockKind, StoreError};
 
 /// Everything wrong in the configuration.
@@ -120,6 +121,24 @@ pub enum Site {
         #[arg(long, default_value = "by hand")]
         reason: String,
     },
+    /// End the call with it that is going on
+    HangUp {
+        /// The UUCP name of the site
+        site: String,
+        /// Begin nothing new, but let it send all that it has
+        #[arg(long, conflicts_with = "now")]
+        drain: bool,
+        /// At once, in the middle of a file, which goes on in the next call; else the files under way are finished
+        #[arg(long)]
+        now: bool,
+    },
+    /// Show or set the number of the last call, where calls are counted
+    Sequence {
+        /// The UUCP name of the site
+        site: String,
+        /// What it is from now on: the next call has the next number
+        number: Option<u32>,
+    },
     /// Calls again, at once if something waits
     Release {
         /// The UUCP name of the site
@@ -133,6 +152,15 @@ pub fn site(here: &Here, command: Site) -> Result<(), Failure> {
         Site::Show { site } => show(&here.open()?, &site),
         Site::Call(arguments) => super::calls::call(here, &arguments),
         Site::Hold { site, reason } => change(&here.open()?, &site, |state| state.held = Some(reason.clone())),
+        Site::HangUp { site, drain, now } => {
+            let how = match (drain, now) {
+                (true, _) => Stop::Drain,
+                (false, true) => Stop::Now,
+                (false, false) => Stop::Orderly,
+            };
+            hang_up(&here.open()?, &site, how)
+        }
+        Site::Sequence { site, number } => sequence(&here.open()?, &site, number),
         Site::Release { site } => change(&here.open()?, &site, |state| {
             state.held = None;
             state.not_before = None;
@@ -154,6 +182,30 @@ fn change(opened: &Opened, name: &str, edit: impl Fn(&mut SiteState)) -> Result<
         change.set_site_state(site, &state)
     })?;
     opened.nudge();
+    Ok(())
+}
+
+fn hang_up(opened: &Opened, name: &str, how: Stop) -> Result<(), Failure> {
+    let site = find(opened, name)?;
+    if !is_in_call(opened, site)? {
+        return Err(Failure::new(UNAVAILABLE, format!("no call with {name} is going on")));
+    }
+    opened.store.write::<_, StoreError>(|change| change.want_hang_up(&site.name, Some(how)))?;
+    opened.nudge();
+    Ok(())
+}
+
+fn sequence(opened: &Opened, name: &str, number: Option<u32>) -> Result<(), Failure> {
+    let site = &find(opened, name)?.name;
+    match number {
+        Some(number) => opened
+            .store
+            .write::<_, StoreError>(|change| change.set_call_number(site, CallNumber { number, doubtful: false }))?,
+        None => {
+            let last = opened.store.read::<_, StoreError>(|view| view.call_number(site))?;
+            ui::print(&format!("{}\n", last.number))?;
+        }
+    }
     Ok(())
 }
 
@@ -206,11 +258,17 @@ fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
     let site = find(opened, name)?;
     let now = opened.context.now();
     let in_call = is_in_call(opened, site)?;
-    let (state, next, offered, refused) = opened.store.read::<_, StoreError>(|view| {
+    let (state, next, offered, refused, number) = opened.store.read::<_, StoreError>(|view| {
         let totals = view.totals()?;
         let next = sched::explain(now, &site_view(view, site, &totals, in_call)?);
         let offered = view.offered_jobs(&site.name)?.len();
-        Ok((view.site_state(&site.name)?, next, offered, view.last_refused_call(site.name.as_str())?))
+        Ok((
+            view.site_state(&site.name)?,
+            next,
+            offered,
+            view.last_refused_call(site.name.as_str())?,
+            view.call_number(&site.name)?,
+        ))
     })?;
     let ways: Vec<String> = site.ways.iter().map(describe_way).collect();
     let mut lines = vec![
@@ -224,6 +282,9 @@ fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
         format!("in doubt      {}", count(offered as u64, "job")),
         format!("next call     {next}"),
     ];
+    if site.sequence {
+        lines.push(format!("call number   {}", number.number));
+    }
     if let Some(reason) = &state.held {
         lines.push(format!("held          {reason}"));
     }

@@ -13,11 +13,11 @@ use crate::base::address::Domain;
 use crate::base::limits::{ARTICLE_MAX, MESSAGE_MAX};
 use crate::base::names::{Grade, PeerName, SiteName, UserName};
 use crate::base::newsgroup::Wildmat;
-use crate::call::{self, SecretCredentials, Way};
+use crate::call::{self, Forwarding, SecretCredentials, Way};
 use crate::mail::{self, Addressing, Pattern, SiteMail, Via};
 use crate::news::{self, BatchForm, Compression, Feed};
 use crate::proto;
-use crate::sched::{Retry, TimeString, Window, Zone};
+use crate::sched::{Retry, SizeLimit, TimeString, Window, Zone};
 use crate::session::ParameterSet;
 use crate::session::chat::Credentials;
 use crate::store::Hop;
@@ -266,6 +266,11 @@ impl Checker<'_> {
             let hint = "give login and password-file, or chat = \"\" where the site asks for none";
             self.complain(at, prefix, "the login chat needs a login, and none is given", hint);
         }
+        let call_back = raw.call_back.as_ref().is_some_and(|v| *v.get_ref());
+        if let Some(value) = raw.call_back.as_ref().filter(|v| *v.get_ref() && raw.call.is_empty()) {
+            let hint = "give it a way: call = [{ port = … }]";
+            self.complain(value.span(), &key("call-back"), "no way to call it is configured", hint);
+        }
         let commands = self.commands(&key("commands"), raw.commands.as_ref());
         let retry = Retry {
             first: self.duration(&key("retry"), raw.retry.as_ref(), Retry::default().first),
@@ -286,6 +291,13 @@ impl Checker<'_> {
             poll_every: self.duration_if(&key("poll"), raw.poll.as_ref()),
             retry,
             batch: self.batch(&key("news"), raw.news.as_ref()),
+            sequence: raw.sequence.unwrap_or(false),
+            call_back,
+            longest_call: self.duration_if(&key("longest-call"), raw.longest_call.as_ref()),
+            send_limits: self.size_limits(&key("send-limits"), raw.send_limits.as_ref()),
+            receive_limits: self.size_limits(&key("receive-limits"), raw.receive_limits.as_ref()),
+            forward_to: self.forwarding(&key("forward-to"), raw.forward_to.as_ref()),
+            forward_from: self.forwarding(&key("forward-from"), raw.forward_from.as_ref()),
         })
     }
 
@@ -382,6 +394,24 @@ impl Checker<'_> {
             }
         }
         value.get_ref().clone()
+    }
+
+    fn size_limits(&mut self, key: &str, limits: Option<&Vec<raw::SizeLimit>>) -> Vec<SizeLimit> {
+        let limits = limits.into_iter().flatten().filter_map(|limit| {
+            let when = match &limit.when {
+                Some(when) => self.take(key, when, TimeString::parse)?,
+                None => TimeString::parse("Any").expect("Any is a time"),
+            };
+            Some(SizeLimit { when, called: limit.called, size: self.size(key, Some(&limit.size), u64::MAX) })
+        });
+        limits.collect()
+    }
+
+    fn forwarding(&mut self, key: &str, sites: Option<&raw::At<Vec<String>>>) -> Forwarding {
+        if sites.is_some_and(|sites| sites.get_ref().iter().any(|site| site == "*")) {
+            return Forwarding::Any;
+        }
+        Forwarding::Sites(self.list(key, sites, SiteName::parse))
     }
 
     fn windows(&mut self, key: &str, raw: &raw::Neighbour) -> Vec<Window> {

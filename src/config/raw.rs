@@ -98,6 +98,13 @@ pub struct Neighbour {
     pub protocol: BTreeMap<At<String>, Protocol>,
     pub commands: Option<At<Vec<String>>>,
     pub requests: Option<bool>,
+    pub forward_to: Option<At<Vec<String>>>,
+    pub forward_from: Option<At<Vec<String>>>,
+    pub send_limits: Option<Vec<SizeLimit>>,
+    pub receive_limits: Option<Vec<SizeLimit>>,
+    pub sequence: Option<bool>,
+    pub call_back: Option<At<bool>>,
+    pub longest_call: Option<At<String>>,
     pub schedule: Option<Vec<Window>>,
     pub timezone: Option<At<String>>,
     pub poll: Option<At<String>>,
@@ -106,6 +113,14 @@ pub struct Neighbour {
     #[serde(default)]
     pub mail: SiteMail,
     pub news: Option<SiteNews>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SizeLimit {
+    pub when: Option<At<String>>,
+    pub called: Option<bool>,
+    pub size: At<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

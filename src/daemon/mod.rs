@@ -34,6 +34,8 @@ pub use systemd::passed_sockets;
 
 /// How long conversations may take to come to an end when we stop.
 const WIND_DOWN: Duration = Duration::from_secs(30);
+/// How long they may then take to say that we go.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Nudges under way; a listener that misses some looks again anyway.
 const NUDGES: usize = 64;
 
@@ -115,7 +117,12 @@ pub async fn run(config: Config, passed: Vec<(String, OwnedFd)>) -> Result<(), D
     systemd::notify("STOPPING=1");
     let _ = shared.nudges.send(Nudge::WindDown);
     shared.tasks.close();
-    if tokio::time::timeout(WIND_DOWN, shared.tasks.wait()).await.is_err() {
+    let mut ended = tokio::time::timeout(WIND_DOWN, shared.tasks.wait()).await;
+    if ended.is_err() {
+        let _ = shared.nudges.send(Nudge::HangUp);
+        ended = tokio::time::timeout(LAST_WORDS, shared.tasks.wait()).await;
+    }
+    if ended.is_err() {
         tracing::warn!(tasks = shared.tasks.len(), "some conversations did not end in time");
     }
     // Best effort: a stale file only names addresses nobody answers at.

@@ -132,7 +132,7 @@ pub(super) async fn wound_down(nudges: &mut Nudges) {
     use tokio::sync::broadcast::error::RecvError;
     loop {
         match nudges.recv().await {
-            Ok(Nudge::WindDown) | Err(RecvError::Closed) => return,
+            Ok(Nudge::WindDown | Nudge::HangUp) | Err(RecvError::Closed) => return,
             Ok(Nudge::Store) | Err(RecvError::Lagged(_)) => {}
         }
     }

@@ -9,7 +9,8 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 
 use super::FileError;
-use crate::base::limits::WIRE_NAME_MAX;
+use super::glob;
+use crate::base::limits::{WILDCARD_ENTRIES_MAX, WILDCARD_MATCHES_MAX, WIRE_NAME_MAX};
 
 /// A folder that peers may name files in.
 #[derive(Debug, Clone)]
@@ -50,6 +51,7 @@ const HIDDEN: &str = "it begins with a dot";
 const BAD_CHARACTER: &str = "it holds a control character";
 const TOO_LONG: &str = "it is too long";
 const NO_NAME: &str = "it names no file";
+const TOO_MANY: &str = "it matches too much";
 const LINK: &str = "a link or another special file is in the way";
 
 impl PublicDirectory {
@@ -75,6 +77,61 @@ impl PublicDirectory {
             true => Ok(file),
             false => Err(refuse(name, LINK)),
         }
+    }
+
+    /// The files that a name with `*`, `?` or `[a-z]` in it stands for, as names for [`open`](Self::open), in order. A name
+    /// without them is itself.
+    pub fn matching(&self, pattern: &str) -> Result<Vec<String>, FileError> {
+        let parts = components(pattern)?;
+        if !parts.iter().any(|part| glob::is_pattern(part)) {
+            return Ok(vec![pattern.to_owned()]);
+        }
+        let mut entries = 0;
+        let mut found = vec![String::new()];
+        for (n, part) in parts.iter().enumerate() {
+            let last = n + 1 == parts.len();
+            let mut next = Vec::new();
+            for folder in &found {
+                if !glob::is_pattern(part) {
+                    next.push(format!("{folder}{part}{}", if last { "" } else { "/" }));
+                    continue;
+                }
+                let Ok(names) = self.list(folder) else { continue };
+                entries += names.len();
+                if entries > WILDCARD_ENTRIES_MAX {
+                    return Err(refuse(pattern, TOO_MANY));
+                }
+                let named = names.into_iter().filter(|(name, is_folder)| {
+                    *is_folder != last && glob::matches(part, name) && check_part(pattern, name).is_ok()
+                });
+                next.extend(named.map(|(name, _)| format!("{folder}{name}{}", if last { "" } else { "/" })));
+                if next.len() > WILDCARD_MATCHES_MAX {
+                    return Err(refuse(pattern, TOO_MANY));
+                }
+            }
+            found = next;
+        }
+        found.sort();
+        // A name behind a wildcard folder need not be there.
+        found.retain(|name| self.open(name).is_ok());
+        Ok(found)
+    }
+
+    /// The names in a folder, and whether each is a folder. Links are none of both.
+    fn list(&self, below: &str) -> Result<Vec<(String, bool)>, Errno> {
+        let mut folder = self.root_folder()?;
+        for part in below.split('/').filter(|part| !part.is_empty()) {
+            folder = open_folder(&folder, part)?;
+        }
+        let held = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string());
+        let held = if held.exists() { held } else { self.root.join(below) };
+        let entries = std::fs::read_dir(held).map_err(|_| Errno::EACCES)?;
+        let name = |entry: std::fs::DirEntry| {
+            let kind = entry.file_type().ok()?;
+            let name = entry.file_name().into_string().ok()?;
+            (kind.is_file() || kind.is_dir()).then_some((name, kind.is_dir()))
+        };
+        Ok(entries.take(WILDCARD_ENTRIES_MAX + 1).filter_map(|entry| name(entry.ok()?)).collect())
     }
 
     /// Finds the place for a file that a peer sends as `name`. If that is a folder (it is one, or ends in `/`), the
@@ -267,6 +324,31 @@ mod tests {
             };
             assert_eq!(got, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn wildcards_stay_within_the_public_directory() {
+        let (_folder, public) = scene();
+        for (pattern, expected) in [
+            ("~/*", Some("file")),
+            ("f?le", Some("file")),
+            ("~/s*/inn[a-e]r", Some("sub/inner")),
+            ("~/*/inner", Some("sub/inner")),
+            ("~/nothing*", Some("")),
+            ("~/file", Some("~/file")),
+            ("l*", Some("")),
+            ("up/*", Some("")),
+            ("../*", None),
+            ("/etc/*", None),
+            ("~root/*", None),
+        ] {
+            let found = public.matching(pattern).ok().map(|names| names.join(" "));
+            assert_eq!(found.as_deref(), expected, "{pattern}");
+        }
+        for n in 0..=WILDCARD_MATCHES_MAX {
+            fs::write(public.root.join(format!("many{n}")), "x").expect("writable");
+        }
+        assert!(public.matching("~/many*").is_err());
     }
 
     #[test]

@@ -284,7 +284,7 @@ impl Dialogue for NntpIn {
     fn handle_nudge(&mut self, now: Now, nudge: Nudge) {
         match nudge {
             Nudge::Store => {}
-            Nudge::WindDown => {
+            Nudge::WindDown | Nudge::HangUp => {
                 self.wind_down = true;
                 self.process(now);
             }

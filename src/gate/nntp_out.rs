@@ -338,7 +338,7 @@ impl Dialogue for NntpOut {
     fn handle_nudge(&mut self, _now: Now, nudge: Nudge) {
         match nudge {
             Nudge::Store => {}
-            Nudge::WindDown => self.wind_down = true,
+            Nudge::WindDown | Nudge::HangUp => self.wind_down = true,
         }
     }
 
@@ -505,7 +505,7 @@ mod tests {
         let (_dir, store) = open();
         queue(
             &store,
-            |input| Cargo::Command { line: "x".to_owned(), user: "u".to_owned(), requestor: None, input },
+            |input| Cargo::Command { line: "x".to_owned(), user: "u".to_owned(), requestor: None, file: None, input },
             b"",
         );
         queue_article(&store, "<1@x>", TEXT);

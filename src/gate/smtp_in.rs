@@ -358,7 +358,7 @@ impl Dialogue for SmtpIn {
     fn handle_nudge(&mut self, now: Now, nudge: Nudge) {
         match nudge {
             Nudge::Store => {}
-            Nudge::WindDown => {
+            Nudge::WindDown | Nudge::HangUp => {
                 self.wind_down = true;
                 self.process(now);
             }

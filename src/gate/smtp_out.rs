@@ -417,7 +417,11 @@ impl Job {
     fn sender(&self) -> Option<&Address> {
         match &self.item.cargo {
             Cargo::Mail { envelope, .. } => envelope.sender.as_ref(),
-            Cargo::Article { .. } | Cargo::File { .. } | Cargo::Fetch { .. } | Cargo::Command { .. } => None,
+            Cargo::Article { .. }
+            | Cargo::File { .. }
+            | Cargo::Fetch { .. }
+            | Cargo::Expand { .. }
+            | Cargo::Command { .. } => None,
         }
     }
 }
@@ -454,7 +458,7 @@ impl Dialogue for SmtpOut {
     fn handle_nudge(&mut self, _now: Now, nudge: Nudge) {
         match nudge {
             Nudge::Store => {}
-            Nudge::WindDown => self.wind_down = true,
+            Nudge::WindDown | Nudge::HangUp => self.wind_down = true,
         }
     }
 

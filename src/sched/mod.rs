@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::base::names::{Grade, PortName, SiteName};
 use crate::base::time::Timestamp;
 
+mod size;
 mod window;
 
+pub use size::{SizeLimit, fits_ever, size_limit_now};
 pub use window::{BadTime, TimeString, Zone};
 
 /// How long at most before the daemon looks again by itself: a lost nudge costs this much.

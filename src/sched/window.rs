@@ -74,6 +74,11 @@ impl TimeString {
         self.parts.iter().any(|p| p.has_day(local.date().weekday()) && p.has_minute(minute))
     }
 
+    /// Whether it holds at any time, as `Any` does.
+    pub fn is_always(&self) -> bool {
+        self.parts.iter().any(|p| p.days == EVERY_DAY && p.hours.is_none())
+    }
+
     /// When it next begins to hold, if it does within eight days. Only asked while it does not hold.
     pub fn next_start(&self, now: Timestamp, zone: &Zone) -> Option<Timestamp> {
         let today = zone.0.to_datetime(now.to_jiff()).date();

@@ -67,7 +67,11 @@ pub(super) fn command_for(task: &Task, part: &Part) -> Command {
             Command::Execute(spool_file(temp, data_name, user, options, notify, *size), command.clone())
         }
         (Deed::Fetch { from, to }, _) => {
-            Command::Receive { from: from.clone(), to: to.clone(), user, options: "d".to_owned(), size_max: None }
+            let options = "d".to_owned();
+            Command::Receive { from: from.clone(), to: to.clone(), user, options, size_max: None, position: None }
+        }
+        (Deed::Expand { from, to }, _) => {
+            Command::Expand { from: from.clone(), to: to.clone(), user, options: "d".to_owned() }
         }
         (Deed::Serve { .. }, _) => unreachable!("a served file is never offered"),
     }
@@ -89,15 +93,15 @@ fn spool_file(temp: &str, to: &str, user: String, options: &str, notify: &str, s
 /// The `X.` file for a peer without `E`. The system in it is what stands between `D.` and the sequence of our
 /// data's name, which the peer does not trust anyway.
 pub(super) fn execution_file(task: &Task) -> Vec<u8> {
-    let Deed::Execute { command, requestor, data_name, system, .. } = &task.deed else {
+    let Deed::Execute { command, requestor, data_name, system, file: name, .. } = &task.deed else {
         unreachable!("only a command has an execution file");
     };
     let file = ExecutionFile {
         command: command.clone(),
         user: task.user.clone(),
         system: system.clone(),
-        input: Some(data_name.clone()),
-        files: vec![data_name.clone()],
+        input: name.is_none().then(|| data_name.clone()),
+        files: vec![(data_name.clone(), name.clone())],
         requestor: requestor.clone(),
         silent: false,
     };
@@ -118,6 +122,7 @@ pub(super) fn reason_of(why: &Refusal) -> u32 {
         Refusal::TooLargeNow => 6,
         Refusal::TooLarge => 7,
         Refusal::AlreadyHere => 8,
+        Refusal::TooManyChannels => 9,
     }
 }
 
@@ -129,6 +134,7 @@ pub(super) fn refusal_of(reply: &Reply) -> Refusal {
         Some(6) => Refusal::TooLargeNow,
         Some(7) => Refusal::TooLarge,
         Some(8) => Refusal::AlreadyHere,
+        Some(9) => Refusal::TooManyChannels,
         _ => Refusal::Other(reply.print()),
     }
 }

@@ -304,7 +304,7 @@ impl Dialogue for Dial {
     }
 
     fn handle_nudge(&mut self, _now: Now, nudge: Nudge) {
-        if nudge == Nudge::WindDown && matches!(self.stage, Stage::Ringing { .. }) {
+        if nudge != Nudge::Store && matches!(self.stage, Stage::Ringing { .. }) {
             self.fail(DialFailure::Unwanted);
         }
     }

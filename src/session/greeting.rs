@@ -23,6 +23,10 @@ pub struct Calling {
     pub protocols: Option<String>,
     /// What may travel in this window: announced to the site and kept by ourselves.
     pub worst: Grade,
+    /// The number of this call, where calls are counted.
+    pub sequence: Option<u32>,
+    /// How long the call may last.
+    pub longest: Option<Duration>,
 }
 
 /// What the answerer knows before it is called.
@@ -45,6 +49,7 @@ pub(super) struct Greeted {
     pub worst: Grade,
     /// The other side's file size limit.
     pub size_max: Option<u64>,
+    pub longest: Option<Duration>,
 }
 
 /// What the greeting wants next.
@@ -68,7 +73,7 @@ enum Wait {
 }
 
 enum Role {
-    Caller { name: String, site: SiteName, protocols: Option<String>, worst: Grade },
+    Caller { name: String, site: SiteName, protocols: Option<String>, worst: Grade, sequence: Option<u32> },
     Answerer(Answering),
 }
 
@@ -80,6 +85,7 @@ pub(super) struct Greeting {
     parameters: super::ParameterSet,
     /// Known from the start to the caller, from `S` on to the answerer.
     desk: Option<Box<dyn Desk>>,
+    longest: Option<Duration>,
     deadline: Instant,
     noise: usize,
 }
@@ -87,9 +93,10 @@ pub(super) struct Greeting {
 impl Greeting {
     /// The caller waits for `Shere`.
     pub fn calling(now: Now, calling: Calling, facts: Facts, parameters: super::ParameterSet) -> Self {
-        let Calling { name, site, desk, protocols, worst } = calling;
-        let mut greeting = Self::new(now, Role::Caller { name, site, protocols, worst }, Wait::Here, facts, parameters);
-        greeting.desk = Some(desk);
+        let Calling { name, site, desk, protocols, worst, sequence, longest } = calling;
+        let role = Role::Caller { name, site, protocols, worst, sequence };
+        let mut greeting = Self::new(now, role, Wait::Here, facts, parameters);
+        (greeting.desk, greeting.longest) = (Some(desk), longest);
         greeting
     }
 
@@ -102,7 +109,8 @@ impl Greeting {
 
     fn new(now: Now, role: Role, wait: Wait, facts: Facts, parameters: super::ParameterSet) -> Self {
         let deadline = now.instant + MESSAGE_TIMEOUT;
-        Self { role, wait, reader: HandshakeReader::default(), facts, parameters, desk: None, deadline, noise: 0 }
+        let reader = HandshakeReader::default();
+        Self { role, wait, reader, facts, parameters, desk: None, longest: None, deadline, noise: 0 }
     }
 
     pub fn poll_timeout(&self) -> Instant {
@@ -158,7 +166,7 @@ impl Greeting {
     }
 
     fn handle_here(&mut self, text: &str, out: &mut Vec<u8>) -> Step {
-        let Role::Caller { name: ours, site, worst, .. } = &self.role else { return Step::Stay };
+        let Role::Caller { name: ours, site, worst, sequence, .. } = &self.role else { return Step::Stay };
         let Some(rest) = text.strip_prefix("here") else { return Step::Stay };
         if let Some(name) = rest.strip_prefix('=') {
             let name = name.split_ascii_whitespace().next().unwrap_or("");
@@ -168,6 +176,7 @@ impl Greeting {
         }
         let line = CallerLine {
             name: ours.clone(),
+            sequence: *sequence,
             grade: (*worst < Grade::LEAST).then(|| worst.as_char()),
             restart: true,
             features: Some(Some(Features::OURS.0)),
@@ -179,11 +188,20 @@ impl Greeting {
     }
 
     fn handle_answer(&mut self, text: &str) -> Step {
-        match Answer::parse(text) {
+        let answer = Answer::parse(text);
+        // Taylor counts a call that it then refuses because another is going on.
+        let counted = matches!(&answer, Answer::Accepted { .. }) || text == "LCK";
+        if let Some(desk) = self.desk.as_mut().filter(|_| counted)
+            && let Err(error) = desk.counted()
+        {
+            return Step::End(Ending::Disk(error.to_string()));
+        }
+        match answer {
             Answer::Accepted { features, size_max } => {
                 self.wait = Wait::Offer { features, size_max };
                 Step::Stay
             }
+            Answer::Refused(text) if text == "CB" => Step::End(Ending::CallsBack),
             Answer::Refused(text) => Step::End(Ending::Rejected(explain_rejection(&text))),
         }
     }
@@ -223,7 +241,7 @@ impl Greeting {
             Some(grade) => grade.min(welcome.worst),
             None => welcome.worst,
         };
-        self.desk = Some(welcome.desk);
+        (self.desk, self.longest) = (Some(welcome.desk), welcome.longest);
         self.parameters = welcome.parameters;
         self.wait = Wait::Choice { offered, site: welcome.site, features, worst, size_max: line.size_max };
         Step::Stay
@@ -234,6 +252,10 @@ impl Greeting {
         let letter = text.chars().next().unwrap_or('N');
         if !offered.contains(letter) {
             return Step::End(Ending::NoCommonProtocol { ours: offered.clone(), theirs: text.to_owned() });
+        }
+        // Whoever chooses has seen that we took the call.
+        if let Some(Err(error)) = self.desk.as_mut().map(|desk| desk.counted()) {
+            return Step::End(Ending::Disk(error.to_string()));
         }
         let (site, features, worst, size_max) = (site.clone(), *features, *worst, *size_max);
         self.greeted(letter, site, features, worst, size_max)
@@ -254,7 +276,8 @@ impl Greeting {
         let desk = self.desk.take().expect("the desk is there before a protocol is chosen, and one is chosen once");
         let start = proto::Start { caller, facts: self.facts.clone(), parameters: self.parameters.get(letter) };
         let protocol = (entry.make)(start);
-        Step::Go(Greeted { site, desk, features, protocol, letter, caller, worst, size_max })
+        let longest = self.longest;
+        Step::Go(Greeted { site, desk, features, protocol, letter, caller, worst, size_max, longest })
     }
 }
 
@@ -276,6 +299,7 @@ fn rejection_message(why: &Rejection) -> &'static str {
         Rejection::WrongLogin { .. } => "RLOGIN",
         Rejection::Locked => "RLCK",
         Rejection::BadSequence => "RBADSEQ",
+        Rejection::CallBack => "RCB",
     }
 }
 
@@ -283,9 +307,8 @@ fn rejection_message(why: &Rejection) -> &'static str {
 fn explain_rejection(text: &str) -> String {
     let known = match text {
         "LCK" => "a call between us and it is going on already (RLCK)",
-        "CB" => "it will call back (RCB)",
         "LOGIN" => "our login name is not the one it expects of us (RLOGIN)",
-        "BADSEQ" => "the numbers of the calls differ (RBADSEQ); reset them on both sides",
+        "BADSEQ" => "the numbers of the calls differ (RBADSEQ); set ours with `bangpath site sequence`",
         _ => "",
     };
     if !known.is_empty() {

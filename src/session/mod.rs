@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Instant, Now};
-use crate::dialogue::{Dialogue, Facts, LineRequest, Nudge, Request};
+use crate::dialogue::{Dialogue, Facts, LineRequest, Nudge, Request, Stop};
 use crate::proto::{self, Counters, Parameters, Violation};
 use crate::wire::uucp::{HandshakeReader, handshake_message};
 
@@ -25,6 +25,9 @@ use transfer::Transfer;
 
 /// How long the other side's good-bye is waited for, after everything is done.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who stopped a call, for the words about its end.
+const THE_PROGRAM: &str = "the program ends";
 
 /// One side of a UUCP call, from `Shere` to the last `OOOOOO`.
 pub struct Session {
@@ -57,6 +60,8 @@ pub struct CallResult {
     pub ending: Ending,
     pub totals: Totals,
     pub counters: Counters,
+    /// It was brought to its end before everything was done, however orderly.
+    pub stopped: bool,
 }
 
 /// Why a call ended, in words that an operator can act on.
@@ -76,6 +81,10 @@ pub enum Ending {
     WeRejected { name: String, why: Rejection },
     #[error("no protocol in common: ours `{ours}`, theirs `{theirs}`")]
     NoCommonProtocol { ours: String, theirs: String },
+    #[error("the site will call back")]
+    CallsBack,
+    #[error("stopped: {0}")]
+    Stopped(&'static str),
     #[error(transparent)]
     Violation(Violation),
     #[error("local trouble: {0}")]
@@ -131,6 +140,7 @@ impl Session {
             ending,
             totals: Totals::default(),
             counters: Counters::default(),
+            stopped: false,
         });
     }
 
@@ -150,6 +160,7 @@ impl Session {
             ending,
             totals: transfer.totals,
             counters: transfer.counters(),
+            stopped: transfer.is_stopped(),
         };
         if !result.ending.is_complete() {
             self.stage = Stage::Over;
@@ -254,13 +265,16 @@ impl Dialogue for Session {
         }
     }
 
-    fn handle_nudge(&mut self, _now: Now, nudge: Nudge) {
-        if let Stage::Transferring(transfer) = &mut self.stage {
-            match nudge {
-                Nudge::Store => transfer.look_again(),
-                Nudge::WindDown => transfer.wind_down(),
-            }
+    fn handle_nudge(&mut self, now: Now, nudge: Nudge) {
+        match (&mut self.stage, nudge) {
+            (Stage::Transferring(transfer), Nudge::Store) => transfer.look_again(),
+            (Stage::Transferring(transfer), Nudge::WindDown) => transfer.stop(Stop::Orderly, THE_PROGRAM),
+            (Stage::Transferring(transfer), Nudge::HangUp) => transfer.stop(Stop::Now, THE_PROGRAM),
+            (Stage::Greeting(_), Nudge::HangUp) => self.end_greeting(Ending::Stopped(THE_PROGRAM)),
+            (Stage::Greeting(_), Nudge::Store | Nudge::WindDown) => {}
+            (Stage::Farewell { .. } | Stage::Over, _) => {}
         }
+        self.look_for_ending(now);
     }
 
     fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
@@ -335,12 +349,16 @@ pub enum Deed {
         /// `D.0001` and `D.0002`: temporary names of the two.
         temp: String,
         execution_temp: String,
+        /// The bytes are not its standard input but a file of this name: an `X.` file alone can say so.
+        file: Option<String>,
         /// Our name, as it stands in the `X.` file.
         system: String,
         size: u64,
     },
     /// `R`: their file `from` comes to our `to`.
     Fetch { from: String, to: String },
+    /// `X`: they work out which files `from` means and send each to `to`, which begins with our name.
+    Expand { from: String, to: String },
     /// What we answer to their `R` (made by `Desk::serve`).
     Serve { mode: u32, size: u64 },
 }
@@ -350,7 +368,7 @@ impl Deed {
     pub fn size(&self) -> Option<u64> {
         match self {
             Self::Send { size, .. } | Self::Execute { size, .. } | Self::Serve { size, .. } => Some(*size),
-            Self::Fetch { .. } => None,
+            Self::Fetch { .. } | Self::Expand { .. } => None,
         }
     }
 }
@@ -384,6 +402,16 @@ pub struct Wanted {
     pub user: String,
     /// The largest it will take.
     pub size_max: Option<u64>,
+    /// Where to begin, for a peer that has the rest already (SVR4).
+    pub position: u64,
+}
+
+/// What the peer asks for with `X`: `from` may hold wildcards or be at a third system, `to` names the system it goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spread {
+    pub from: String,
+    pub to: String,
+    pub user: String,
 }
 
 /// Why a command is not done: policy, or no room. Both directions use it: our answer to them, theirs to us.
@@ -404,6 +432,9 @@ pub enum Refusal {
     /// `SN8`: received already.
     #[error("received already")]
     AlreadyHere,
+    /// `SN9`: more channels are in use than the peer has.
+    #[error("too many channels are in use")]
+    TooManyChannels,
     /// `CN5`: received, but could not be put in its place.
     #[error("received but could not be stored")]
     CannotStore,
@@ -420,6 +451,8 @@ pub trait Desk: Send {
     fn read(&mut self, task: TaskId, offset: u64, out: &mut [u8]) -> io::Result<usize>;
     /// They ask for a file: a task with `Deed::Serve`.
     fn serve(&mut self, request: &Wanted) -> Result<Task, Refusal>;
+    /// They want files sent that we are to find: queued, or refused.
+    fn expand(&mut self, request: &Spread) -> Result<(), Refusal>;
     /// They send a file.
     fn admit(&mut self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal>;
     /// Confirmed by the peer (`CY`, or `SN8`); for a fetch: its inbox is committed.
@@ -427,6 +460,10 @@ pub trait Desk: Send {
     fn refused(&mut self, task: TaskId, why: Refusal) -> io::Result<()>;
     /// The peer has nothing left to offer: what we received, in this call and before, is not in doubt any more.
     fn settled(&mut self) -> io::Result<()>;
+    /// The peer has counted this call (`-Q`), and knows that we have.
+    fn counted(&mut self) -> io::Result<()>;
+    /// Whether an operator wants this call to end.
+    fn stop_wanted(&mut self) -> io::Result<Option<Stop>>;
 }
 
 /// A file on its way in. Dropped unfinished, it keeps what has come for a restart.
@@ -465,6 +502,8 @@ pub struct Welcome {
     pub parameters: ParameterSet,
     /// What we send it when it calls: grades as good as this.
     pub worst: Grade,
+    /// How long the call may last.
+    pub longest: Option<Duration>,
 }
 
 /// Why we do not take a caller.
@@ -476,8 +515,10 @@ pub enum Rejection {
     WrongLogin { used: Option<String>, expected: String },
     #[error("a call between us is going on already")]
     Locked,
-    #[error("the numbers of the calls differ")]
+    #[error("the numbers of the calls differ: see `bangpath site sequence`")]
     BadSequence,
+    #[error("it is called back")]
+    CallBack,
 }
 
 fn by_login(used: Option<&str>) -> String {

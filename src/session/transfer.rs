@@ -4,19 +4,28 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 
-use super::commands::{Part, command_for, concerns_one_file, execution_file, reason_of, refusal_of};
+use super::commands::{Part, command_for, execution_file, refusal_of};
 use super::greeting::Greeted;
-use super::{Deed, Desk, Ending, Inbox, Incoming, Refusal, Task, Totals, Wanted};
+use super::{Deed, Desk, Ending, Refusal, Task, Totals};
+use crate::base::limits::{BUSY_ANSWERS_MAX, PUT_OFF_MAX};
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Instant, Now};
+use crate::dialogue::Stop;
 use crate::proto::{Channel, Counters, Event, Protocol, Violation, Way};
-use crate::wire::uucp::{Command, Features, Line, Malformed, Reply, SendCommand, parse_line};
+use crate::wire::uucp::{Command, Features, Line, Malformed, Reply, parse_line};
+
+mod incoming;
+
+use incoming::Arriving;
 
 /// How long nothing at all may come of a session whose protocol still lives: a peer that keeps
 /// acknowledging packets but never answers a command.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long the peer's last words are waited for.
 const PARTING_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the files under way may still take when the longest time for a call is over.
+const STOP_GRACE: Duration = Duration::from_secs(120);
+const TOO_LONG: &str = "the longest time for a call is over";
 /// How much of a file is read at once.
 const CHUNK: usize = 4096;
 
@@ -60,21 +69,6 @@ enum Theirs {
     },
 }
 
-/// A file coming in.
-struct Arriving {
-    /// `None`: refused or known already, the bytes are thrown away.
-    inbox: Option<Box<dyn Inbox>>,
-    /// What is said at its end: `None` after a refusal, nothing.
-    confirm: bool,
-    /// What was here before, and whether the protocol counts its positions from there.
-    kept: u64,
-    base: u64,
-    /// Where the next byte belongs.
-    position: u64,
-    /// What it must come to, where the peer's copy cannot have changed meanwhile.
-    size: Option<u64>,
-}
-
 pub(super) struct Transfer {
     pub site: SiteName,
     pub letter: char,
@@ -87,11 +81,20 @@ pub(super) struct Transfer {
     size_max: Option<u64>,
     master: bool,
     started: bool,
-    winding_down: bool,
+    /// How the call is brought to its end, and why.
+    stop: Option<(Stop, &'static str)>,
+    /// When it is, or is next, by itself.
+    stop_at: Option<Instant>,
+    /// Offers put off since we want to stop.
+    put_off: u32,
     /// The desk had nothing; it is not asked again before something happens.
     drained: bool,
     /// What the desk gave and has not begun yet.
     next: Option<Task>,
+    /// What the peer had no channel for; it goes again. And how many of our commands may be under way then.
+    again: VecDeque<Task>,
+    ours_max: usize,
+    busy_answers: u32,
     ours: BTreeMap<u8, Ours>,
     theirs: BTreeMap<u8, Theirs>,
     /// Files going out, in their order; the first one's bytes go now.
@@ -103,7 +106,7 @@ pub(super) struct Transfer {
 
 impl Transfer {
     pub fn new(now: Now, greeted: Greeted) -> Self {
-        let Greeted { site, desk, mut features, protocol, letter, caller, worst, size_max } = greeted;
+        let Greeted { site, desk, mut features, protocol, letter, caller, worst, size_max, longest } = greeted;
         if !protocol.restarts() {
             features = features.without(Features::RESTART);
         }
@@ -119,9 +122,14 @@ impl Transfer {
             size_max,
             master: caller,
             started: false,
-            winding_down: false,
+            stop: None,
+            stop_at: longest.map(|longest| now.instant + longest),
+            put_off: 0,
             drained: false,
             next: None,
+            again: VecDeque::new(),
+            ours_max: usize::MAX,
+            busy_answers: 0,
             ours: BTreeMap::new(),
             theirs: BTreeMap::new(),
             streams: VecDeque::new(),
@@ -143,6 +151,11 @@ impl Transfer {
             let silent = Ending::Violation(Violation::Silence(PROGRESS_TIMEOUT));
             self.ending = Some(if self.is_parting() { Ending::Complete } else { silent });
         }
+        if self.stop_at.is_some_and(|at| now.instant >= at) {
+            let orderly = self.stop.is_some_and(|(how, _)| how >= Stop::Orderly);
+            self.stop_at = (!orderly).then(|| now.instant + STOP_GRACE);
+            self.stop(if orderly { Stop::Now } else { Stop::Orderly }, TOO_LONG);
+        }
         self.protocol.handle_timeout(now);
         self.drain_events(now);
     }
@@ -152,14 +165,30 @@ impl Transfer {
         self.ending.get_or_insert(ending);
     }
 
-    /// Something was queued meanwhile.
+    /// Something was queued meanwhile, or an operator wants the call to end.
     pub fn look_again(&mut self) {
         self.drained = false;
+        match self.desk.stop_wanted() {
+            Ok(Some(how)) => self.stop(how, "by an operator"),
+            Ok(None) => {}
+            Err(error) => self.fail_local(&error),
+        }
     }
 
-    /// Nothing new is begun; what is under way is finished.
-    pub fn wind_down(&mut self) {
-        self.winding_down = true;
+    /// Brings the call to its end in this way, or the more urgent one that was wanted before.
+    pub fn stop(&mut self, how: Stop, why: &'static str) {
+        if self.stop.is_some_and(|(before, _)| before >= how) {
+            return;
+        }
+        tracing::info!(site = %self.site, how = how.as_str(), why, "stopping the call");
+        self.stop = Some((how, why));
+        if how == Stop::Now && !self.is_parting() {
+            self.ending.get_or_insert(Ending::Stopped(why));
+        }
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_some()
     }
 
     pub fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
@@ -178,7 +207,7 @@ impl Transfer {
 
     pub fn poll_timeout(&self) -> Option<Instant> {
         let protocol = self.protocol.poll_timeout();
-        Some(protocol.map_or(self.deadline, |t| t.min(self.deadline)))
+        [protocol, self.stop_at, Some(self.deadline)].into_iter().flatten().min()
     }
 
     /// The end, once there is nothing more to say.
@@ -296,7 +325,7 @@ impl Transfer {
         self.desk.settled()?;
         self.drained = false;
         self.prepare()?;
-        if self.ours.is_empty() && self.next.is_none() {
+        if self.ours.is_empty() && (self.next.is_none() || self.stop.is_some()) {
             self.say(Channel::Theirs(0), "HY");
             self.parting = Parting::Agreed;
             // The master answers HY, or just goes: either is the end.
@@ -335,7 +364,10 @@ impl Transfer {
 
     /// Has the next task ready, if there is one.
     fn prepare(&mut self) -> io::Result<()> {
-        while self.next.is_none() && !self.drained && !self.winding_down {
+        if self.next.is_none() && self.stop.is_none() {
+            self.next = self.again.pop_front();
+        }
+        while self.next.is_none() && !self.drained && self.stop.is_none() {
             let Some(task) = self.desk.next_task(self.worst)? else {
                 self.drained = true;
                 return Ok(());
@@ -359,12 +391,13 @@ impl Transfer {
         if !self.many() && !self.theirs.is_empty() {
             return Ok(());
         }
-        while self.ours.len() < at_once {
+        while self.ours.len() < at_once.min(self.ours_max) {
             self.prepare()?;
-            let Some(task) = self.next.take() else { break };
+            let Some(task) = self.next.take_if(|_| self.stop.is_none()) else { break };
             self.begin(task)?;
         }
-        if self.master && self.ours.is_empty() && self.next.is_none() && self.theirs.is_empty() {
+        let idle = self.ours.is_empty() && self.theirs.is_empty();
+        if self.master && idle && (self.next.is_none() || self.stop.is_some()) {
             self.say(Channel::Ours(0), "H");
             self.parting = Parting::Asked;
         }
@@ -375,8 +408,12 @@ impl Transfer {
         let free = (1..=self.protocol.channels()).find(|n| !self.ours.contains_key(n));
         let n = free.expect("begin is called while a channel is free");
         let part = match &task.deed {
-            Deed::Execute { .. } if !self.features.has(Features::EXECUTE) => Part::Data,
-            Deed::Send { .. } | Deed::Execute { .. } | Deed::Fetch { .. } | Deed::Serve { .. } => Part::Whole,
+            Deed::Execute { file, .. } if file.is_some() || !self.features.has(Features::EXECUTE) => Part::Data,
+            Deed::Send { .. }
+            | Deed::Execute { .. }
+            | Deed::Fetch { .. }
+            | Deed::Expand { .. }
+            | Deed::Serve { .. } => Part::Whole,
         };
         self.begin_part(n, task, part)
     }
@@ -389,7 +426,7 @@ impl Transfer {
             Err(Malformed(why)) => return self.desk.refused(task.id, Refusal::Other(why.to_owned())),
         };
         self.say(channel, &line);
-        let stage = if matches!(task.deed, Deed::Fetch { .. }) {
+        let stage = if matches!(task.deed, Deed::Fetch { .. } | Deed::Expand { .. }) {
             OurStage::Asking
         } else {
             if self.many() {
@@ -414,13 +451,21 @@ impl Transfer {
             (OurStage::Sending { part, ended, .. }, 'S' | 'E', false) => {
                 self.stop_stream(Channel::Ours(n), ended);
                 match refusal_of(&reply) {
+                    Refusal::TooManyChannels => self.go_again_later(task),
                     Refusal::AlreadyHere => self.part_confirmed(n, task, part),
                     why => self.task_refused(&task, why),
                 }
             }
             (OurStage::Sending { .. }, 'C', false) => self.task_refused(&task, Refusal::CannotStore),
             (OurStage::Asking, 'R', true) => self.fetch_granted(n, task, &reply),
-            (OurStage::Asking, 'R', false) => self.task_refused(&task, refusal_of(&reply)),
+            (OurStage::Asking, 'X', true) => {
+                self.drained = false;
+                self.desk.finished(task.id)
+            }
+            (OurStage::Asking, 'R' | 'X', false) => match refusal_of(&reply) {
+                Refusal::TooManyChannels => self.go_again_later(task),
+                why => self.task_refused(&task, why),
+            },
             (stage, verb, yes) => {
                 tracing::warn!(site = %self.site, %verb, yes, "an answer that does not belong here");
                 self.ours.insert(n, Ours { task, stage });
@@ -469,6 +514,17 @@ impl Transfer {
                 self.desk.finished(task.id)
             }
         }
+    }
+
+    /// The peer has no channel free for it (`SN9`): fewer are used from now on, down to two as Taylor does.
+    fn go_again_later(&mut self, task: Task) -> io::Result<()> {
+        self.busy_answers += 1;
+        if self.busy_answers > BUSY_ANSWERS_MAX {
+            return self.task_refused(&task, Refusal::TooManyChannels);
+        }
+        self.ours_max = self.ours.len().max(2);
+        self.again.push_back(task);
+        Ok(())
     }
 
     fn task_refused(&mut self, task: &Task, why: Refusal) -> io::Result<()> {
@@ -528,287 +584,6 @@ impl Transfer {
                 self.streams.pop_front();
             }
         }
-        Ok(())
-    }
-
-    // --- what comes to us ---------------------------------------------------------------------
-
-    fn fetch_granted(&mut self, n: u8, task: Task, reply: &Reply) -> io::Result<()> {
-        let Deed::Fetch { from, to } = &task.deed else {
-            unreachable!("only a fetch is ever asking");
-        };
-        let incoming = Incoming {
-            fetch: Some(task.id),
-            from: from.clone(),
-            to: to.clone(),
-            user: task.user.clone(),
-            temp: None,
-            mode: reply.mode.unwrap_or(0o666),
-            size: reply.number,
-            notify: None,
-            command: None,
-            requestor: None,
-            restart: false,
-        };
-        let arriving = match self.desk.admit(&incoming) {
-            Ok(inbox) => Arriving::new(inbox, self.many(), None),
-            Err(why) => {
-                tracing::warn!(site = %self.site, %why, "cannot take the file we asked for");
-                Arriving::discarded(true)
-            }
-        };
-        self.protocol.begin_file(Channel::Ours(n), Way::In);
-        self.ours.insert(n, Ours { task, stage: OurStage::Fetching(arriving) });
-        Ok(())
-    }
-
-    fn handle_command(&mut self, channel: Channel, command: Command) -> io::Result<()> {
-        let n = match channel {
-            Channel::Theirs(n) if self.many() => n,
-            Channel::Ours(_) | Channel::Theirs(_) => 1,
-        };
-        match command {
-            Command::Send(send) => self.handle_offer(n, 'S', send, None),
-            Command::Execute(send, command) => self.handle_offer(n, 'E', send, Some(command)),
-            Command::Receive { from, to, user, size_max, .. } => {
-                self.handle_request(n, &Wanted { from, to, user, size_max })
-            }
-            Command::Expand { .. } => {
-                self.say(Channel::Theirs(n), &Reply::no('X', None).print());
-                Ok(())
-            }
-            Command::Hangup => Ok(()),
-        }
-    }
-
-    /// They offer a file.
-    fn handle_offer(&mut self, n: u8, verb: char, send: SendCommand, command: Option<String>) -> io::Result<()> {
-        let channel = Channel::Theirs(n);
-        let restart = self.features.has(Features::RESTART);
-        let requestor = (send.options.contains('R') && command.is_some()).then(|| send.notify.clone());
-        let temp = Some(send.temp).filter(|t| t.starts_with('D') && t != "D.0");
-        let exact = send.size.filter(|_| temp.is_some());
-        let incoming = Incoming {
-            fetch: None,
-            from: send.from,
-            to: send.to,
-            user: send.user,
-            temp,
-            mode: send.mode,
-            size: send.size,
-            notify: Some(send.notify).filter(|n| !n.is_empty() && send.options.contains('n')),
-            command,
-            requestor,
-            restart,
-        };
-        let (reply, arriving) = match self.desk.admit(&incoming) {
-            Ok(inbox) => {
-                let arriving = Arriving::new(inbox, self.many(), exact);
-                let mut reply = Reply::yes(verb);
-                reply.number = Some(arriving.kept).filter(|kept| *kept > 0);
-                (reply, Some(arriving))
-            }
-            // Peers that know no sizes know no SN8 either: they get their confirmation, the bytes go nowhere.
-            Err(Refusal::AlreadyHere) if !self.features.has(Features::SIZES) => {
-                (Reply::yes(verb), Some(Arriving::discarded(true)))
-            }
-            Err(why) => {
-                tracing::info!(site = %self.site, to = incoming.to, %why, "we refuse a file");
-                let discarded = self.many().then(|| Arriving::discarded(false));
-                (Reply::no(verb, Some(reason_of(&why))), discarded)
-            }
-        };
-        self.say(channel, &reply.print());
-        if let Some(arriving) = arriving {
-            // Also after a refusal: bytes that flow ahead of it are bytes of a file.
-            self.protocol.begin_file(channel, Way::In);
-            self.theirs.insert(n, Theirs::Arriving(arriving));
-        }
-        Ok(())
-    }
-
-    /// They ask for a file.
-    fn handle_request(&mut self, n: u8, wanted: &Wanted) -> io::Result<()> {
-        let channel = Channel::Theirs(n);
-        match self.desk.serve(wanted) {
-            Ok(task) => {
-                let Deed::Serve { mode, size } = task.deed else {
-                    return Err(io::Error::other("the desk served something that is no file"));
-                };
-                let mut reply = Reply::yes('R');
-                reply.mode = Some(mode);
-                reply.number = Some(size);
-                self.say(channel, &reply.print());
-                self.protocol.begin_file(channel, Way::Out { bytes: size });
-                self.theirs.insert(n, Theirs::Serving { task, size, offset: 0, ended: false });
-                self.streams.push_back(channel);
-            }
-            Err(why) => {
-                tracing::info!(site = %self.site, from = wanted.from, %why, "we refuse a request");
-                self.say(channel, &Reply::no('R', Some(reason_of(&why))).print());
-            }
-        }
-        Ok(())
-    }
-
-    /// `CY` or `CN` for a file that they asked for.
-    fn handle_their_confirmation(&mut self, n: u8, reply: Reply) -> io::Result<()> {
-        match self.theirs.remove(&n) {
-            Some(Theirs::Serving { task, size, .. }) if reply.verb == 'C' => {
-                if !reply.yes {
-                    return self.task_refused(&task, Refusal::CannotStore);
-                }
-                tracing::info!(site = %self.site, size, "served a file");
-                self.totals.files_sent += 1;
-                self.desk.finished(task.id)
-            }
-            other => {
-                tracing::warn!(site = %self.site, reply = reply.print(), "an answer to nothing");
-                if let Some(theirs) = other {
-                    self.theirs.insert(n, theirs);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn arriving(&mut self, channel: Channel) -> Option<&mut Arriving> {
-        match self.resolve(channel) {
-            Channel::Ours(n) => match &mut self.ours.get_mut(&n)?.stage {
-                OurStage::Fetching(arriving) => Some(arriving),
-                OurStage::Sending { .. } | OurStage::Asking => None,
-            },
-            Channel::Theirs(n) => match self.theirs.get_mut(&n)? {
-                Theirs::Arriving(arriving) => Some(arriving),
-                Theirs::Serving { .. } => None,
-            },
-        }
-    }
-
-    fn handle_data(&mut self, channel: Channel, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.totals.bytes_received += bytes.len() as u64;
-        match self.arriving(channel) {
-            Some(arriving) => arriving.write(offset, bytes),
-            None => {
-                self.ending = Some(Ending::Violation(Violation::Rule("file bytes without a file")));
-                Ok(())
-            }
-        }
-    }
-
-    /// The sum over a whole file was wrong: it goes, or comes, once more.
-    fn begin_again(&mut self, channel: Channel) -> io::Result<()> {
-        tracing::warn!(site = %self.site, "a file was damaged on the way and goes again");
-        if let Some(arriving) = self.arriving(channel) {
-            return arriving.begin_again();
-        }
-        let channel = self.resolve(channel);
-        let (offset, ended) = match channel {
-            Channel::Ours(n) => match self.ours.get_mut(&n).map(|ours| &mut ours.stage) {
-                Some(OurStage::Sending { offset, ended, .. }) => (offset, ended),
-                _ => return Ok(()),
-            },
-            Channel::Theirs(n) => match self.theirs.get_mut(&n) {
-                Some(Theirs::Serving { offset, ended, .. }) => (offset, ended),
-                _ => return Ok(()),
-            },
-        };
-        (*offset, *ended) = (0, false);
-        self.streams.push_back(channel);
-        Ok(())
-    }
-
-    fn handle_end_of_file(&mut self, channel: Channel) -> io::Result<()> {
-        let channel = self.resolve(channel);
-        match channel {
-            Channel::Ours(n) => match self.ours.remove(&n) {
-                Some(Ours { task, stage: OurStage::Fetching(arriving) }) => {
-                    let stored = self.end_arriving(channel, arriving)?;
-                    if stored { self.desk.finished(task.id) } else { self.desk.refused(task.id, Refusal::CannotStore) }
-                }
-                Some(other) => {
-                    self.ours.insert(n, other);
-                    Ok(())
-                }
-                None => Ok(()),
-            },
-            Channel::Theirs(n) => match self.theirs.remove(&n) {
-                Some(Theirs::Arriving(arriving)) => self.end_arriving(channel, arriving).map(drop),
-                Some(other) => {
-                    self.theirs.insert(n, other);
-                    Ok(())
-                }
-                None => Ok(()),
-            },
-        }
-    }
-
-    /// First the disk, then the word.
-    fn end_arriving(&mut self, channel: Channel, arriving: Arriving) -> io::Result<bool> {
-        let Some(inbox) = arriving.inbox else {
-            if arriving.confirm {
-                let fetch = matches!(channel, Channel::Ours(_));
-                let reply = if fetch { Reply::no('C', Some(5)) } else { Reply::yes('C') };
-                self.say(channel, &reply.print());
-            }
-            return Ok(false);
-        };
-        if let Some(size) = arriving.size.filter(|size| *size != arriving.position) {
-            tracing::warn!(site = %self.site, announced = size, came = arriving.position, "a file of another size than announced");
-            self.say(channel, &Reply::no('C', Some(5)).print());
-            return Ok(false);
-        }
-        match inbox.commit() {
-            Ok(()) => {}
-            // This one file has no place; the others go on.
-            Err(error) if concerns_one_file(error.kind()) => {
-                tracing::warn!(site = %self.site, %error, "a file came and cannot be stored");
-                self.say(channel, &Reply::no('C', Some(5)).print());
-                return Ok(false);
-            }
-            Err(error) => return Err(error),
-        }
-        self.totals.files_received += 1;
-        self.drained = false;
-        self.say(channel, &Reply::yes('C').print());
-        Ok(true)
-    }
-}
-
-impl Arriving {
-    fn new(inbox: Box<dyn Inbox>, positions: bool, size: Option<u64>) -> Self {
-        let kept = inbox.kept();
-        // Where bytes flow ahead of our answer they begin at zero; elsewhere they begin where we said.
-        let base = if positions { 0 } else { kept };
-        Self { inbox: Some(inbox), confirm: true, kept, base, position: kept, size }
-    }
-
-    fn discarded(confirm: bool) -> Self {
-        Self { inbox: None, confirm, kept: 0, base: 0, position: 0, size: None }
-    }
-
-    fn begin_again(&mut self) -> io::Result<()> {
-        (self.kept, self.base, self.position) = (0, 0, 0);
-        self.inbox.as_mut().map_or(Ok(()), |inbox| inbox.forget())
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let Some(inbox) = &mut self.inbox else { return Ok(()) };
-        let mut at = self.base.saturating_add(offset);
-        let known = usize::try_from(self.kept.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
-        at += known as u64;
-        let bytes = &bytes[known..];
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        if self.size.is_some_and(|size| at + bytes.len() as u64 > size) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is longer than the peer announced"));
-        }
-        if at > self.position {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer left out a part of the file"));
-        }
-        inbox.write(at, bytes)?;
-        self.position = self.position.max(at + bytes.len() as u64);
         Ok(())
     }
 }

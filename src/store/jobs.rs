@@ -14,12 +14,14 @@ pub struct JobId(pub i64);
 /// What is done with the bytes at the peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deed {
-    /// `rmail bob`, `rnews`: the bytes are its standard input.
-    Execute { command: String, user: String, requestor: Option<String> },
+    /// `rmail bob`, `rnews`: the bytes are its standard input, or with `file` a file of that name.
+    Execute { command: String, user: String, requestor: Option<String>, file: Option<String> },
     /// A file under this name.
     Store { from: String, to: String, user: String, mode: u32, notify: Option<String> },
     /// Nothing is sent: a file is asked for.
     Fetch { from: String, to: String, user: String },
+    /// Nothing is sent: the peer is to find and send files (`X`).
+    Expand { from: String, to: String, user: String },
 }
 
 /// A job to be made of these items.
@@ -211,7 +213,12 @@ mod tests {
     use super::*;
 
     fn deed() -> Deed {
-        Deed::Execute { command: "rmail bob".to_owned(), user: "uucp".to_owned(), requestor: Some("ann".to_owned()) }
+        Deed::Execute {
+            command: "rmail bob".to_owned(),
+            user: "uucp".to_owned(),
+            requestor: Some("ann".to_owned()),
+            file: None,
+        }
     }
 
     fn pack(store: &Store, to: &str, items: &[ItemId]) -> Job {

@@ -124,6 +124,7 @@ fn describe_item(hop: &Hop, cargo: Cargo) -> String {
         Cargo::Article { message_id, .. } => format!("article {message_id}"),
         Cargo::File { to, user, .. } => format!("file {to} (for {user})"),
         Cargo::Fetch { from, user, .. } => format!("request for {from} (for {user})"),
+        Cargo::Expand { from, user, .. } => format!("request for {from} (for {user})"),
         Cargo::Command { line, user, .. } => format!("command {line} (for {user})"),
     };
     let hop = match hop {

@@ -92,11 +92,18 @@ pub enum Cargo {
         to: String,
         user: String,
     },
-    /// A command for the peer to run, with its standard input.
+    /// Files that a site is to find by itself and send to `to`, which begins with our name.
+    Expand {
+        from: String,
+        to: String,
+        user: String,
+    },
+    /// A command for the peer to run. Its bytes are the standard input, or with `file` a file of that name.
     Command {
         line: String,
         user: String,
         requestor: Option<String>,
+        file: Option<String>,
         input: BodyId,
     },
 }
@@ -529,7 +536,7 @@ mod tests {
         let run = |path: &Path, sql: &str| {
             Connection::open(path).and_then(|c| c.execute_batch(sql)).expect("a changed database");
         };
-        refused(&|path| run(path, "PRAGMA user_version = 99"), "it has schema 99, this one knows 3; use the newer one");
+        refused(&|path| run(path, "PRAGMA user_version = 99"), "it has schema 99, this one knows 4; use the newer one");
         refused(&|path| run(path, "PRAGMA application_id = 7"), "it belongs to another program");
         let garbage = |path: &Path| std::fs::write(path, [b'x'; 5000]).expect("writable");
         refused(&garbage, "it is no database; put back a copy");

@@ -273,7 +273,8 @@ mod tests {
     }
 
     fn pack(store: &Store, items: &[ItemId]) -> JobId {
-        let deed = Deed::Execute { command: "rmail bob".to_owned(), user: "uucp".to_owned(), requestor: None };
+        let deed =
+            Deed::Execute { command: "rmail bob".to_owned(), user: "uucp".to_owned(), requestor: None, file: None };
         write(store, |c| {
             let data = c.keep_bytes(b"job")?;
             c.new_job(NewJob { site: site("hub"), grade: grade('C'), items: items.to_vec(), deed, data })
@@ -298,7 +299,13 @@ mod tests {
                 body,
             },
             |_| Cargo::Fetch { from: "~/x".to_owned(), to: "y".to_owned(), user: "ann".to_owned() },
-            |input| Cargo::Command { line: "rmail bob".to_owned(), user: "ann".to_owned(), requestor: None, input },
+            |input| Cargo::Command {
+                line: "rmail bob".to_owned(),
+                user: "ann".to_owned(),
+                requestor: None,
+                file: None,
+                input,
+            },
         ];
         let hops = [
             Hop::Site(site("hub")),

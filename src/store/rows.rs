@@ -167,11 +167,37 @@ impl TryFrom<AddressRow> for Address {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "cargo", rename_all = "lowercase")]
 pub(super) enum CargoRow {
-    Mail { sender: Option<AddressRow>, recipients: Vec<AddressRow> },
-    Article { message_id: String },
-    File { from: String, to: String, user: String, mode: u32, notify: Option<String> },
-    Fetch { from: String, to: String, user: String },
-    Command { line: String, user: String, requestor: Option<String> },
+    Mail {
+        sender: Option<AddressRow>,
+        recipients: Vec<AddressRow>,
+    },
+    Article {
+        message_id: String,
+    },
+    File {
+        from: String,
+        to: String,
+        user: String,
+        mode: u32,
+        notify: Option<String>,
+    },
+    Fetch {
+        from: String,
+        to: String,
+        user: String,
+    },
+    Expand {
+        from: String,
+        to: String,
+        user: String,
+    },
+    Command {
+        line: String,
+        user: String,
+        requestor: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+    },
 }
 
 impl CargoRow {
@@ -184,7 +210,10 @@ impl CargoRow {
                 (Self::File { from, to, user, mode, notify }, Some(body))
             }
             Cargo::Fetch { from, to, user } => (Self::Fetch { from, to, user }, None),
-            Cargo::Command { line, user, requestor, input } => (Self::Command { line, user, requestor }, Some(input)),
+            Cargo::Expand { from, to, user } => (Self::Expand { from, to, user }, None),
+            Cargo::Command { line, user, requestor, file, input } => {
+                (Self::Command { line, user, requestor, file }, Some(input))
+            }
         }
     }
 
@@ -210,7 +239,10 @@ impl CargoRow {
                 Cargo::File { from, to, user, mode, notify, body: with_body()? }
             }
             Self::Fetch { from, to, user } => Cargo::Fetch { from, to, user },
-            Self::Command { line, user, requestor } => Cargo::Command { line, user, requestor, input: with_body()? },
+            Self::Expand { from, to, user } => Cargo::Expand { from, to, user },
+            Self::Command { line, user, requestor, file } => {
+                Cargo::Command { line, user, requestor, file, input: with_body()? }
+            }
         })
     }
 }
@@ -219,15 +251,37 @@ impl CargoRow {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "deed", rename_all = "lowercase")]
 pub(super) enum DeedRow {
-    Execute { command: String, user: String, requestor: Option<String> },
-    Store { from: String, to: String, user: String, mode: u32, notify: Option<String> },
-    Fetch { from: String, to: String, user: String },
+    Execute {
+        command: String,
+        user: String,
+        requestor: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+    },
+    Store {
+        from: String,
+        to: String,
+        user: String,
+        mode: u32,
+        notify: Option<String>,
+    },
+    Fetch {
+        from: String,
+        to: String,
+        user: String,
+    },
+    Expand {
+        from: String,
+        to: String,
+        user: String,
+    },
 }
 
 impl From<&Deed> for DeedRow {
     fn from(deed: &Deed) -> Self {
         match deed.clone() {
-            Deed::Execute { command, user, requestor } => Self::Execute { command, user, requestor },
+            Deed::Execute { command, user, requestor, file } => Self::Execute { command, user, requestor, file },
+            Deed::Expand { from, to, user } => Self::Expand { from, to, user },
             Deed::Store { from, to, user, mode, notify } => Self::Store { from, to, user, mode, notify },
             Deed::Fetch { from, to, user } => Self::Fetch { from, to, user },
         }
@@ -237,7 +291,8 @@ impl From<&Deed> for DeedRow {
 impl From<DeedRow> for Deed {
     fn from(row: DeedRow) -> Self {
         match row {
-            DeedRow::Execute { command, user, requestor } => Self::Execute { command, user, requestor },
+            DeedRow::Execute { command, user, requestor, file } => Self::Execute { command, user, requestor, file },
+            DeedRow::Expand { from, to, user } => Self::Expand { from, to, user },
             DeedRow::Store { from, to, user, mode, notify } => Self::Store { from, to, user, mode, notify },
             DeedRow::Fetch { from, to, user } => Self::Fetch { from, to, user },
         }

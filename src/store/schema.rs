@@ -12,7 +12,12 @@ use super::disk::{Disk, sync_folder};
 
 /// Each step brings the schema from the version that is its place in the list to the next. Steps that were ever
 /// released are never changed.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// "bang": tells our file from other SQLite databases.
 const APPLICATION_ID: i32 = 0x6261_6e67;

@@ -5,6 +5,7 @@ use rusqlite::params;
 use super::{Change, StoreError, View};
 use crate::base::names::{PortName, SiteName};
 use crate::base::time::Timestamp;
+use crate::dialogue::Stop;
 
 /// The state of a site. A site never called has the default.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,7 +24,29 @@ pub struct SiteState {
     pub call_wanted: bool,
 }
 
+/// The number of the last call with a site, either way: `-Q`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CallNumber {
+    pub number: u32,
+    /// The site called with it and may not know that we took it, so it may come once more.
+    pub doubtful: bool,
+}
+
 impl View<'_> {
+    /// The number of the last call; 0 before the first.
+    pub fn call_number(&self, site: &SiteName) -> Result<CallNumber, StoreError> {
+        let sql = "SELECT number, doubtful FROM call_number WHERE site = ?";
+        let found =
+            self.row(sql, [site], |row| Ok(CallNumber { number: row.get("number")?, doubtful: row.get("doubtful")? }))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// How an operator wants the call with a site to end, if he does.
+    pub fn hang_up_wanted(&self, site: &SiteName) -> Result<Option<Stop>, StoreError> {
+        let how = self.row("SELECT how FROM hang_up WHERE site = ?", [site], |row| row.get::<_, String>(0))?;
+        Ok(how.and_then(|how| Stop::parse(&how)))
+    }
+
     /// What is remembered of a site.
     pub fn site_state(&self, site: &SiteName) -> Result<SiteState, StoreError> {
         let sql = "SELECT last_call, last_result, last_success, failures, not_before, held, call_wanted
@@ -50,6 +73,22 @@ impl View<'_> {
 }
 
 impl Change<'_> {
+    pub fn set_call_number(&mut self, site: &SiteName, number: CallNumber) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO call_number (site, number, doubtful) VALUES (?, ?, ?)";
+        self.execute(sql, params![site, number.number, number.doubtful]).map(drop)
+    }
+
+    /// Notes how the call with a site is to end; `None`: there is no such wish any more.
+    pub fn want_hang_up(&mut self, site: &SiteName, how: Option<Stop>) -> Result<(), StoreError> {
+        match how {
+            Some(how) => {
+                self.execute("INSERT OR REPLACE INTO hang_up (site, how) VALUES (?, ?)", params![site, how.as_str()])
+            }
+            None => self.execute("DELETE FROM hang_up WHERE site = ?", [site]),
+        }
+        .map(drop)
+    }
+
     /// Replaces what is remembered of a site.
     pub fn set_site_state(&mut self, site: &SiteName, state: &SiteState) -> Result<(), StoreError> {
         let sql = "INSERT OR REPLACE INTO site

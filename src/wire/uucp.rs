@@ -220,6 +220,8 @@ pub enum Command {
         user: String,
         options: String,
         size_max: Option<u64>,
+        /// Where to begin: only in the form of SVR4.
+        position: Option<u64>,
     },
     Expand {
         from: String,
@@ -371,12 +373,15 @@ fn parse_command(verb: char, text: &str, features: Features) -> Result<Command, 
             if verb == 'X' {
                 return Ok(Command::Expand { from, to, user, options });
             }
+            // `R from to user -options dummy mode owner temp 0xposition`, as SVR4 writes it.
+            let svr4 = features.has(Features::SVR4) && words.get(5) == Some(&"dummy");
+            let position = words.get(9).filter(|_| svr4).map(|w| c_number(w).unwrap_or(0));
             // A negative or overlong number means no limit.
             let size_max = words
                 .get(5)
                 .and_then(|w| c_number(w))
                 .filter(|n| features.has(Features::SIZES) && *n < u64::from(u32::MAX));
-            Ok(Command::Receive { from, to, user, options, size_max })
+            Ok(Command::Receive { from, to, user, options, size_max, position })
         }
         _ => Err(Malformed("an unknown command")),
     }
@@ -409,7 +414,7 @@ impl Command {
             Self::Hangup => Ok("H".to_owned()),
             Self::Send(send) => send.print('S', features),
             Self::Execute(send, command) => Ok(format!("{} {command}", send.print('E', features)?)),
-            Self::Receive { from, to, user, options, size_max } => {
+            Self::Receive { from, to, user, options, size_max, .. } => {
                 let (names, q) = quote_all([from, to, user], features)?;
                 let mut text = format!("R {} -{options}{q}", names.join(" "));
                 if features.has(Features::SIZES) && !features.has(Features::SVR4) {
@@ -533,8 +538,8 @@ pub struct ExecutionFile {
     pub system: String,
     /// `I`: standard input.
     pub input: Option<String>,
-    /// `F`: files that must be there.
-    pub files: Vec<String>,
+    /// `F`: files that must be there, and the name that the command has for each.
+    pub files: Vec<(String, Option<String>)>,
     /// `R`: where mail about the job goes.
     pub requestor: Option<String>,
     /// `N`: no mail about a failure.
@@ -558,7 +563,7 @@ impl ExecutionFile {
                 Some('C') => file.command = rest.to_owned(),
                 Some('U') => (file.user, file.system) = (word(), word()),
                 Some('I') => file.input = Some(word()),
-                Some('F') => file.files.push(word()),
+                Some('F') => file.files.push((word(), Some(word()).filter(|name| !name.is_empty()))),
                 Some('R') => file.requestor = Some(word()),
                 Some('N') => file.silent = true,
                 _ => {}
@@ -572,8 +577,11 @@ impl ExecutionFile {
 
     pub fn print(&self) -> String {
         let mut text = String::new();
-        for name in &self.files {
-            let _ = writeln!(text, "F {name}");
+        for (spool, name) in &self.files {
+            let _ = match name {
+                Some(name) => writeln!(text, "F {spool} {name}"),
+                None => writeln!(text, "F {spool}"),
+            };
         }
         if let Some(name) = &self.input {
             let _ = writeln!(text, "I {name}");

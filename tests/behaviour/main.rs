@@ -7,6 +7,7 @@ mod config;
 mod cuts;
 mod docs;
 mod lines;
+mod old_peers;
 mod sim;
 mod site;
 mod store;

@@ -184,7 +184,11 @@ impl Site {
         self.read(|view| {
             let mail = |item: Item| match item.cargo {
                 Cargo::Mail { body, .. } => Some((item.hop, body)),
-                Cargo::Article { .. } | Cargo::File { .. } | Cargo::Fetch { .. } | Cargo::Command { .. } => None,
+                Cargo::Article { .. }
+                | Cargo::File { .. }
+                | Cargo::Fetch { .. }
+                | Cargo::Expand { .. }
+                | Cargo::Command { .. } => None,
             };
             let items = view.items(&ItemFilter::default())?;
             items.into_iter().filter_map(mail).map(|(hop, body)| Ok((hop, text(view, body)?))).collect()

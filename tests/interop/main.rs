@@ -11,5 +11,6 @@ mod news;
 mod ours;
 mod peers;
 mod servers;
+mod session;
 mod taylor;
 mod uucp;

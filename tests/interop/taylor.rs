@@ -62,6 +62,21 @@ impl Taylor {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a file");
     }
 
+    /// Lets its neighbours run these commands.
+    pub fn allow(&self, commands: &str) {
+        let sys = fs::read_to_string(self.path("sys")).expect("a file");
+        fs::write(self.path("sys"), sys.replace("commands rmail rnews", &format!("commands {commands}")))
+            .expect("a file");
+        let uucp = self.bin.join("uucp");
+        let line = format!("#!/bin/sh\nexec /usr/bin/env {} {} -I {} \"$@\"\n", stay(), uucp.display(), self.config());
+        self.provide("uucp", &line);
+    }
+
+    /// It calls over this port from now on.
+    pub fn set_port(&self, port: &str) {
+        fs::write(self.path("port"), format!("port out\n{port}\n")).expect("a file");
+    }
+
     pub fn path(&self, inner: &str) -> PathBuf {
         self.folder.path().join(inner)
     }

@@ -46,8 +46,15 @@ fn call_with(
 ) -> Report<CallResult, CallResult> {
     let now = Now::default();
     let site = |name: &str| SiteName::parse(name).expect("a name");
-    let calling =
-        Calling { name: "village".to_owned(), site: site("hub"), desk: caller.desk(), protocols, worst: Grade::LEAST };
+    let calling = Calling {
+        name: "village".to_owned(),
+        site: site("hub"),
+        desk: caller.desk(),
+        protocols,
+        worst: Grade::LEAST,
+        sequence: None,
+        longest: caller.open().longest,
+    };
     let answering = Answering { name: "hub".to_owned(), login: None, reception: Box::new(OpenDoor(answerer.clone())) };
     let here = Session::calling(now, calling, facts.clone(), ParameterSet::default());
     let there = Session::answering(now, answering, facts);
@@ -252,6 +259,8 @@ fn the_wrong_site_and_no_common_protocol_end_a_call_in_words() {
         desk: here.desk(),
         protocols: Some("g".to_owned()),
         worst: Grade::LEAST,
+        sequence: Some(8),
+        longest: None,
     };
     let answering = Answering { name: "hub".to_owned(), login: None, reception: Box::new(OpenDoor(there.clone())) };
     let facts = facts('g', quality);
@@ -261,4 +270,50 @@ fn the_wrong_site_and_no_common_protocol_end_a_call_in_words() {
         World::new(here, there, quality, 1).run(Duration::from_secs(600)).unwrap_or_else(|stuck| panic!("{stuck}"));
     assert_eq!(report.caller.ending.to_string(), "called the wrong site: it says it is `hub`");
     assert_eq!(report.answerer.ending.to_string(), "the line was lost during the caller's name");
+}
+
+#[test]
+fn a_call_ends_in_order_when_its_longest_time_is_over_and_the_next_goes_on() {
+    for letter in letters() {
+        let (here, there) = (Shelf::default(), Shelf::default());
+        here.open().longest = Some(Duration::from_secs(20));
+        let sizes = [6000; 12];
+        fill(&here, &mut Chance::new(5, 6), &sizes);
+        let report = call(letter, Quality::clean(9600), 1, [&here, &there]);
+        assert!(report.caller.stopped && report.caller.ending.is_complete(), "{letter}: {:?}", report.caller);
+        let came = there.open().arrived.len();
+        assert!((1..sizes.len()).contains(&came), "{letter}: {came} files");
+        here.open().longest = None;
+        call(letter, Quality::clean(9600), 2, [&here, &there]);
+        assert_eq!(there.open().arrived.len(), sizes.len(), "{letter}");
+    }
+}
+
+#[test]
+fn a_call_that_is_stopped_at_once_goes_on_at_the_byte_in_the_next() {
+    for letter in ["t", "i", "g"].map(|l| l.chars().next().expect("a letter")) {
+        let (here, there) = (Shelf::default(), Shelf::default());
+        // No file ends in the time that is given to it: what follows is an end at once.
+        here.open().longest = Some(Duration::from_secs(1));
+        let bytes = fill(&here, &mut Chance::new(5, 6), &[400_000]);
+        let report = call(letter, Quality::clean(9600), 1, [&here, &there]);
+        assert_eq!(report.caller.ending.to_string(), "stopped: the longest time for a call is over", "{letter}");
+        here.open().longest = None;
+        call(letter, Quality::clean(9600), 2, [&here, &there]);
+        assert_eq!(arrived(&there), bytes, "{letter}");
+        assert!(there.open().bytes_in < 420_000, "{letter}");
+    }
+}
+
+#[test]
+fn the_answerer_ends_a_call_in_order_and_what_the_caller_offers_is_put_off() {
+    for letter in ['t', 'i', 'g', 'e'] {
+        let (here, there) = (Shelf::default(), Shelf::default());
+        there.open().longest = Some(Duration::from_secs(20));
+        fill(&here, &mut Chance::new(5, 6), &[6000; 12]);
+        let report = call(letter, Quality::clean(9600), 1, [&here, &there]);
+        assert!(report.answerer.stopped, "{letter}");
+        assert!(here.open().refused.iter().all(|(_, why)| *why == Refusal::TooLargeNow), "{letter}");
+        assert!(!there.open().arrived.is_empty() && !here.open().refused.is_empty(), "{letter}");
+    }
 }

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bangpath::base::names::{Grade, SiteName};
+use bangpath::dialogue::Stop;
 use bangpath::session::{
-    Caller, Deed, Desk, Inbox, Incoming, ParameterSet, Reception, Refusal, Rejection, Task, TaskId, Wanted, Welcome,
+    Caller, Deed, Desk, Inbox, Incoming, ParameterSet, Reception, Refusal, Rejection, Spread, Task, TaskId, Wanted,
+    Welcome,
 };
 
 /// What a site has: it stays from call to call.
@@ -31,6 +34,12 @@ pub struct Contents {
     pub calls: u32,
     /// File bytes that came, also those that had come before.
     pub bytes_in: u64,
+    /// What was asked for with X.
+    pub spread: Vec<String>,
+    pub counted: u32,
+    /// How an operator wants the call to end.
+    pub stop: Option<Stop>,
+    pub longest: Option<Duration>,
 }
 
 #[derive(Clone, Default)]
@@ -54,7 +63,8 @@ impl Reception for OpenDoor {
     fn welcome(&mut self, caller: &Caller) -> Result<Welcome, Rejection> {
         let site = SiteName::parse(&caller.name).map_err(|_| Rejection::Unknown)?;
         let parameters = ParameterSet::default();
-        Ok(Welcome { site, desk: self.0.desk(), protocols: None, parameters, worst: Grade::LEAST })
+        let longest = self.0.open().longest;
+        Ok(Welcome { site, desk: self.0.desk(), protocols: None, parameters, worst: Grade::LEAST, longest })
     }
 }
 
@@ -79,6 +89,7 @@ impl Desk for ShelfDesk {
                 execution_name: format!("X.simC{id:04}"),
                 temp: format!("D.{id:04}"),
                 execution_temp: format!("D.X{id:03}"),
+                file: None,
                 system: "sim".to_owned(),
                 size: bytes.len() as u64,
             };
@@ -133,6 +144,21 @@ impl Desk for ShelfDesk {
         contents.wishes.remove(&task.0);
         contents.refused.push((task.0, why));
         Ok(())
+    }
+
+    fn expand(&mut self, request: &Spread) -> Result<(), Refusal> {
+        let mut contents = self.shelf.open();
+        contents.spread.push(format!("{} {}", request.from, request.to));
+        Ok(())
+    }
+
+    fn counted(&mut self) -> io::Result<()> {
+        self.shelf.open().counted += 1;
+        Ok(())
+    }
+
+    fn stop_wanted(&mut self) -> io::Result<Option<Stop>> {
+        Ok(self.shelf.open().stop)
     }
 
     fn settled(&mut self) -> io::Result<()> {
