@@ -20,7 +20,7 @@ use crate::session::{Deed, Desk, Inbox, Incoming, Refusal, Task, TaskId, Wanted}
 use crate::store::inbound::{Announced, Purpose, Receiving};
 use crate::store::jobs::Job;
 use crate::store::ledger::Fact;
-use crate::store::{Body, Cargo, Change, Item, Lock, StoreError};
+use crate::store::{Body, Cargo, Change, Item, Lock, Store, StoreError};
 use crate::wire::smtp::Status;
 
 /// How often, in bytes of a file, the space on the disk is looked at.
@@ -67,7 +67,7 @@ impl StoreDesk {
         (self.context.clock)()
     }
 
-    fn next_frozen(&mut self, worst: Grade) -> Result<Option<Job>, StoreError> {
+    fn next_frozen(&mut self, worst: Grade) -> Result<Option<(Job, Body)>, StoreError> {
         let frozen = match &mut self.frozen {
             Some(frozen) => frozen,
             none => {
@@ -75,7 +75,19 @@ impl StoreDesk {
                 none.insert(jobs.into_iter())
             }
         };
-        Ok(frozen.find(|job| job.grade <= worst))
+        for job in frozen.filter(|job| job.grade <= worst) {
+            match self.context.store.read(|view| view.body(job.data)) {
+                Ok(body) => return Ok(Some((job, body))),
+                // The other jobs must not wait for one that cannot be read.
+                Err(error @ (StoreError::Io { .. } | StoreError::Damaged(_))) => {
+                    hold_items(&self.context.store, &job, &error)?;
+                }
+                Err(error @ (StoreError::Full(_) | StoreError::Database { .. } | StoreError::Schema { .. })) => {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// What becomes of a job's items after the site's word on it, all in one change.
@@ -155,10 +167,10 @@ fn refuse(error: &StoreError) -> Refusal {
 
 impl Desk for StoreDesk {
     fn next_task(&mut self, worst: Grade) -> io::Result<Option<Task>> {
-        let (job, again) = match self.next_frozen(worst).map_err(to_io)? {
-            Some(job) => (job, true),
+        let (job, body, again) = match self.next_frozen(worst).map_err(to_io)? {
+            Some((job, body)) => (job, body, true),
             None => match pack::next_job(&self.context, &self.site, worst) {
-                Ok(Some(job)) => (job, false),
+                Ok(Some((job, body))) => (job, body, false),
                 Ok(None) => return Ok(None),
                 // What comes to us can still be taken.
                 Err(error @ PackError::Store(StoreError::Full(_))) => {
@@ -168,7 +180,6 @@ impl Desk for StoreDesk {
                 Err(error) => return Err(to_io(error)),
             },
         };
-        let body = self.context.store.read::<_, StoreError>(|view| view.body(job.data)).map_err(to_io)?;
         Progress::add(&self.progress.bytes_to_send, job.size);
         let task = pack::task(&self.site.our_name, &job, again);
         self.open.insert(task.id, Open::Job { job: Box::new(job), body });
@@ -259,6 +270,17 @@ impl Desk for StoreDesk {
     fn settled(&mut self) -> io::Result<()> {
         self.context.store.write::<_, StoreError>(|change| change.settle_receipts(&self.site.name)).map_err(to_io)
     }
+}
+
+/// Whether the site has what it was offered is for an operator to find out: nothing here can tell.
+fn hold_items(store: &Store, job: &Job, error: &StoreError) -> Result<(), StoreError> {
+    let why = format!("it was offered and may have arrived, but cannot be read any more: {error}");
+    tracing::error!(site = %job.site, job = job.sequence, why, "the items of a job are held");
+    store.write(|change| {
+        let items = change.job_items(job.id)?;
+        change.dissolve_job(job.id)?;
+        items.iter().try_for_each(|item| change.hold_item(item.id, &why))
+    })
 }
 
 /// The site's word on a job.
