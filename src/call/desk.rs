@@ -24,7 +24,7 @@ use crate::store::inbound::{Announced, Purpose, Receiving};
 use crate::store::jobs::Job;
 use crate::store::ledger::Fact;
 use crate::store::sites::CallNumber;
-use crate::store::{Body, Cargo, Change, Item, Lock, StoreError};
+use crate::store::{Body, Cargo, Change, Item, Lock, Store, StoreError};
 use crate::wire::smtp::Status;
 
 /// How often, in bytes of a file, the space on the disk is looked at.
@@ -80,7 +80,7 @@ impl StoreDesk {
         (self.context.clock)()
     }
 
-    fn next_frozen(&mut self, worst: Grade) -> Result<Option<Job>, StoreError> {
+    fn next_frozen(&mut self, worst: Grade) -> Result<Option<(Job, Body)>, StoreError> {
         let frozen = match &mut self.frozen {
             Some(frozen) => frozen,
             none => {
@@ -88,7 +88,19 @@ impl StoreDesk {
                 none.insert(jobs.into_iter())
             }
         };
-        Ok(frozen.find(|job| job.grade <= worst))
+        for job in frozen.filter(|job| job.grade <= worst) {
+            match self.context.store.read(|view| view.body(job.data)) {
+                Ok(body) => return Ok(Some((job, body))),
+                // The other jobs must not wait for one that cannot be read.
+                Err(error @ (StoreError::Io { .. } | StoreError::Damaged(_))) => {
+                    hold_items(&self.context.store, &job, &error)?;
+                }
+                Err(error @ (StoreError::Full(_) | StoreError::Database { .. } | StoreError::Schema { .. })) => {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// What becomes of a job's items after the site's word on it, all in one change.
@@ -107,7 +119,7 @@ impl StoreDesk {
     }
 
     /// Packs the next job. What is too large for this call is put off, or given back where it is too large for any.
-    fn next_job(&mut self, worst: Grade) -> Result<Option<Job>, PackError> {
+    fn next_job(&mut self, worst: Grade) -> Result<Option<(Job, Body)>, PackError> {
         let now = self.now();
         let limit = size_limit_now(&self.site.send_limits, now.wall, &self.site.zone, self.called);
         loop {
@@ -196,10 +208,10 @@ fn refuse(error: &StoreError) -> Refusal {
 
 impl Desk for StoreDesk {
     fn next_task(&mut self, worst: Grade) -> io::Result<Option<Task>> {
-        let (job, again) = match self.next_frozen(worst).map_err(to_io)? {
-            Some(job) => (job, true),
+        let (job, body, again) = match self.next_frozen(worst).map_err(to_io)? {
+            Some((job, body)) => (job, body, true),
             None => match self.next_job(worst) {
-                Ok(Some(job)) => (job, false),
+                Ok(Some((job, body))) => (job, body, false),
                 Ok(None) => return Ok(None),
                 // What comes to us can still be taken.
                 Err(error @ PackError::Store(StoreError::Full(_))) => {
@@ -209,7 +221,6 @@ impl Desk for StoreDesk {
                 Err(error) => return Err(to_io(error)),
             },
         };
-        let body = self.context.store.read::<_, StoreError>(|view| view.body(job.data)).map_err(to_io)?;
         Progress::add(&self.progress.bytes_to_send, job.size);
         let task = pack::task(&self.site.our_name, &job, again);
         self.open.insert(task.id, Open::Job { job: Box::new(job), body });
@@ -340,6 +351,17 @@ impl Desk for StoreDesk {
     fn stop_wanted(&mut self) -> io::Result<Option<Stop>> {
         self.context.store.read::<_, StoreError>(|view| view.hang_up_wanted(&self.site.name)).map_err(to_io)
     }
+}
+
+/// Whether the site has what it was offered is for an operator to find out: nothing here can tell.
+fn hold_items(store: &Store, job: &Job, error: &StoreError) -> Result<(), StoreError> {
+    let why = format!("it was offered and may have arrived, but cannot be read any more: {error}");
+    tracing::error!(site = %job.site, job = job.sequence, why, "the items of a job are held");
+    store.write(|change| {
+        let items = change.job_items(job.id)?;
+        change.dissolve_job(job.id)?;
+        items.iter().try_for_each(|item| change.hold_item(item.id, &why))
+    })
 }
 
 /// The site's word on a job.

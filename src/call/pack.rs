@@ -6,12 +6,12 @@ use super::{Context, Site};
 use crate::base::limits::ARTICLE_MAX;
 use crate::base::names::Grade;
 use crate::mail::Failure;
-use crate::mail::delivery::{Verdict, settle_whole};
+use crate::mail::delivery::{Verdict, set_aside, settle_whole};
 use crate::mail::rewrite::{outgoing_rmail, sender_word};
 use crate::news::Compression;
 use crate::session;
 use crate::store::jobs::{Deed, Job, NewJob};
-use crate::store::{BodyId, Cargo, Envelope, Hop, Item, ItemId, NewItem, Store, StoreError};
+use crate::store::{Body, BodyId, Cargo, Envelope, Hop, Item, ItemId, NewItem, StoreError};
 use crate::wire::batch::{self, Packing};
 use crate::wire::smtp::Status;
 
@@ -38,45 +38,73 @@ pub(super) fn next_job(
     site: &Site,
     worst: Grade,
     size_max: Option<u64>,
-) -> Result<Option<Job>, PackError> {
+) -> Result<Option<(Job, Body)>, PackError> {
     let hop = Hop::Site(site.name.clone());
     loop {
         let now = context.now();
-        let items = context.store.read::<_, StoreError>(|view| view.ready_items(&hop, now, worst, RUN))?;
+        let items = context.store.read::<_, StoreError>(|view| {
+            let first = view.ready_items(&hop, now, worst, 1)?;
+            match first.first().map(|item| &item.cargo) {
+                Some(Cargo::Article { .. }) => view.ready_items(&hop, now, worst, RUN),
+                // Only a batch needs more than one, and a long queue of letters would be read once for each.
+                _ => Ok(first),
+            }
+        })?;
         let Some(first) = items.first() else { return Ok(None) };
         if let Some(max) = size_max
             && first.size > max
         {
             return Err(PackError::TooLarge(Box::new(first.clone())));
         }
-        let packed = match &first.cargo {
-            Cargo::Mail { envelope, body } => pack_mail(context, site, first, envelope, *body)?,
-            Cargo::Article { .. } => pack_articles(context, site, &items, size_max)?,
-            Cargo::File { from, to, user, mode, notify, body } => {
-                let (from, to, user, notify) = (from.clone(), to.clone(), user.clone(), notify.clone());
-                pack_as_is(context, site, first, Deed::Store { from, to, user, mode: *mode, notify }, Some(*body))?
-            }
-            Cargo::Command { line, user, requestor, file, input } => {
-                let (command, user, requestor, file) = (line.clone(), user.clone(), requestor.clone(), file.clone());
-                pack_as_is(context, site, first, Deed::Execute { command, user, requestor, file }, Some(*input))?
-            }
-            Cargo::Expand { from, to, user } => {
-                let (from, to, user) = (from.clone(), to.clone(), user.clone());
-                pack_as_is(context, site, first, Deed::Expand { from, to, user }, None)?
-            }
-            Cargo::Fetch { from, to, user } => {
-                let (from, to, user) = (from.clone(), to.clone(), user.clone());
-                pack_as_is(context, site, first, Deed::Fetch { from, to, user }, None)?
-            }
-        };
-        // Without a job the item was settled otherwise (it could not be said to this site): look at the next.
-        if packed.is_some() {
-            return Ok(packed);
+        let packed = pack(context, site, first, &items, size_max)?;
+        // Without a job the item was settled otherwise (it could not be said to this site, or not be read), or an
+        // operator has it: look at the next.
+        if let Some(job) = packed {
+            let data = context.store.read::<_, StoreError>(|view| view.body(job.data))?;
+            return Ok(Some((job, data)));
         }
     }
 }
 
-/// Frozen from the moment the change is on the disk.
+/// `items`: what else is ready, if the first is an article.
+fn pack(
+    context: &Context,
+    site: &Site,
+    first: &Item,
+    items: &[Item],
+    size_max: Option<u64>,
+) -> Result<Option<Job>, PackError> {
+    match &first.cargo {
+        Cargo::Mail { envelope, body } => pack_mail(context, site, first, envelope, *body),
+        Cargo::Article { .. } => pack_articles(context, site, items, size_max),
+        Cargo::File { from, to, user, mode, notify, body } => {
+            let (from, to, user, notify) = (from.clone(), to.clone(), user.clone(), notify.clone());
+            pack_as_is(context, site, first, Deed::Store { from, to, user, mode: *mode, notify }, Some(*body))
+        }
+        Cargo::Command { line, user, requestor, file, input } => {
+            let (command, user, requestor, file) = (line.clone(), user.clone(), requestor.clone(), file.clone());
+            pack_as_is(context, site, first, Deed::Execute { command, user, requestor, file }, Some(*input))
+        }
+        Cargo::Expand { from, to, user } => {
+            let (from, to, user) = (from.clone(), to.clone(), user.clone());
+            pack_as_is(context, site, first, Deed::Expand { from, to, user }, None)
+        }
+        Cargo::Fetch { from, to, user } => {
+            let (from, to, user) = (from.clone(), to.clone(), user.clone());
+            pack_as_is(context, site, first, Deed::Fetch { from, to, user }, None)
+        }
+    }
+}
+
+/// The bytes of an item; `None`: they cannot be read, and it has been set aside.
+fn read_body(context: &Context, item: &Item, id: BodyId) -> Result<Option<Body>, StoreError> {
+    match context.store.read(|view| view.body(id)) {
+        Ok(body) => Ok(Some(body)),
+        Err(error) => set_aside(&context.store, context.now(), item, error).map(|()| None),
+    }
+}
+
+/// Frozen from the moment the change is on the disk. `None`: an item is gone or held.
 fn freeze(
     context: &Context,
     site: &Site,
@@ -84,8 +112,14 @@ fn freeze(
     items: Vec<ItemId>,
     deed: Deed,
     data: JobData,
-) -> Result<Job, PackError> {
+) -> Result<Option<Job>, PackError> {
     let job = context.store.write::<_, StoreError>(|change| {
+        for id in &items {
+            // Dropped or held since it was looked at: the bytes do not fit any more.
+            if change.item(*id)?.is_none_or(|item| item.held.is_some()) {
+                return Ok(None);
+            }
+        }
         let data = match data {
             JobData::New(draft) => change.keep(draft)?,
             JobData::Kept(body) => body,
@@ -93,7 +127,7 @@ fn freeze(
         };
         let job = change.new_job(NewJob { site: site.name.clone(), grade, items, deed, data })?;
         change.offer_job(job.id)?;
-        Ok(job)
+        Ok(Some(job))
     })?;
     Ok(job)
 }
@@ -111,8 +145,14 @@ fn pack_as_is(
     deed: Deed,
     body: Option<BodyId>,
 ) -> Result<Option<Job>, PackError> {
-    let data = body.map_or(JobData::Nothing, JobData::Kept);
-    freeze(context, site, item.grade, vec![item.id], deed, data).map(Some)
+    let data = match body {
+        None => JobData::Nothing,
+        Some(body) => match read_body(context, item, body)? {
+            Some(_) => JobData::Kept(body),
+            None => return Ok(None),
+        },
+    };
+    freeze(context, site, item.grade, vec![item.id], deed, data)
 }
 
 /// One execution of `rmail` for all recipients of the item. Where they are too many for one command line the
@@ -151,21 +191,21 @@ fn pack_mail(
             Ok(())
         })?;
     }
+    let Some(text) = read_body(context, item, body)? else { return Ok(None) };
     let addressing = policy.site(&site.name).addressing;
     let mut draft = context.store.draft();
     draft.write_all(&first.prefix)?;
-    copy_body(&context.store, body, &mut draft)?;
+    copy_body(&text, &mut draft)?;
     let deed = Deed::Execute {
         command: first.command,
         user: "uucp".to_owned(),
         requestor: envelope.sender.as_ref().and_then(|sender| sender_word(policy, addressing, Some(sender)).ok()),
         file: None,
     };
-    freeze(context, site, item.grade, vec![item.id], deed, JobData::New(draft)).map(Some)
+    freeze(context, site, item.grade, vec![item.id], deed, JobData::New(draft))
 }
 
-fn copy_body(store: &Store, id: BodyId, out: &mut impl Write) -> Result<(), PackError> {
-    let body = store.read::<_, StoreError>(|view| view.body(id))?;
+fn copy_body(body: &Body, out: &mut impl Write) -> Result<(), PackError> {
     let mut buffer = vec![0; COPY];
     let mut at = 0;
     loop {
@@ -194,9 +234,13 @@ fn pack_articles(
         if !packed.is_empty() && batch.len() as u64 + item.size > batch_max {
             break;
         }
-        let article = context.store.read::<_, StoreError>(|view| view.body(*body))?.bytes(ARTICLE_MAX)?;
+        let Some(article) = read_body(context, item, *body)? else { continue };
+        let article = article.bytes(ARTICLE_MAX)?;
         batch::append(&mut batch, &article);
         packed.push(item.id);
+    }
+    if packed.is_empty() {
+        return Ok(None);
     }
     let packing = match site.batch.compression {
         Compression::None => Packing::Plain,
@@ -206,7 +250,7 @@ fn pack_articles(
     let mut draft = context.store.draft();
     draft.write_all(&batch::pack(batch, packing))?;
     let deed = Deed::Execute { command: "rnews".to_owned(), user: "news".to_owned(), requestor: None, file: None };
-    freeze(context, site, grade, packed, deed, JobData::New(draft)).map(Some)
+    freeze(context, site, grade, packed, deed, JobData::New(draft))
 }
 
 /// A job as the session knows it. The names follow Taylor's: `D.0001` is the file, `D.villageC0001` its name at the site.

@@ -24,7 +24,7 @@ const RUN: usize = 100;
 const ARTICLES_AT_ONCE: usize = 100;
 /// How long a file that could not be unpacked for want of space waits.
 const LATER: Duration = Duration::from_secs(60);
-/// How long an execution file waits before it looks for its data again.
+/// How long an execution file waits at first before it looks for its data again.
 const PARTNER: Duration = Duration::from_secs(30);
 
 /// Unpacks what waits and may be tried now. Gives how many files were done with.
@@ -54,23 +54,17 @@ enum Fate {
 
 fn unpack(context: &Context, file: &Received) -> Result<bool, StoreError> {
     let now = (context.clock)();
-    let fate = match &file.purpose {
-        Purpose::Execute { command, user, requestor } => {
-            let execution = Execution {
-                site: &file.site,
-                command,
-                user,
-                requestor: requestor.as_deref(),
-                input: file.body,
-                file,
-                partner: None,
-                brought: None,
-            };
-            execution.run(context, now)?
+    let fate = match fate(context, now, file) {
+        Ok(fate) => fate,
+        // What is wrong with one file must not keep the others, nor the scheduler, from their work.
+        Err(error @ StoreError::Damaged(_)) => Fate::Bad(error.to_string()),
+        Err(error @ StoreError::Io { .. }) => {
+            tracing::error!(site = %file.site, %error, "cannot unpack a received file");
+            waiting(now.wall, file, error.to_string(), "it could not be read for a week")
         }
-        Purpose::Spool { name } if name.starts_with("X.") => execute_file(context, now, file)?,
-        // Data waits for its execution file, which takes it along.
-        Purpose::Spool { .. } => waiting_for_partner(now.wall, file, "its execution file never came"),
+        Err(error @ (StoreError::Full(_) | StoreError::Database { .. } | StoreError::Schema { .. })) => {
+            return Err(error);
+        }
     };
     match fate {
         Fate::Done => return Ok(true),
@@ -88,13 +82,37 @@ fn unpack(context: &Context, file: &Received) -> Result<bool, StoreError> {
     Ok(false)
 }
 
-/// A file that cannot be used yet: patience for a week.
-fn waiting_for_partner(now: Timestamp, file: &Received, why: &str) -> Fate {
-    if now.since(file.received) > KEPT {
-        return Fate::Bad(why.to_owned());
+fn fate(context: &Context, now: Now, file: &Received) -> Result<Fate, StoreError> {
+    match &file.purpose {
+        Purpose::Execute { command, user, requestor } => {
+            let execution = Execution {
+                site: &file.site,
+                command,
+                user,
+                requestor: requestor.as_deref(),
+                input: file.body,
+                file,
+                partner: None,
+                brought: None,
+            };
+            execution.run(context, now)
+        }
+        Purpose::Spool { name } if name.starts_with("X.") => execute_file(context, now, file),
+        // Data waits for its execution file, which takes it along.
+        Purpose::Spool { .. } => Ok(waiting_for_partner(now.wall, file, "its execution file never came")),
     }
-    let pause = PARTNER.saturating_mul(1 << file.attempts.min(7));
-    Fate::Later(pause, "waiting for its partner".to_owned())
+}
+
+fn waiting_for_partner(now: Timestamp, file: &Received, in_the_end: &str) -> Fate {
+    waiting(now, file, "waiting for its partner".to_owned(), in_the_end)
+}
+
+/// A file that cannot be used yet: patience for a week.
+fn waiting(now: Timestamp, file: &Received, why: String, in_the_end: &str) -> Fate {
+    if now.since(file.received) > KEPT {
+        return Fate::Bad(in_the_end.to_owned());
+    }
+    Fate::Later(PARTNER.saturating_mul(1 << file.attempts.min(7)), why)
 }
 
 fn fact(at: Timestamp, verb: &'static str, what: &'static str, site: &SiteName, bytes: u64, detail: String) -> Fact {

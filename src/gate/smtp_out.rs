@@ -217,20 +217,30 @@ impl SmtpOut {
     }
 
     fn load(&self, now: Now) -> Result<Option<(Box<Job>, bool)>, StoreError> {
+        loop {
+            let ready = self.store.read::<_, StoreError>(|view| view.ready_items(&self.hop, now.wall, Grade::LEAST, 1));
+            let Some(item) = ready?.pop() else { return Ok(None) };
+            match self.read(&item) {
+                Ok((body, header_utf8)) => {
+                    let recipients = recipients(&item).iter().map(|to| (to.clone(), None)).collect();
+                    let (told, taken) = (Vec::new(), Vec::new());
+                    let job = Job { recipients, told, taken, sender_refused: None, body, item };
+                    return Ok(Some((Box::new(job), header_utf8)));
+                }
+                Err(why) => delivery::set_aside(&self.store, now.wall, &item, why)?,
+            }
+        }
+    }
+
+    /// The text, and whether its header is UTF-8.
+    fn read(&self, item: &Item) -> Result<(Body, bool), StoreError> {
+        let Cargo::Mail { body, .. } = &item.cargo else {
+            return Err(StoreError::Damaged(format!("item {} is no mail and waits for SMTP", item.id.0)));
+        };
         self.store.read(|view| {
-            let Some(item) = view.ready_items(&self.hop, now.wall, Grade::LEAST, 1)?.pop() else {
-                return Ok(None);
-            };
-            let Cargo::Mail { envelope, body } = &item.cargo else {
-                return Err(StoreError::Damaged(format!("item {} is no mail and waits for SMTP", item.id.0)));
-            };
             let header = bounce::original_header(view, *body)?;
             let header_utf8 = !header.as_bytes().is_ascii() && std::str::from_utf8(header.as_bytes()).is_ok();
-            let recipients = envelope.recipients.iter().map(|to| (to.clone(), None)).collect();
-            let body = view.body(*body)?;
-            let (told, taken) = (Vec::new(), Vec::new());
-            let job = Job { recipients, told, taken, sender_refused: None, body, item };
-            Ok(Some((Box::new(job), header_utf8)))
+            Ok((view.body(*body)?, header_utf8))
         })
     }
 
@@ -410,6 +420,17 @@ impl SmtpOut {
                 self.over(Ended::Store(why.to_string()));
             }
         }
+    }
+}
+
+fn recipients(item: &Item) -> &[Address] {
+    match &item.cargo {
+        Cargo::Mail { envelope, .. } => &envelope.recipients,
+        Cargo::Article { .. }
+        | Cargo::File { .. }
+        | Cargo::Fetch { .. }
+        | Cargo::Expand { .. }
+        | Cargo::Command { .. } => &[],
     }
 }
 

@@ -100,9 +100,13 @@ fn bury(
     })
 }
 
-/// The header of a kept message, or what can be had of it.
+/// The header of a kept message, or what can be had of it: of one that is lost the sender is told all the same.
 pub(crate) fn original_header(view: &View<'_>, body: BodyId) -> Result<Header, StoreError> {
-    let body = view.body(body)?;
+    let body = match view.body(body) {
+        Ok(body) => body,
+        Err(StoreError::Io { .. } | StoreError::Damaged(_)) => return Ok(Header::default()),
+        Err(error) => return Err(error),
+    };
     let (mut reader, mut at, mut piece) = (HeaderReader::new(), 0, vec![0; 8 * 1024]);
     loop {
         let unreadable = |why| StoreError::Damaged(format!("a body cannot be read: {why}"));

@@ -7,7 +7,7 @@ use crate::base::time::{Now, Timestamp};
 use crate::base::words::count;
 use crate::store::ledger::Fact;
 use crate::store::queue::HopTrouble;
-use crate::store::{Cargo, Change, Envelope, Hop, Item, ItemId, StoreError, View};
+use crate::store::{Cargo, Change, Envelope, Hop, Item, ItemId, Store, StoreError, View};
 use crate::wire::smtp::Status;
 
 use super::bounce::{give_back, original_header};
@@ -121,6 +121,29 @@ pub fn settle_whole(
     settle(change, policy, now, item, verdicts)
 }
 
+/// An item whose bytes cannot be read must not stand before all others: it waits, or where they are damaged goes to the
+/// dead letters. Any other trouble is given back.
+pub fn set_aside(store: &Store, now: Timestamp, item: &Item, error: StoreError) -> Result<(), StoreError> {
+    let why = error.to_string();
+    tracing::error!(hop = place(&item.hop), item = item.id.0, why, "an item cannot be read");
+    match error {
+        StoreError::Io { .. } => store.write(|change| change.defer_item(item.id, retry_at(now, item.attempts), &why)),
+        StoreError::Damaged(_) => store.write(|change| {
+            change.bury_item(item.id, &why, now)?;
+            change.record(Fact {
+                at: now,
+                verb: "buried",
+                what: "item",
+                place: place(&item.hop),
+                id: item.id.0.to_string(),
+                bytes: item.size,
+                detail: why.clone(),
+            })
+        }),
+        StoreError::Full(_) | StoreError::Database { .. } | StoreError::Schema { .. } => Err(error),
+    }
+}
+
 /// No connection to a host could be had, or it broke: the hop as a whole waits, longer each time unless something
 /// was sent. No item pays for that with an attempt; mail that waits too long is returned by [`expire`].
 pub fn defer_hop(change: &mut Change<'_>, now: Timestamp, hop: &Hop, sent: bool, why: &str) -> Result<(), StoreError> {
@@ -196,8 +219,8 @@ mod tests {
     use crate::base::names::Grade;
     use crate::mail::policy::tests::village;
     use crate::mail::tests::{TEXT, contents, now, open, placed, submit};
+    use crate::store::NewItem;
     use crate::store::queue::ItemFilter;
-    use crate::store::{NewItem, Store};
 
     #[test]
     fn pauses_grow_and_stop_growing() {
