@@ -107,7 +107,15 @@ fn taylor_calls_over_a_pipe(protocol: &str) {
     let port = format!("type pipe\ncommand {}", ours.uucico().join(" "));
     let Some(taylor) = Taylor::new("hub", "village", &port, &format!("protocol {protocol}")) else { return };
     queue(&ours, &taylor);
-    let output = taylor.call("village");
+    let mut output = taylor.call("village");
+    // Taylor's own a loses ten seconds, and on a busy machine now and then a call, when two messages reach it at once; what
+    // it was then about goes in its next call. (docs/protocol-a.md)
+    for _ in 0..3 {
+        if protocol == "a" && !output.status.success() {
+            let _ = fs::remove_dir_all(taylor.path("spool/.Status"));
+            output = taylor.call("village");
+        }
+    }
     assert!(output.status.success(), "{}", taylor.log());
     check(&ours, &taylor);
 }
