@@ -23,6 +23,8 @@ use crate::store::{Hop, HopTotals, LockKind, StoreError, View};
 const SETTLE: Duration = Duration::from_millis(20);
 /// A site or port that another process uses is tried again after this.
 const BUSY_PAUSE: Duration = Duration::from_secs(10);
+/// Unpacking that failed is tried again after this.
+const UNPACK_PAUSE: Duration = Duration::from_secs(10);
 /// How often old items are looked for, and the disk is measured.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
 /// How often ledger and history are trimmed, which reads all of them.
@@ -36,6 +38,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 struct Ongoing {
     sites: BTreeMap<SiteName, PortName>,
     hops: BTreeSet<Hop>,
+    /// What has arrived is being made into mail and news: a large batch takes its time.
+    unpacking: bool,
     /// Sites that were found busy, and until when they are left alone.
     pauses: BTreeMap<SiteName, Timestamp>,
     housekeeping: Option<Timestamp>,
@@ -46,6 +50,7 @@ struct Ongoing {
 enum Done {
     Call { site: SiteName, busy: bool },
     Delivery(Hop),
+    Unpacked,
 }
 
 pub(super) async fn run(shared: Shared) {
@@ -79,6 +84,7 @@ fn note(ongoing: &mut Ongoing, done: Done, now: Timestamp) {
             }
         }
         Done::Delivery(hop) => drop(ongoing.hops.remove(&hop)),
+        Done::Unpacked => ongoing.unpacking = false,
     }
 }
 
@@ -99,7 +105,18 @@ fn try_look(
     now: Timestamp,
     done: &mpsc::UnboundedSender<Done>,
 ) -> Result<Timestamp, StoreError> {
-    unpack(shared)?;
+    if !ongoing.unpacking && !shared.store.read::<_, StoreError>(|view| view.received(now, 1))?.is_empty() {
+        ongoing.unpacking = true;
+        let (task, done) = (shared.clone(), done.clone());
+        shared.tasks.spawn(async move {
+            if let Err(error) = block_in_place(|| unpack(&task)) {
+                tracing::error!(%error, "cannot unpack what has arrived");
+                // Not again at once: the disk may be full.
+                tokio::time::sleep(UNPACK_PAUSE).await;
+            }
+            let _ = done.send(Done::Unpacked);
+        });
+    }
     housekeeping(shared, ongoing, now)?;
     ongoing.pauses.retain(|_, until| *until > now);
     let (totals, sites, troubles) = shared.store.read::<_, StoreError>(|view| {

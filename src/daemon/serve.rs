@@ -27,6 +27,17 @@ enum Service {
 }
 
 impl Service {
+    /// What a client hears for whom there is no place (RFC 5321 section 3.8, RFC 3977 section 5.1).
+    fn too_many(self) -> &'static [u8] {
+        match self {
+            Self::Smtp => b"421 4.3.2 too many clients at once, try again later\r\n",
+            Self::Nntp => b"400 too many clients at once, try again later\r\n",
+            Self::Uucp | Self::UucpTelnet => b"",
+        }
+    }
+}
+
+impl Service {
     const ALL: [Self; 4] = [Self::Smtp, Self::Nntp, Self::Uucp, Self::UucpTelnet];
 
     fn name(self) -> &'static str {
@@ -109,9 +120,12 @@ async fn accept(shared: Shared, service: Service, listener: Listener) {
             Ok((_, peer)) if is_barred(&shared, service, peer) => {
                 tracing::warn!(?service, %peer, "too many wrong logins from there");
             }
-            Ok((link, peer)) => match Arc::clone(&places).try_acquire_owned() {
+            Ok((mut link, peer)) => match Arc::clone(&places).try_acquire_owned() {
                 Ok(place) => drop(shared.tasks.spawn(converse(shared.clone(), service, link, peer, place))),
-                Err(_) => tracing::warn!(?service, %peer, "too many clients at once"),
+                Err(_) => {
+                    tracing::warn!(?service, %peer, "too many clients at once");
+                    link.refuse(service.too_many()).await;
+                }
             },
             Err(error) => {
                 tracing::warn!(?service, %error, "cannot accept a connection");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::dialogue::Facts;
 
@@ -139,6 +139,11 @@ impl Link {
         if let Err(error) = told {
             tracing::warn!(link = %self.facts, %error, "cannot set the line to seven bits and XON/XOFF");
         }
+    }
+
+    /// Says a few words to somebody who is not served, if they can be said at once.
+    pub async fn refuse(&mut self, words: &[u8]) {
+        let _ = tokio::time::timeout(Duration::from_millis(100), self.writer.write_all(words)).await;
     }
 
     /// A link over one open file, such as the end of a pty or of a socket pair.

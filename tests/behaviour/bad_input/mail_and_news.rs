@@ -109,3 +109,22 @@ fn a_huge_header_and_an_endless_line_are_refused_in_bounded_memory() {
     assert_eq!(hub.mail("bob").len(), 1);
     assert!(hub.mail("bob")[0].contains("Subject: good"));
 }
+
+#[test]
+fn a_client_for_whom_there_is_no_place_is_told_so() {
+    let site = Site::new("village", "[listen]\nsmtp = \"127.0.0.1:0\"\nnntp = \"127.0.0.1:0\"\n");
+    let daemon = site.daemon(None);
+    for (service, busy) in [("smtp", "421 4.3.2 "), ("nntp", "400 ")] {
+        let address = daemon.address(service).expect("it listens");
+        let connect = || {
+            let mut client = Client::connect(&address).expect("a connection");
+            let greeting = client.hear().expect("a greeting");
+            (client, greeting)
+        };
+        let clients: Vec<_> = (0..bangpath::base::limits::CLIENTS_MAX).map(|_| connect()).collect();
+        assert!(clients.iter().all(|(_, greeting)| greeting.starts_with('2')), "{service}");
+        assert!(connect().1.starts_with(busy), "{service}");
+        drop(clients);
+        until("there is a place again", || connect().1.starts_with('2').then_some(()));
+    }
+}
