@@ -1,7 +1,8 @@
 //! The daemon: clock, the closed list of tasks, nudges, report.
 //!
 //! Its long-lived tasks are these and no others: the scheduler, one listener for each service, one
-//! attendant for each answering line, the ear for nudges, the ear for signals. Calls, deliveries and conversations are short-lived tasks that the scheduler and the listeners start.
+//! attendant for each answering line, the ear for nudges, the ear for signals. Calls, deliveries, unpacking and conversations
+//! are short-lived tasks that the scheduler and the listeners start.
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -112,9 +112,10 @@ fn the_log_of_an_inetd_call_is_not_heard_by_whoever_calls() {
     caller.shutdown(std::net::Shutdown::Write).expect("closed");
     let mut heard = Vec::new();
     caller.read_to_end(&mut heard).expect("heard");
-    let shown = heard.escape_ascii().to_string();
-    // Prompts, our offers, the first word of the session, and nothing of the trace that was asked for.
-    let told = r"login: \xff\xfb\x03\xff\xfd\x03\xff\xfb\x00\xff\xfd\x00Password:\x10Shere=hub\x00";
+    // The password may be there before it is asked for; then it is not asked for.
+    let shown = heard.escape_ascii().to_string().replace("Password:", "");
+    // The prompt, our offers, the first word of the session, and nothing of the trace that was asked for.
+    let told = r"login: \xff\xfb\x03\xff\xfd\x03\xff\xfb\x00\xff\xfd\x00\x10Shere=hub\x00";
     assert!(shown == told || told.starts_with(&shown) && shown.contains("login:"), "{shown}");
     let _ = answering.join();
 }
