@@ -376,12 +376,12 @@ impl I {
     }
 
     fn least_to_send(&self) -> usize {
-        self.least_size(self.peer_window, 4.0)
+        self.least_size(self.peer_window, 4.0).min(self.noise_out.bearable_size())
     }
 
     /// What we see of the way back holds the peer's own backlog, so less will do.
     fn least_to_ask(&self) -> usize {
-        self.least_size(self.our_window(), 1.5)
+        self.least_size(self.our_window(), 1.5).min(self.noise_in.bearable_size())
     }
 
     fn packet_size(&self) -> usize {

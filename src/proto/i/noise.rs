@@ -35,11 +35,21 @@ impl Noise {
         self.losses >= 3.0
     }
 
+    /// The share of bytes that are damaged, as far as is known.
+    fn rate(&self) -> f64 {
+        (self.losses + BEFORE_LOSSES) / (self.bytes + BEFORE_BYTES)
+    }
+
+    /// Larger packets than this are lost more often than four times in ten, whatever else speaks for them: one of them may
+    /// then be lost so often in a row that the call ends.
+    pub fn bearable_size(&self) -> usize {
+        ((0.5 / self.rate()) as usize).max(SIZE_MIN)
+    }
+
     /// The size that carries most, `max` at most. With e the rate of damaged bytes and h the bytes around the data, the
     /// share n / (n + h) of a packet, times its chance (1 - e)^(n + h), is best near n = sqrt(h / e).
     pub fn best_size(&self, max: usize) -> usize {
-        let rate = (self.losses + BEFORE_LOSSES) / (self.bytes + BEFORE_BYTES);
-        let best = (I_OVERHEAD as f64 / rate).sqrt() as usize;
+        let best = (I_OVERHEAD as f64 / self.rate()).sqrt() as usize;
         best.clamp(SIZE_MIN.min(max), max)
     }
 }

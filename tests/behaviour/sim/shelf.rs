@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bangpath::base::names::{Grade, SiteName};
 use bangpath::dialogue::Stop;
+use bangpath::proto::PROTOCOLS;
 use bangpath::session::{
     Caller, Deed, Desk, Inbox, Incoming, ParameterSet, Reception, Refusal, Rejection, Spread, Task, TaskId, Wanted,
     Welcome,
@@ -64,7 +65,14 @@ impl Reception for OpenDoor {
         let site = SiteName::parse(&caller.name).map_err(|_| Rejection::Unknown)?;
         let parameters = ParameterSet::default();
         let longest = self.0.open().longest;
-        Ok(Welcome { site, desk: self.0.desk(), protocols: None, parameters, worst: Grade::LEAST, longest })
+        Ok(Welcome {
+            site,
+            desk: self.0.desk(),
+            protocols: Some(PROTOCOLS.iter().map(|entry| entry.letter).collect()),
+            parameters,
+            worst: Grade::LEAST,
+            longest,
+        })
     }
 }
 
