@@ -25,6 +25,8 @@ const SETTLE: Duration = Duration::from_millis(20);
 const BUSY_PAUSE: Duration = Duration::from_secs(10);
 /// Unpacking that failed is tried again after this.
 const UNPACK_PAUSE: Duration = Duration::from_secs(10);
+/// How often an idle daemon gives memory back.
+const TRIM_EVERY: Duration = Duration::from_secs(60);
 /// How often old items are looked for, and the disk is measured.
 const HOUSEKEEPING: Duration = Duration::from_secs(600);
 /// How often ledger and history are trimmed, which reads all of them.
@@ -43,6 +45,8 @@ struct Ongoing {
     /// Sites that were found busy, and until when they are left alone.
     pauses: BTreeMap<SiteName, Timestamp>,
     housekeeping: Option<Timestamp>,
+    /// When memory was last given back.
+    trimmed: Option<Timestamp>,
     trimming: Option<Timestamp>,
 }
 
@@ -118,6 +122,7 @@ fn try_look(
         });
     }
     housekeeping(shared, ongoing, now)?;
+    give_back_memory(ongoing, now);
     ongoing.pauses.retain(|_, until| *until > now);
     let (totals, sites, troubles) = shared.store.read::<_, StoreError>(|view| {
         let totals = view.totals()?;
@@ -155,6 +160,19 @@ fn try_look(
 fn unpack(shared: &Shared) -> Result<(), StoreError> {
     let Some(_lock) = shared.store.lock(LockKind::Unpack, "unpack")? else { return Ok(()) };
     call::unpack::run(&shared.context).map(drop)
+}
+
+/// The allocator keeps what a busy hour needed; on a small machine others want it.
+fn give_back_memory(ongoing: &mut Ongoing, now: Timestamp) {
+    let due = ongoing.trimmed.is_none_or(|last| now.since(last) >= TRIM_EVERY || now < last);
+    if due && ongoing.sites.is_empty() && ongoing.hops.is_empty() && !ongoing.unpacking {
+        ongoing.trimmed = Some(now);
+        #[cfg(target_env = "gnu")]
+        // SAFETY: it has no conditions; it takes locks of the allocator and gives pages back.
+        unsafe {
+            nix::libc::malloc_trim(0);
+        }
+    }
 }
 
 fn housekeeping(shared: &Shared, ongoing: &mut Ongoing, now: Timestamp) -> Result<(), StoreError> {
