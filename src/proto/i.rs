@@ -523,7 +523,9 @@ impl I {
 
     fn gives_up_at(&self) -> Instant {
         let outstanding: usize = self.outstanding.iter().map(|sent| sent.packet.data.len() + I_OVERHEAD).sum();
-        self.progress + self.total_patience() + self.pace.line_time(outstanding + self.sync.size)
+        // A peer that is heard is not gone: one packet may be damaged many times in a row.
+        let alive = self.heard.min(self.progress + self.total_patience() * 4);
+        self.progress.max(alive) + self.total_patience() + self.pace.line_time(outstanding + self.sync.size)
     }
 
     fn total_patience(&self) -> Duration {
@@ -581,7 +583,10 @@ impl Protocol for I {
                     self.heard = self.heard.max(now.instant);
                     self.handle_packet(now, packet, in_step);
                 }
-                Scanned::Damaged { header, in_step } => self.handle_damaged(&header, in_step),
+                Scanned::Damaged { header, in_step } => {
+                    self.heard = self.heard.max(now.instant);
+                    self.handle_damaged(&header, in_step);
+                }
                 Scanned::Noise => self.tally.counters.bad_header += 1,
             }
         }
