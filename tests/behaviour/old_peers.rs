@@ -45,7 +45,7 @@ impl Scene {
                 };
                 Session::calling(Now::default(), calling, facts, ParameterSet::default())
             } else {
-                let reception = Box::new(OpenDoor(self.shelf.clone()));
+                let reception = Box::new(OpenDoor(self.shelf.clone(), None));
                 let answering = Answering { name: "hub".to_owned(), login: None, reception };
                 Session::answering(Now::default(), answering, facts)
             });

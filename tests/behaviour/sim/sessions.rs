@@ -55,7 +55,11 @@ fn call_with(
         sequence: None,
         longest: caller.open().longest,
     };
-    let answering = Answering { name: "hub".to_owned(), login: None, reception: Box::new(OpenDoor(answerer.clone())) };
+    let answering = Answering {
+        name: "hub".to_owned(),
+        login: None,
+        reception: Box::new(OpenDoor(answerer.clone(), Some("iteyjvGgaf"))),
+    };
     let here = Session::calling(now, calling, facts.clone(), ParameterSet::default());
     let there = Session::answering(now, answering, facts);
     let world = World::new(here, there, quality, seed);
@@ -262,7 +266,11 @@ fn the_wrong_site_and_no_common_protocol_end_a_call_in_words() {
         sequence: Some(8),
         longest: None,
     };
-    let answering = Answering { name: "hub".to_owned(), login: None, reception: Box::new(OpenDoor(there.clone())) };
+    let answering = Answering {
+        name: "hub".to_owned(),
+        login: None,
+        reception: Box::new(OpenDoor(there.clone(), Some("iteyjvGgaf"))),
+    };
     let facts = facts('g', quality);
     let here = Session::calling(Now::default(), calling, facts.clone(), ParameterSet::default());
     let there = Session::answering(Now::default(), answering, facts);

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bangpath::base::names::{Grade, SiteName};
 use bangpath::dialogue::Stop;
-use bangpath::proto::PROTOCOLS;
 use bangpath::session::{
     Caller, Deed, Desk, Inbox, Incoming, ParameterSet, Reception, Refusal, Rejection, Spread, Task, TaskId, Wanted,
     Welcome,
@@ -57,8 +56,8 @@ impl Shelf {
     }
 }
 
-/// Takes every caller, under the name it gives.
-pub struct OpenDoor(pub Shelf);
+/// Takes every caller, under the name it gives, and offers these protocols; `None`: those of the link.
+pub struct OpenDoor(pub Shelf, pub Option<&'static str>);
 
 impl Reception for OpenDoor {
     fn welcome(&mut self, caller: &Caller) -> Result<Welcome, Rejection> {
@@ -68,7 +67,7 @@ impl Reception for OpenDoor {
         Ok(Welcome {
             site,
             desk: self.0.desk(),
-            protocols: Some(PROTOCOLS.iter().map(|entry| entry.letter).collect()),
+            protocols: self.1.map(str::to_owned),
             parameters,
             worst: Grade::LEAST,
             longest,
