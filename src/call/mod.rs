@@ -329,7 +329,7 @@ async fn attempt(
             Err(error) => return (Err(error.into()), String::new()),
         },
     };
-    let mut report = Report::begin(context, Some(site.name.as_str()), way.port.as_str(), true).await;
+    let mut report = Report::placing(context, site.name.as_str(), way.port.as_str()).await;
     let result = over_way(context, site, way, worst, progress, nudges, &mut report).await;
     let words = report.end(context, &result).await;
     (result, words)
@@ -506,7 +506,7 @@ async fn converse(
     progress: &Arc<Progress>,
     nudges: &mut Nudges,
 ) -> Result<CallResult, CallError> {
-    let mut report = Report::begin(context, None, &link.facts.peer, false).await;
+    let mut report = Report::answering(context, &link.facts.peer);
     let result = answer_on(context, link, caller, progress, nudges).await;
     report.speed = link.facts.speed;
     report.end(context, &result).await;

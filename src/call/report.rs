@@ -37,16 +37,23 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub async fn begin(context: &Context, site: Option<&str>, port: &str, outgoing: bool) -> Self {
-        let began = (context.clock)().instant;
-        let report = Self { site: site.map(str::to_owned), port: port.to_owned(), outgoing, began, speed: None };
+    /// Of a call that we place.
+    pub async fn placing(context: &Context, site: &str, port: &str) -> Self {
+        let report = Self::new(context, Some(site), port, true);
         report.tell(context, "start", None, "").await;
-        let text = match outgoing {
-            true => format!("Calling system {} (port {port})", site.unwrap_or("-")),
-            false => format!("Incoming call (port {port})"),
-        };
-        report.log(context, &text);
+        report.log(context, &format!("Calling system {site} (port {port})"));
         report
+    }
+
+    /// Of somebody who calls us. Nothing is told before he is known for a site of ours, nor ever if he is not: strangers
+    /// could run the hook and fill the log as often as they can connect.
+    pub fn answering(context: &Context, port: &str) -> Self {
+        Self::new(context, None, port, false)
+    }
+
+    fn new(context: &Context, site: Option<&str>, port: &str, outgoing: bool) -> Self {
+        let began = (context.clock)().instant;
+        Self { site: site.map(str::to_owned), port: port.to_owned(), outgoing, began, speed: None }
     }
 
     /// Tells how it went. Gives the words for it.
@@ -64,6 +71,12 @@ impl Report {
             Some(known) => format!("{}{}", describe(known), self.pace(known, seconds)),
             None => result.as_ref().err().map(ToString::to_string).unwrap_or_default(),
         };
+        if self.site.is_none() {
+            return words;
+        }
+        if !self.outgoing {
+            self.log(context, &format!("Incoming call (port {})", self.port));
+        }
         self.tell(context, if result.is_ok() { "end" } else { "failure" }, known, &words).await;
         self.write(context, result, known, seconds, &words);
         words
