@@ -327,6 +327,14 @@ impl I {
         }
     }
 
+    /// Something came of which nothing can be read, not even a number: what was asked for long enough ago may have been
+    /// it, and is asked for anew.
+    pub(super) fn handle_noise(&mut self, now: Now) {
+        self.heard = self.heard.max(now.instant);
+        self.intake.ask_anew(now.instant, self.repair.quickest().or(self.pace.quickest()).unwrap_or_default());
+        self.ask_for_missing(now);
+    }
+
     fn handle_damaged(&mut self, header: &IPacket, in_step: bool) {
         self.tally.counters.bad_data += 1;
         if header.caller != self.start.caller && header.kind.is_numbered() && in_step {

@@ -108,7 +108,11 @@ impl J {
         }
     }
 
-    fn skip(&mut self) {
+    /// Leaves what is no envelope, or no longer one. A packet was in it, most likely.
+    fn skip(&mut self, now: Now) {
+        if matches!(self.stage, Stage::Running) {
+            self.inner.handle_noise(now);
+        }
         self.partial = None;
         let next = memchr::memchr_iter(OPEN, &self.received).find(|at| *at > 0);
         let room = J_SKIPPED_MAX.saturating_sub(self.skipped.len());
@@ -144,7 +148,7 @@ impl J {
                     self.inner.handle_input(now, &unwrapped.packet);
                     self.heard_packet(now);
                 }
-                Front::Packet(..) | Front::Nothing => self.skip(),
+                Front::Packet(..) | Front::Nothing => self.skip(now),
             }
         }
     }
@@ -197,7 +201,7 @@ impl Protocol for J {
     fn handle_timeout(&mut self, now: Now) {
         self.look_at_clock(now);
         if self.partial_until().is_some_and(|until| until <= now.instant) {
-            self.skip();
+            self.skip(now);
             self.read(now);
         }
         self.inner.handle_timeout(now);

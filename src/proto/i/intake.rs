@@ -33,6 +33,8 @@ pub struct Intake {
 pub struct Asked {
     pub left: Instant,
     pub times: u32,
+    /// Its answer has come, by all signs, and could not be read.
+    due: bool,
 }
 
 #[derive(Default)]
@@ -115,6 +117,13 @@ impl Intake {
         }
     }
 
+    /// Makes requests due again that left so long ago that their answers may have come.
+    pub fn ask_anew(&mut self, now: Instant, quickest: Duration) {
+        for asked in self.asked.iter_mut().flatten() {
+            asked.due |= asked.left + quickest <= now;
+        }
+    }
+
     /// Numbers of which we know that they were sent and have not come.
     fn missing(&self) -> impl Iterator<Item = u8> {
         let numbers = (0..self.reach.min(WINDOW_MAX)).map(|distance| (self.expected + distance) & 31);
@@ -130,7 +139,7 @@ impl Intake {
     pub fn to_ask(&self, now: Instant, patience: Duration) -> Vec<u8> {
         let due = |number: &u8| match self.asked[usize::from(*number)] {
             None => true,
-            Some(asked) => asked.again_at(patience) <= now,
+            Some(asked) => asked.due || asked.again_at(patience) <= now,
         };
         self.missing().filter(due).collect()
     }
@@ -144,7 +153,7 @@ impl Intake {
     pub fn has_asked(&mut self, number: u8, left: Instant) -> bool {
         let slot = &mut self.asked[usize::from(number)];
         let times = slot.map_or(0, |asked| asked.times) + 1;
-        *slot = Some(Asked { left, times });
+        *slot = Some(Asked { left, times, due: false });
         times == 1
     }
 
