@@ -26,6 +26,11 @@ const SIZE_UNKNOWN: usize = 256;
 const WINDOW_UNKNOWN: u8 = 4;
 /// Where acknowledgements cost nothing, they go after this time at latest.
 const ACK_DELAY: Duration = Duration::from_millis(100);
+/// Where one side talks at a time: it is silent when nothing has come for this time beyond that of some bytes.
+const GAP: Duration = Duration::from_millis(80);
+const GAP_BYTES: usize = 12;
+/// Bytes that are no packets are taken for talk as long as this beyond the time of a packet; then they are noise.
+const TALK_MAX: Duration = Duration::from_secs(5);
 /// Packets larger than we asked for that may be under way when we ask for smaller ones.
 const UNDER_WAY_MAX: u32 = 32;
 
@@ -67,6 +72,8 @@ pub struct I {
     asked: Instant,
     /// When anything last came that was a packet.
     heard: Instant,
+    /// On a half-duplex line: the peer talks, as far as we hear, until then.
+    talks_until: Option<Instant>,
 }
 
 #[derive(PartialEq)]
@@ -137,7 +144,6 @@ struct Owed {
 impl I {
     pub fn new(start: Start) -> Self {
         let size = usize::from(start.parameters.packet_size).clamp(1, I_DATA_MAX);
-        let channels = if start.facts.full_duplex { CHANNELS_MAX } else { 1 };
         Self {
             stage: Stage::New,
             scanner: Scanner::new(parse_i, I_MARK, size, I_DATA_MAX),
@@ -160,7 +166,7 @@ impl I {
             peer_size: SIZE_UNKNOWN,
             peer_wish: SIZE_UNKNOWN,
             peer_window: WINDOW_UNKNOWN,
-            channels,
+            channels: CHANNELS_MAX,
             noise_out: Noise::default(),
             fruitless: 0,
             intake: Intake::default(),
@@ -172,6 +178,7 @@ impl I {
             progress: Instant::default(),
             asked: Instant::default(),
             heard: Instant::default(),
+            talks_until: None,
             start,
         }
     }
@@ -270,12 +277,31 @@ impl I {
         if self.stage == Stage::New {
             self.stage = Stage::Opening;
             self.sync.left = now.instant;
-            self.sync.due = Some(SyncKind::Whole);
+            // Two that speak at once would turn the line round twice.
+            let waits = !self.start.caller && !self.start.facts.full_duplex;
+            self.sync.due = (!waits).then_some(SyncKind::Whole);
         }
+    }
+
+    /// On a half-duplex line: notes that the peer talks. We answer when it falls silent, all at once.
+    pub(super) fn listen(&mut self, now: Now) {
+        let gap = GAP + self.pace.line_time(GAP_BYTES);
+        let believed = self.heard + self.pace.line_time(self.sync.size + I_OVERHEAD) + TALK_MAX;
+        if !self.start.facts.full_duplex && now.instant < believed {
+            self.talks_until = Some(now.instant + gap);
+        }
+    }
+
+    /// Whether we wait for the peer to fall silent.
+    fn holds_back(&self, now: Now) -> bool {
+        self.is_running() && self.talks_until.is_some_and(|until| now.instant < until)
     }
 
     fn begin(&mut self, now: Now) {
         self.stage = Stage::Ready;
+        if self.sync.sent == 0 {
+            self.sync.due = Some(SyncKind::Whole);
+        }
         self.progress = self.progress.max(now.instant);
     }
 
@@ -305,10 +331,14 @@ impl I {
 
     fn owe(&mut self, now: Now, count: u32) {
         self.owed.packets += count;
-        if self.owed.packets >= u32::from(self.our_window()).div_ceil(2) {
+        let full_duplex = self.start.facts.full_duplex;
+        // Where one side talks at a time, a peer that may still go on is not interrupted.
+        let enough = u32::from(self.our_window()).div_ceil(if full_duplex { 2 } else { 1 });
+        if self.owed.packets >= enough {
             self.owed.at_once = true;
+            self.talks_until = None;
         }
-        if self.owed.at.is_none() && self.start.facts.full_duplex {
+        if self.owed.at.is_none() && full_duplex {
             self.owed.at = Some(now.instant + ACK_DELAY);
         }
     }
@@ -423,7 +453,7 @@ impl I {
         let [high, low] = (self.sync.size as u16).to_be_bytes();
         let mut data = vec![high, low, self.our_window()];
         if kind == SyncKind::Whole {
-            data.push(if self.start.facts.full_duplex { CHANNELS_MAX } else { 1 });
+            data.push(CHANNELS_MAX);
         }
         let packet = IPacket { acknowledged: 0, ..self.packet(IKind::Sync, 0, data) };
         self.sync.left = self.write(now, &packet, out);
@@ -526,7 +556,8 @@ impl I {
         }
         let patience = self.pace.patience();
         let longer = patience * (1 << self.fruitless.min(6));
-        self.asked + longer.min(self.timeout().max(patience)) + self.lag()
+        let since = self.talks_until.map_or(self.asked, |until| self.asked.max(until));
+        since + longer.min(self.timeout().max(patience)) + self.lag()
     }
 
     fn gives_up_at(&self) -> Instant {
@@ -583,6 +614,7 @@ impl Protocol for I {
     fn handle_input(&mut self, now: Now, bytes: &[u8]) {
         // The peer may have begun before we were asked for our first packet.
         self.open(now);
+        self.listen(now);
         self.scanner.feed(bytes);
         while !self.is_over() && !self.peer_closed {
             let Some(scanned) = self.scanner.next() else { break };
@@ -605,6 +637,7 @@ impl Protocol for I {
         match self.stage {
             Stage::Opening if self.sync.left + self.sync_wait() <= now.instant => self.sync_again(now),
             Stage::Ready | Stage::Running | Stage::Closing => {
+                self.talks_until = self.talks_until.filter(|until| now.instant < *until);
                 if self.gives_up_at() <= now.instant {
                     self.fail(Violation::Silence(self.total_patience()));
                 } else if self.wake_at() <= now.instant {
@@ -622,6 +655,9 @@ impl Protocol for I {
 
     fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
         self.open(now);
+        if self.holds_back(now) {
+            return;
+        }
         let start = out.len();
         self.transmit_sync(now, out);
         if self.is_running() {
@@ -650,7 +686,7 @@ impl Protocol for I {
             Stage::Ready | Stage::Running | Stage::Closing => {
                 let repair = self.intake.ask_at(self.repair_patience());
                 let least = self.wake_at().min(self.gives_up_at());
-                [self.owed.at, repair].into_iter().flatten().chain([least]).min()
+                [self.owed.at, repair, self.talks_until].into_iter().flatten().chain([least]).min()
             }
         }
     }

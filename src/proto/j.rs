@@ -194,6 +194,7 @@ impl J {
 impl Protocol for J {
     fn handle_input(&mut self, now: Now, bytes: &[u8]) {
         self.open(now);
+        self.inner.listen(now);
         self.received.extend_from_slice(bytes);
         self.read(now);
     }

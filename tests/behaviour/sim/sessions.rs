@@ -23,6 +23,7 @@ fn facts(letter: char, quality: Quality) -> Facts {
         speed: Some(quality.speed).filter(|s| *s > 0),
         eight_bit: !quality.seven_bits,
         transparent: !quality.eats_flow_control,
+        full_duplex: quality.turn_round.is_none(),
         ..Facts::serial("sim", 0)
     };
     // Some claim streams only.
@@ -130,6 +131,7 @@ fn one_call_on_a_clean_line_carries_everything_both_ways() {
             for speed in [0, 9600, 115_200] {
                 assert_eq!(check(letter, seed, &[Quality::clean(speed)]), 1, "{letter}");
             }
+            assert_eq!(check(letter, seed, &[Quality::clean(9600).half_duplex(300)]), 1, "{letter}");
         }
     }
 }
