@@ -212,11 +212,18 @@ fn list_users(opened: &Opened, as_json: bool) -> Result<(), Failure> {
 pub struct Route {
     /// user@domain, or a path as hub!bob
     address: String,
+    /// Read it as mail from UUCP sites is read: in a!b@c the path goes first
+    #[arg(long)]
+    rmail: bool,
 }
 
 pub fn route(here: &Here, arguments: &Route) -> Result<(), Failure> {
     let opened = here.open()?;
-    let address = Address::parse_uucp(&arguments.address).map_err(|e| Failure::of(DATA, &e))?;
+    let parsed = match arguments.rmail {
+        true => Address::parse_uucp(&arguments.address),
+        false => Address::parse_smtp(&arguments.address),
+    };
+    let address = parsed.map_err(|e| Failure::of(DATA, &e))?;
     let steps = opened.store.read::<_, StoreError>(|view| mail::explain(view, &opened.config.mail, &address))?;
     ui::print(&steps.iter().map(|s| format!("{s}\n")).collect::<String>())
 }

@@ -193,7 +193,8 @@ fn next_piece(
 
 /// Sender and recipients; with `-t` from the header, whose `Bcc` goes (RFC 5322 section 3.6.3).
 fn envelope(policy: &Policy, user: &str, arguments: &Arguments, header: &mut Header) -> Result<Envelope, LocalError> {
-    let parse = |text: &String| Address::parse_uucp(text).map_err(|why| LocalError::Address(text.clone(), why));
+    // As in SMTP, and in every other `sendmail`: `a!b@c` is for c.
+    let parse = |text: &String| Address::parse_smtp(text).map_err(|why| LocalError::Address(text.clone(), why));
     let mut words = arguments.recipients.iter().flat_map(|text| addresses(text)).collect::<Vec<String>>();
     if arguments.recipients_from_header {
         let fields = header.fields().filter(|field| ["To", "Cc", "Bcc"].iter().any(|name| field.is(name)));
@@ -336,6 +337,13 @@ mod tests {
         assert_eq!(header.as_bytes(), b"To: Bob <bob@x>, carl\nCC: a!b!c\nSubject: hi\n".as_slice());
         let nobody = envelope(&village(), "ann", &arguments("-t").expect("arguments"), &mut Header::default());
         assert!(matches!(nobody, Err(LocalError::NoRecipients)));
+        let mixed =
+            envelope(&village(), "ann", &arguments("far!x@hub.example").expect("arguments"), &mut Header::default());
+        assert_eq!(
+            mixed.expect("an envelope").recipients[0].first_host(),
+            Some("hub.example"),
+            "the @ goes first, as in SMTP"
+        );
         let null = envelope(&village(), "ann", &arguments("-f <> bob").expect("arguments"), &mut Header::default());
         assert_eq!(null.expect("an envelope").sender, None);
     }

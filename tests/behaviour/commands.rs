@@ -49,6 +49,13 @@ fn an_address_that_cannot_be_one_is_refused_at_once() {
 }
 
 #[test]
+fn a_mixed_address_is_read_as_by_who_will_carry_it() {
+    let site = Site::new("village", "[sites.hub]\n\n[sites.far]\n\n[[mail.route]]\nto = \"*\"\nvia = \"uucp:hub\"\n");
+    check(&site, &["route", "far!x@hub.example"], b"", 0, "over UUCP to hub: rmail hub.example!far!x");
+    check(&site, &["route", "--rmail", "far!x@hub.example"], b"", 0, "over UUCP to far: rmail x@hub.example");
+}
+
+#[test]
 fn a_dead_letter_that_is_tried_again_tells_what_became_of_it() {
     let site = Site::new("village", "");
     // From nobody and for nobody: there is nobody to tell.
