@@ -27,7 +27,11 @@ const ASK_EVERY: u32 = 4096;
 const PIECE_MIN: usize = 128;
 const PIECES_GOOD: u32 = 16;
 /// Between an acknowledgement and what we say next: Taylor loses ten seconds when it reads both at once.
-const PAUSE: Duration = Duration::from_millis(30);
+const PAUSE: Duration = Duration::from_millis(50);
+/// After the peer's NAK: a little longer than Taylor waits before it says where to go on.
+const NAK_WAIT: Duration = Duration::from_secs(11);
+/// How many bytes of a file go first. The others wait until these are acknowledged: Taylor forgives a few errors only.
+const FIRST_PIECE: usize = 64;
 /// How long the peer's FINISH is waited for: Taylor ends badly when the line goes before it has said its own.
 const FINISH_WAIT: Duration = Duration::from_secs(2);
 /// How often we begin before giving up, and answer a peer that still begins.
@@ -116,6 +120,8 @@ struct Message {
     bytes: VecDeque<u8>,
     whole: bool,
     file: bool,
+    /// The peer has acknowledged its first bytes.
+    begun: bool,
 }
 
 enum Received {
@@ -273,6 +279,7 @@ impl A {
         }
         if let Some(message) = self.messages.front_mut() {
             message.bytes.drain(..count);
+            message.begun |= count > 0;
         }
         self.base = position;
         if count > 0 {
@@ -311,7 +318,20 @@ impl A {
         }
         self.piece = (self.piece / 2).max(PIECE_MIN);
         self.pieces_good = 0;
+        self.quiet_until = now.instant;
+        self.asked = now.instant;
         self.rewind(now);
+    }
+
+    /// It could not read what we sent last. Taylor says so when it takes an acknowledgement and data at once; it reads
+    /// nothing more for ten seconds, counts each try as an error, and then says where we are to go on.
+    fn handle_nak(&mut self, now: Now) {
+        self.counters.rejects += 1;
+        self.control.push_back(Control::Header(ACK, self.taken));
+        if self.awaits_answer() {
+            self.quiet_until = self.quiet_until.max(now.instant + NAK_WAIT);
+            self.asked = self.asked.max(self.quiet_until);
+        }
     }
 
     /// Everything from the first byte that is not acknowledged goes again.
@@ -333,10 +353,15 @@ impl A {
             let Some(message) = self.messages.front() else { break };
             let done = self.unacknowledged();
             let rest = message.bytes.len() - done;
-            let count = rest.min(self.piece).min(WINDOW.saturating_sub(done));
+            let first = message.file && !message.begun;
+            if first && done > 0 {
+                break;
+            }
+            let piece = if first { FIRST_PIECE } else { self.piece };
+            let count = rest.min(piece).min(WINDOW.saturating_sub(done));
             let last = message.whole && count == rest;
             // More is to come, and goes with it.
-            if count < self.piece && !last {
+            if count < piece && !last {
                 break;
             }
             let bytes: Vec<u8> = message.bytes.iter().skip(done).take(count).copied().collect();
@@ -349,7 +374,7 @@ impl A {
             self.sent = self.sent.wrapping_add(count as u32);
             let end = match end_of_message {
                 true => End::Message,
-                false if self.sent.wrapping_sub(self.asked_to) >= ASK_EVERY => End::MoreAck,
+                false if first || self.sent.wrapping_sub(self.asked_to) >= ASK_EVERY => End::MoreAck,
                 false => End::More,
             };
             if end == End::MoreAck {
@@ -423,9 +448,7 @@ impl A {
             ACK => self.handle_ack(now, value),
             DATA => self.handle_frame(now, value),
             POSITION => self.handle_position(now, value),
-            // It could not read what we sent last.
-            NAK if self.awaits_answer() => self.handle_position(now, self.base),
-            NAK => self.control.push_back(Control::Header(ACK, self.taken)),
+            NAK => self.handle_nak(now),
             FINISH => {
                 self.peer_closed = true;
                 self.inbox.push_back(Received::Close);
@@ -695,12 +718,12 @@ impl Protocol for A {
 
     fn send_command(&mut self, _channel: Channel, command: &[u8]) {
         let bytes = command.iter().copied().chain([0]).collect();
-        self.messages.push_back(Message { bytes, whole: true, file: false });
+        self.messages.push_back(Message { bytes, whole: true, file: false, begun: false });
     }
 
     fn send_data(&mut self, _channel: Channel, _offset: u64, data: &[u8]) {
         if self.messages.back().is_none_or(|message| message.whole) {
-            self.messages.push_back(Message { bytes: VecDeque::new(), whole: false, file: true });
+            self.messages.push_back(Message { bytes: VecDeque::new(), whole: false, file: true, begun: false });
         }
         if let Some(message) = self.messages.back_mut() {
             message.bytes.extend(data);

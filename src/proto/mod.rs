@@ -284,7 +284,7 @@ pub fn entry(letter: char) -> Option<&'static Entry> {
 pub fn suitable(facts: &Facts, configured: Option<&str>) -> String {
     match configured {
         Some(letters) => letters.chars().filter(|l| entry(*l).is_some()).collect(),
-        // A call with a and Taylor may stall on a busy machine, and every peer that has it has i or j: only if it is asked for.
+        // a loses ten seconds with Taylor on a busy machine, and every peer that has it has i or j: only if it is asked for.
         None => PROTOCOLS.iter().filter(|e| e.letter != 'a' && e.needs.are_met(facts)).map(|e| e.letter).collect(),
     }
 }

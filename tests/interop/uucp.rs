@@ -96,20 +96,8 @@ fn we_call_over_a_pipe(protocol: &str) {
     fs::write(ours.folder.path().join("password"), "secret\n").expect("a file");
     ours.configure(&our_port(&pipe(&taylor.uucico()), protocol));
     queue(&ours, &taylor);
-    let mut output = ours.call("hub");
-    for _ in 0..more_calls(protocol) {
-        if !output.status.success() {
-            output = ours.call("hub");
-        }
-    }
-    complete(&output);
+    complete(&ours.call("hub"));
     check(&ours, &taylor);
-}
-
-/// On a busy machine a call with a now and then stalls until Taylor gives up; what was left goes in the next. The others
-/// need one call. (docs/protocol-a.md)
-fn more_calls(protocol: &str) -> u32 {
-    if protocol == "a" { 3 } else { 0 }
 }
 
 fn taylor_calls_over_a_pipe(protocol: &str) {
@@ -119,13 +107,7 @@ fn taylor_calls_over_a_pipe(protocol: &str) {
     let port = format!("type pipe\ncommand {}", ours.uucico().join(" "));
     let Some(taylor) = Taylor::new("hub", "village", &port, &format!("protocol {protocol}")) else { return };
     queue(&ours, &taylor);
-    let mut output = taylor.call("village");
-    for _ in 0..more_calls(protocol) {
-        if !output.status.success() {
-            let _ = fs::remove_dir_all(taylor.path("spool/.Status"));
-            output = taylor.call("village");
-        }
-    }
+    let output = taylor.call("village");
     assert!(output.status.success(), "{}", taylor.log());
     check(&ours, &taylor);
 }
@@ -232,7 +214,7 @@ fn taylor_calls_us_with_a() {
 
 #[test]
 fn we_log_in_to_taylor_over_tcp() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j", "a"] {
         let Some(taylor) =
             Taylor::new("hub", "village", "type stdin", &format!("called-login Uvillage\nprotocol {protocol}"))
         else {
@@ -273,14 +255,14 @@ fn taylor_calls_over_tcp(protocol: &str, login: bool) {
 
 #[test]
 fn taylor_calls_our_daemon_over_tcp() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j", "a"] {
         taylor_calls_over_tcp(protocol, false);
     }
 }
 
 #[test]
 fn taylor_logs_in_to_our_daemon_over_tcp() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j", "a"] {
         taylor_calls_over_tcp(protocol, true);
     }
 }
@@ -342,14 +324,14 @@ fn over_a_null_modem(protocol: &str, we_call: bool) {
 
 #[test]
 fn we_call_taylor_over_a_serial_line() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j", "a"] {
         over_a_null_modem(protocol, true);
     }
 }
 
 #[test]
 fn taylor_calls_us_over_a_serial_line() {
-    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j"] {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j", "a"] {
         over_a_null_modem(protocol, false);
     }
 }

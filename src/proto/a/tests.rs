@@ -16,7 +16,7 @@ fn started() -> Bench {
         assert_eq!(a.sent(), hex(said));
     }
     assert_eq!(a.feed(&hex(INIT_END_BYTES)), [Event::Started]);
-    a.now.instant = a.now.instant + Duration::from_millis(40);
+    a.now.instant = a.now.instant + Duration::from_millis(60);
     a
 }
 
@@ -46,7 +46,7 @@ fn a_conversation_has_the_captured_bytes() {
     a.protocol.send_command(CHANNEL, b"EY");
     let ack = hex("2a 2a 18 42 30 33 33 63 30 34 30 30 30 30 30 38 36 32 37 36 33 63 0d");
     assert_eq!(a.sent(), ack, "the answer does not come at once with it");
-    a.now.instant = a.now.instant + Duration::from_millis(40);
+    a.now.instant = a.now.instant + Duration::from_millis(60);
     assert_eq!(a.sent(), hex("2a 18 41 01 00 04 00 00 71 76 4b fc 45 59 00 18 6c 5f 4f e7 aa 0d 11"));
     let file = "2a 18 41 01 00 08 00 00 15 8f 51 f5 48 69 18 69";
     let mut bytes = hex(file)[..12].to_vec();
@@ -82,13 +82,47 @@ fn what_was_damaged_is_asked_for_and_sent_again_from_there() {
 }
 
 #[test]
+fn a_peer_that_could_not_read_is_left_alone_until_it_says_where_to_go_on() {
+    let mut a = started();
+    a.protocol.send_command(CHANNEL, b"SY");
+    assert_eq!(a.sent(), message(0x400, b"SY\0"));
+    a.feed(&header(NAK, 0));
+    assert_eq!(a.sent(), header(ACK, 0));
+    a.pass(9);
+    assert!(a.sent().is_empty(), "Taylor counts each try");
+    a.feed(&header(POSITION, 0x400));
+    assert_eq!(a.sent(), message(0x400, b"SY\0"));
+    a.feed(&header(NAK, 0));
+    a.sent();
+    a.pass(30);
+    assert_eq!(a.sent(), message(0x400, b"SY\0"), "it never says it");
+}
+
+#[test]
+fn the_first_bytes_of_a_file_go_alone() {
+    let mut a = started();
+    let room = a.protocol.room(CHANNEL);
+    a.protocol.send_data(CHANNEL, 0, &vec![b'x'; room]);
+    let mut first = Vec::new();
+    frame::write_binary(DATA, 0x400, false, &mut first);
+    frame::write_data(&[b'x'; FIRST_PIECE], End::MoreAck, false, &mut first);
+    assert_eq!(a.sent(), first);
+    a.feed(&header(ACK, 0x400 + FIRST_PIECE as u32));
+    assert!(a.sent().len() > 4096);
+}
+
+#[test]
 fn the_window_bounds_what_is_under_way() {
     let mut a = started();
     let room = a.protocol.room(CHANNEL);
     a.protocol.send_data(CHANNEL, 0, &vec![b'x'; room]);
+    a.sent();
+    a.feed(&header(ACK, 0x400 + FIRST_PIECE as u32));
+    let room = a.protocol.room(CHANNEL);
+    a.protocol.send_data(CHANNEL, 0, &vec![b'x'; room]);
     assert!((12_000..16_384).contains(&a.sent().len()));
     assert!(a.protocol.room(CHANNEL) == 0 && a.sent().is_empty());
-    a.feed(&header(ACK, 0x400 + 4096));
+    a.feed(&header(ACK, 0x400 + FIRST_PIECE as u32 + 4096));
     assert_eq!(a.protocol.room(CHANNEL), 4096);
 }
 
