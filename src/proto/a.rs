@@ -34,6 +34,7 @@ const NAK_WAIT: Duration = Duration::from_secs(11);
 const FIRST_PIECE: usize = 64;
 /// How long the peer's FINISH is waited for: Taylor ends badly when the line goes before it has said its own.
 const FINISH_WAIT: Duration = Duration::from_secs(2);
+const FINISHES_MAX: u32 = 3;
 /// How often we begin before giving up, and answer a peer that still begins.
 const STARTS_MAX: u32 = 16;
 const START_ANSWERS_MAX: u32 = 8;
@@ -54,6 +55,11 @@ pub struct A {
     /// Where the first byte of the first message stands that is not acknowledged, and what has been sent.
     base: u32,
     sent: u32,
+    /// How far the first message has ever been sent, and whether to its end: an acknowledgement may come when it goes again.
+    furthest: u32,
+    ended: bool,
+    /// Where the message before it ended.
+    last_end: Option<u32>,
     /// How far acknowledgements have been asked for.
     asked_to: u32,
     /// What goes next belongs to a frame that has begun.
@@ -78,6 +84,7 @@ pub struct A {
     peer_closed: bool,
     /// Our FINISH is out, and the peer's is waited for until then.
     finish_until: Option<Instant>,
+    finishes: u32,
     /// We have asked for a repetition: when, and how often in a row.
     repair: Option<(Instant, u32)>,
 
@@ -114,6 +121,8 @@ enum Step {
 enum Control {
     Header(u8, u32),
     FirstMessage,
+    /// The end alone of a file that ends there.
+    End(u32),
 }
 
 struct Message {
@@ -154,6 +163,9 @@ impl A {
             messages: VecDeque::new(),
             base: ALIGNMENT,
             sent: ALIGNMENT,
+            furthest: ALIGNMENT,
+            ended: false,
+            last_end: None,
             asked_to: ALIGNMENT,
             frame_out: false,
             end_sent: false,
@@ -170,6 +182,7 @@ impl A {
             receiving: Receiving::Command(Vec::new()),
             peer_closed: false,
             finish_until: None,
+            finishes: 0,
             repair: None,
             progress: Instant::default(),
             asked: Instant::default(),
@@ -274,8 +287,11 @@ impl A {
     /// The peer has all up to here, if that can be.
     fn acknowledge(&mut self, now: Now, position: u32) -> bool {
         let count = position.wrapping_sub(self.base) as usize;
-        if count > self.unacknowledged() {
+        if count > self.furthest.wrapping_sub(self.base) as usize {
             return false;
+        }
+        if count > self.unacknowledged() {
+            (self.sent, self.asked_to, self.frame_out) = (position, position, false);
         }
         if let Some(message) = self.messages.front_mut() {
             message.bytes.drain(..count);
@@ -298,17 +314,24 @@ impl A {
         if !self.again && position == self.sent && now.instant >= asked {
             self.pace.learn(asked, now.instant);
         }
-        if self.end_sent && self.base == self.sent {
+        if self.ended && self.base == self.furthest {
             self.messages.pop_front();
-            let start = next_start(self.sent);
-            (self.base, self.sent, self.asked_to) = (start, start, start);
-            (self.end_sent, self.frame_out, self.again, self.fruitless) = (false, false, false, 0);
+            self.last_end = Some(self.furthest);
+            let start = next_start(self.furthest);
+            (self.base, self.sent, self.asked_to, self.furthest) = (start, start, start, start);
+            (self.end_sent, self.ended, self.frame_out, self.again, self.fruitless) = (false, false, false, false, 0);
             self.progress = self.progress.max(now.instant);
         }
     }
 
     fn handle_position(&mut self, now: Now, position: u32) {
         self.counters.rejects += 1;
+        if self.last_end == Some(position) {
+            // It has all of the message before this one but its end, which says no more: what we took for the answer to
+            // it was an earlier one again.
+            self.control.push_back(Control::End(position));
+            return;
+        }
         if !self.acknowledge(now, position) || self.messages.is_empty() {
             return;
         }
@@ -382,6 +405,10 @@ impl A {
             }
             frame::write_data(&bytes, end, self.escape_controls, out);
             self.end_sent = end_of_message;
+            self.ended |= end_of_message;
+            if self.sent.wrapping_sub(self.base) > self.furthest.wrapping_sub(self.base) {
+                self.furthest = self.sent;
+            }
             self.frame_out = !end_of_message;
             self.counters.sent += 1;
             self.pieces_good += 1;
@@ -585,6 +612,24 @@ impl A {
         self.progress + self.total_patience() + self.pace.line_time(self.unacknowledged() + A_DATA_MAX)
     }
 
+    /// Says FINISH, and again with the last message when nothing comes of it: noise may have taken both.
+    fn finish(&mut self, now: Now, out: &mut Vec<u8>) {
+        let is_over = self.finish_until.is_some_and(|until| until <= now.instant);
+        if self.peer_closed && self.finishes > 0 || is_over && self.finishes >= FINISHES_MAX {
+            self.stage = Stage::Closed;
+        } else if self.finish_until.is_none() || is_over {
+            if is_over && self.awaits_answer() {
+                self.rewind(now);
+                self.transmit_data(now, out, TRANSMIT_MAX);
+            }
+            let before = out.len();
+            frame::write_hex(FINISH, 0, out);
+            let left = self.pace.sent(now.instant, out.len() - before);
+            self.finishes += 1;
+            self.finish_until = Some(left + FINISH_WAIT + self.pace.usual() * 2);
+        }
+    }
+
     fn nudge(&mut self, now: Now) {
         let lag = self.lag();
         if self.awaits_answer() && self.asked + self.longer(self.fruitless) + lag <= now.instant {
@@ -649,6 +694,10 @@ impl Protocol for A {
                     frame::write_binary(DATA, 0, self.escape_controls, out);
                     frame::write_data(&[0], End::Message, self.escape_controls, out);
                 }
+                Control::End(position) => {
+                    frame::write_binary(DATA, position, self.escape_controls, out);
+                    frame::write_data(&[], End::Message, self.escape_controls, out);
+                }
             }
             if matches!(control, Control::Header(ACK | INIT_END, _)) {
                 self.quiet_until = self.pace.clear_at().max(now.instant) + PAUSE;
@@ -668,15 +717,7 @@ impl Protocol for A {
         }
         let all_said = self.messages.is_empty() || self.messages.len() == 1 && self.end_sent;
         if self.stage == Stage::Closing && (all_said || self.peer_closed) {
-            if self.finish_until.is_none() {
-                let before = out.len();
-                frame::write_hex(FINISH, 0, out);
-                let left = self.pace.sent(now.instant, out.len() - before);
-                self.finish_until = Some(left + FINISH_WAIT + self.pace.usual() * 2);
-            }
-            if self.peer_closed || self.finish_until.is_some_and(|until| until <= now.instant) {
-                self.stage = Stage::Closed;
-            }
+            self.finish(now, out);
         }
     }
 

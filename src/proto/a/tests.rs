@@ -112,6 +112,40 @@ fn the_first_bytes_of_a_file_go_alone() {
 }
 
 #[test]
+fn an_acknowledgement_that_comes_when_all_goes_again_counts() {
+    let mut a = started();
+    let text = vec![b'x'; 9000];
+    a.protocol.send_command(CHANNEL, &text);
+    a.sent();
+    a.feed(&header(POSITION, 0x400));
+    let mut out = Vec::new();
+    a.protocol.poll_transmit(a.now, &mut out);
+    assert!(out.len() < 9000, "part of it has gone again");
+    a.feed(&header(ACK, 0x400 + 9001));
+    a.protocol.send_command(CHANNEL, b"H");
+    assert_eq!(a.sent(), message(next_start(0x400 + 9001), b"H\0"));
+}
+
+#[test]
+fn the_end_of_a_file_goes_again_though_it_seemed_acknowledged() {
+    let mut a = started();
+    a.protocol.send_data(CHANNEL, 0, b"Hi");
+    a.protocol.send_data(CHANNEL, 2, b"");
+    a.sent();
+    a.feed(&header(ACK, 0x402));
+    a.sent();
+    // Not the answer to the end, which is lost, but the same once more.
+    a.feed(&header(ACK, 0x402));
+    a.protocol.send_command(CHANNEL, b"S x");
+    a.sent();
+    a.feed(&header(POSITION, 0x402));
+    let mut end = Vec::new();
+    frame::write_binary(DATA, 0x402, false, &mut end);
+    frame::write_data(&[], End::Message, false, &mut end);
+    assert_eq!(a.sent(), end);
+}
+
+#[test]
 fn the_window_bounds_what_is_under_way() {
     let mut a = started();
     let room = a.protocol.room(CHANNEL);

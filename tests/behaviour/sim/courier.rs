@@ -153,6 +153,8 @@ impl Courier {
             }
             ("HY", _) if self.parting == Parting::Asked => {
                 self.say(self.control_channel(), "HY");
+                // From here on the peer may go without a word, as in a session.
+                self.parting = Parting::Agreed;
                 self.protocol.shut_down(now);
             }
             ("HY", _) if self.parting == Parting::Agreed => self.protocol.shut_down(now),
