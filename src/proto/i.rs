@@ -99,6 +99,12 @@ struct Sent {
     left: Instant,
 }
 
+impl Sent {
+    fn length(&self) -> usize {
+        self.packet.data.len() + I_OVERHEAD
+    }
+}
+
 /// What we tell the peer with SYNC.
 struct Sync {
     /// The packet size that we ask for now.
@@ -367,6 +373,7 @@ impl I {
 
     fn handle_damaged(&mut self, header: &IPacket, in_step: bool) {
         self.tally.counters.bad_data += 1;
+        self.doubt();
         if header.caller != self.start.caller && header.kind.is_numbered() && in_step {
             self.intake.heard_of(header.number);
         }
@@ -379,14 +386,21 @@ impl I {
         if count > self.outstanding.len() {
             return;
         }
+        let bytes = self.outstanding.iter().take(count).map(Sent::length).sum();
         let Some(newest) = self.outstanding.drain(..count).next_back() else { return };
         if newest.times == 1 {
             self.pace.learn(newest.left, now.instant);
         }
+        self.pace.carried(now.instant, bytes, !self.outstanding.is_empty());
         (0..count).for_each(|_| self.tally.good());
         self.fruitless = 0;
         self.progress = self.progress.max(now.instant);
         self.asked = self.asked.max(now.instant);
+    }
+
+    fn doubt(&mut self) {
+        self.pace.doubt();
+        self.repair.doubt();
     }
 
     fn handle_nak(&mut self, now: Now, number: u8) {
@@ -402,14 +416,15 @@ impl I {
         }
         sent.due = true;
         self.noise_out.lost();
+        self.doubt();
         self.count_error();
     }
 
     /// Smaller packets would leave the line idle with such a window, noise or not: a full window must last for so many
     /// round trips. One brings the first acknowledgement, the others the packets that are repeated.
     fn least_size(&self, window: u8, round_trips: f64) -> usize {
-        let (Some(speed), Some(quickest)) = (self.start.facts.speed, self.pace.quickest()) else { return 0 };
-        let on_the_way = f64::from(speed) / 10.0 * quickest.as_secs_f64();
+        let (Some(speed), Some(quickest)) = (self.pace.speed(), self.pace.quickest()) else { return 0 };
+        let on_the_way = speed / 10.0 * quickest.as_secs_f64();
         (on_the_way / f64::from(window) * round_trips) as usize
     }
 
@@ -500,7 +515,7 @@ impl I {
             self.asked = self.asked.max(left);
             self.tally.counters.resent += 1;
         }
-        while out.len() - start < budget && self.outstanding.len() < usize::from(self.peer_window) {
+        while out.len() - start < budget && self.has_room_under_way() {
             let size = self.packet_size();
             let Some(piece) = self.outbox.next(size) else { break };
             let packet = match piece {
@@ -515,6 +530,12 @@ impl I {
             };
             self.transmit_new(now, packet, out);
         }
+    }
+
+    fn has_room_under_way(&self) -> bool {
+        let bound = self.pace.bound().unwrap_or(usize::MAX);
+        let bytes: usize = self.outstanding.iter().map(Sent::length).sum();
+        self.outstanding.len() < usize::from(self.peer_window) && (bytes < bound || self.outstanding.len() < 2)
     }
 
     fn transmit_new(&mut self, now: Now, packet: IPacket, out: &mut Vec<u8>) {
@@ -561,7 +582,7 @@ impl I {
     }
 
     fn gives_up_at(&self) -> Instant {
-        let outstanding: usize = self.outstanding.iter().map(|sent| sent.packet.data.len() + I_OVERHEAD).sum();
+        let outstanding: usize = self.outstanding.iter().map(Sent::length).sum();
         // A peer that is heard is not gone: one packet may be damaged many times in a row.
         let alive = self.heard.min(self.progress + self.total_patience() * 4);
         self.progress.max(alive) + self.total_patience() + self.pace.line_time(outstanding + self.sync.size)
@@ -627,7 +648,13 @@ impl Protocol for I {
                     self.heard = self.heard.max(now.instant);
                     self.handle_damaged(&header, in_step);
                 }
-                Scanned::Noise => self.tally.counters.bad_header += 1,
+                Scanned::Noise => {
+                    self.tally.counters.bad_header += 1;
+                    // What is left of the handshake says nothing.
+                    if self.is_running() {
+                        self.doubt();
+                    }
+                }
             }
         }
         self.ask_for_missing(now);

@@ -23,11 +23,50 @@ pub struct Pace {
     /// Smoothed time and its mean deviation, as TCP keeps them (RFC 6298 section 2).
     learnt: Option<(Duration, Duration)>,
     quickest: Option<Duration>,
+    meter: Meter,
+}
+
+/// Over what time the rate of a line is measured.
+const METER_TIME: Duration = Duration::from_millis(500);
+/// What may be under way beyond one way there and back: enough that the line is never idle, and little enough that a
+/// repetition is not late.
+const AHEAD: Duration = Duration::from_millis(600);
+/// What may be under way before the rate is known, bytes.
+const UNMEASURED: usize = 4096;
+
+/// How fast the line is, by the acknowledgements.
+#[derive(Debug, Default)]
+struct Meter {
+    /// Since when it has been busy without a pause, and what has been acknowledged since.
+    since: Option<Instant>,
+    bytes: usize,
+    /// Bytes per second.
+    rate: Option<f64>,
+}
+
+impl Meter {
+    fn carried(&mut self, now: Instant, bytes: usize, busy: bool) {
+        if let Some(since) = self.since {
+            self.bytes += bytes;
+            let time = now.since(since);
+            if time >= METER_TIME {
+                let rate = self.bytes as f64 / time.as_secs_f64();
+                // Pauses of the peer and packets that went again make it look slower than it is.
+                self.rate = Some(self.rate.map_or(rate, |before| rate.max(before * 0.95)));
+                (self.since, self.bytes) = (Some(now), 0);
+            }
+        } else {
+            (self.since, self.bytes) = (Some(now), 0);
+        }
+        if !busy {
+            self.since = None;
+        }
+    }
 }
 
 impl Pace {
     pub fn new(facts: Facts) -> Self {
-        Self { facts, clear_at: Instant::default(), learnt: None, quickest: None }
+        Self { facts, clear_at: Instant::default(), learnt: None, quickest: None, meter: Meter::default() }
     }
 
     /// These many bytes were handed out. Says when the last of them will have left.
@@ -60,6 +99,31 @@ impl Pace {
     /// The shortest time of an answer so far: what the way itself takes.
     pub fn quickest(&self) -> Option<Duration> {
         self.quickest
+    }
+
+    /// Something came damaged: whatever the link was taken for, it is not reliable.
+    pub fn doubt(&mut self) {
+        self.facts.reliable = false;
+    }
+
+    /// So many bytes have been acknowledged; `busy`: others are still under way.
+    pub fn carried(&mut self, now: Instant, bytes: usize, busy: bool) {
+        self.meter.carried(now, bytes, busy);
+    }
+
+    /// Bits per second of the line: as configured, or as measured.
+    pub fn speed(&self) -> Option<f64> {
+        self.facts.speed.map(f64::from).or(self.meter.rate.map(|rate| rate * 10.0))
+    }
+
+    /// How many bytes may be under way on a line of unknown speed that loses some: what lies in buffers on the way
+    /// makes every repetition late. `None` where the driver sees to it, or nothing is repeated.
+    pub fn bound(&self) -> Option<usize> {
+        if self.facts.speed.is_some() || self.facts.reliable {
+            return None;
+        }
+        let time = self.quickest.unwrap_or_default() + AHEAD;
+        Some(self.meter.rate.map_or(UNMEASURED, |rate| (rate * time.as_secs_f64()) as usize))
     }
 
     /// When all that was handed out will have left.
@@ -124,6 +188,27 @@ mod tests {
         }
         assert_eq!(pace.patience(), PATIENCE_MIN);
         assert_eq!(pace.quickest(), Some(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn the_speed_of_an_unknown_line_is_measured_and_bounds_what_is_under_way() {
+        let stream = Facts::stream("line");
+        let mut pace = Pace::new(stream.clone());
+        assert_eq!(pace.bound(), None, "nothing is lost on it");
+        pace.doubt();
+        assert_eq!((pace.bound(), pace.speed()), (Some(UNMEASURED), None));
+        let start = Instant::from_micros(5_000_000);
+        pace.learn(start, start + Duration::from_millis(400));
+        for n in 0..20 {
+            pace.carried(start + Duration::from_millis(100) * n, 576, true);
+        }
+        assert_eq!((pace.bound(), pace.speed()), (Some(5760), Some(57_600.0)));
+        // An hour later.
+        let later = start + Duration::from_secs(3600);
+        pace.carried(later, 576, false);
+        pace.carried(later + Duration::from_secs(3600), 576, true);
+        assert!(pace.speed().is_some_and(|speed| speed > 50_000.0), "a pause is no slow line");
+        assert_eq!(Pace::new(Facts::serial("line", 9600)).bound(), None, "the driver sees to it");
     }
 
     #[test]
