@@ -30,15 +30,18 @@ mod reception;
 mod relay;
 mod report;
 pub mod unpack;
+mod ways;
 mod wrong_logins;
 
 pub use attend::{Attended, attend};
 pub use line::{Modem, open_port};
 pub use relay::{can_be_said, file_cargo};
 pub use report::Watch;
+pub use ways::{Only, ways_in_order};
 pub use wrong_logins::WrongLogins;
 
 use report::Report;
+use ways::Fault;
 
 /// A configured neighbour.
 #[derive(Debug, Clone)]
@@ -115,6 +118,10 @@ impl std::fmt::Debug for SecretCredentials {
 #[derive(Debug, Clone)]
 pub struct Way {
     pub port: PortName,
+    /// The pool that the site is called over, if the port is one of several equal ones.
+    pub pool: Option<PortName>,
+    /// Its place in the `call` list; the ports of a pool share one.
+    pub entry: usize,
     pub kind: PortKind,
     /// The login chat; empty: none.
     pub chat: Script,
@@ -211,6 +218,8 @@ pub enum CallError {
     // No sources: one line of a log has to tell it all.
     #[error("login failed: {0}")]
     Chat(ChatFailure),
+    #[error("the chat with whoever called failed: {0}")]
+    AnswerChat(ChatFailure),
     #[error("login failed: {0}")]
     Login(LoginFailure),
     #[error("{}", .0.ending)]
@@ -236,15 +245,8 @@ impl CallError {
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::SiteBusy(_) | Self::PortBusy(_) | Self::Link(LinkError::Busy(_)))
     }
-
-    /// Whether the site was not reached, so that another way to it may do better.
-    fn is_of_the_way(&self) -> bool {
-        matches!(self, Self::PortBusy(_) | Self::Link(_) | Self::Dial(_) | Self::Chat(_))
-    }
 }
 
-/// How long a way that failed is tried after the others.
-const WAY_REST: Duration = Duration::from_secs(3600);
 /// How long a site that calls back may take before we call it again.
 const CALL_BACK_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
@@ -262,13 +264,22 @@ pub async fn place(
         return Err(CallError::SiteBusy(site.name.clone()));
     };
     forget_hang_up(context, site)?;
+    let mut ways = context.store.read(|view| ways_in_order(view, site, context.now()))?;
+    ways::choose(&mut ways, first);
     let mut attempts = Vec::new();
-    for way in ways_in_order(context, site, first)? {
+    // The entry of the `call` list whose number has led nowhere.
+    let mut given_up = None;
+    for way in ways {
+        if given_up == Some(way.entry) {
+            continue;
+        }
         let (result, words) = attempt(context, site, way, worst, progress, nudges).await;
-        let over = !matches!(&result, Err(error) if error.is_of_the_way());
+        let fault = result.as_ref().err().map_or(Fault::Elsewhere, CallError::fault);
         attempts.push((way, result, words));
-        if over {
-            break;
+        match fault {
+            Fault::Busy | Fault::Port => {}
+            Fault::Number => given_up = Some(way.entry),
+            Fault::Elsewhere => break,
         }
     }
     let tried = attempts.iter().any(|(_, result, _)| !matches!(result, Err(error) if error.is_busy()));
@@ -287,30 +298,6 @@ fn forget_hang_up(context: &Context, site: &Site) -> Result<(), StoreError> {
         Some(_) => context.store.write::<_, StoreError>(|change| change.want_hang_up(&site.name, None)),
         None => Ok(()),
     }
-}
-
-/// Whether a call may take other ways than the one named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Only {
-    ThisWay,
-    ThisFirst,
-}
-
-/// As configured, but what has failed lately comes last.
-fn ways_in_order<'s>(
-    context: &Context,
-    site: &'s Site,
-    first: Option<(&PortName, Only)>,
-) -> Result<Vec<&'s Way>, StoreError> {
-    let failed = context.store.read::<_, StoreError>(|view| view.failed_ways(&site.name))?;
-    let now = context.now();
-    let rests = |way: &Way| failed.iter().any(|(port, at)| *port == way.port && now.since(*at) < WAY_REST);
-    let mut ways: Vec<&Way> = site.ways.iter().collect();
-    ways.sort_by_key(|way| (first.is_none_or(|(port, _)| *port != way.port), rests(way)));
-    if let Some((port, Only::ThisWay)) = first {
-        ways.retain(|way| way.port == *port);
-    }
-    Ok(ways)
 }
 
 async fn attempt(
@@ -402,11 +389,8 @@ fn record_placed(context: &Context, site: &Site, attempts: &[Attempt<'_>]) -> Re
         context.store.write(|change| {
             change.dissolve_unoffered(&site.name)?;
             for (way, result, _) in attempts {
-                match result {
-                    Err(error) if error.is_busy() => {}
-                    Err(error) if error.is_of_the_way() => change.note_way(&site.name, &way.port, Some(now))?,
-                    Ok(_) | Err(_) => change.note_way(&site.name, &way.port, None)?,
-                }
+                let fault = result.as_ref().err().map_or(Fault::Elsewhere, CallError::fault);
+                ways::note(change, site, way, fault, now)?;
             }
             let mut state = change.site_state(&site.name)?;
             state.last_call = Some(now);

@@ -77,7 +77,9 @@ impl Report {
         if !self.outgoing {
             self.log(context, &format!("Incoming call (port {})", self.port));
         }
-        self.tell(context, if result.is_ok() { "end" } else { "failure" }, known, &words).await;
+        // A port that somebody else uses is no failure.
+        let failed = result.as_ref().is_err_and(|error| !error.is_busy());
+        self.tell(context, if failed { "failure" } else { "end" }, known, &words).await;
         self.write(context, result, known, seconds, &words);
         words
     }

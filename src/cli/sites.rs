@@ -68,22 +68,23 @@ fn explain(config: &Config) -> String {
 }
 
 fn describe_way(way: &call::Way) -> String {
+    let port = way.pool.as_ref().map_or(way.port.to_string(), |pool| format!("{} of {pool}", way.port));
     match &way.kind {
         PortKind::Serial { line, modem, .. } => {
             let number = modem.as_ref().and_then(|modem| modem.number.as_deref());
             let number = number.map_or(String::new(), |number| format!(", dials {number}"));
-            format!("{} ({} at {} bit/s{number})", way.port, line.place, line.speed)
+            format!("{port} ({} at {} bit/s{number})", line.place, line.speed)
         }
         PortKind::Tcp { address, telnet } => {
             let how = if *telnet { "telnet" } else { "TCP" };
             let how = if address.starts_with('/') { "Unix socket" } else { how };
-            format!("{} ({how} to {address})", way.port)
+            format!("{port} ({how} to {address})")
         }
         PortKind::Radio { line, station } => {
             let station = station.as_deref().map_or(String::new(), |station| format!(", calls {station}"));
-            format!("{} (radio at {}{station})", way.port, line.commands)
+            format!("{port} (radio at {}{station})", line.commands)
         }
-        PortKind::Pipe { command } => format!("{} ({})", way.port, command.join(" ")),
+        PortKind::Pipe { command } => format!("{port} ({})", command.join(" ")),
     }
 }
 
@@ -233,7 +234,7 @@ fn list(opened: &Opened, as_json: bool) -> Result<(), Failure> {
             let state = view.site_state(&site.name)?;
             let (items, bytes) = waiting(&totals, site);
             let in_call = is_in_call(opened, site)?;
-            let next = sched::explain(now, &site_view(view, site, &totals, in_call)?);
+            let next = sched::explain(now, &site_view(view, site, &totals, now, in_call)?);
             let result = state.last_result.clone().unwrap_or_default();
             rows.push(json!({
                 "site": site.name.as_str(), "items": items, "bytes": bytes, "failures": state.failures,
@@ -260,7 +261,7 @@ fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
     let in_call = is_in_call(opened, site)?;
     let (state, next, offered, refused, number) = opened.store.read::<_, StoreError>(|view| {
         let totals = view.totals()?;
-        let next = sched::explain(now, &site_view(view, site, &totals, in_call)?);
+        let next = sched::explain(now, &site_view(view, site, &totals, now, in_call)?);
         let offered = view.offered_jobs(&site.name)?.len();
         Ok((
             view.site_state(&site.name)?,

@@ -17,6 +17,10 @@ pub struct File {
     #[serde(default)]
     pub port: BTreeMap<At<String>, Port>,
     #[serde(default)]
+    pub pool: BTreeMap<At<String>, Pool>,
+    #[serde(default)]
+    pub dial_codes: BTreeMap<At<String>, At<String>>,
+    #[serde(default)]
     pub sites: BTreeMap<At<String>, Neighbour>,
     #[serde(default)]
     pub mail: Mail,
@@ -82,6 +86,12 @@ pub struct Port {
     pub chat: Option<At<String>>,
     pub chat_fail: Option<At<Vec<String>>>,
     pub reliable: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Pool {
+    pub ports: At<Vec<At<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
