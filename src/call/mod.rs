@@ -15,7 +15,7 @@ use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine, Speaks, TncL
 use crate::mail;
 use crate::news;
 use crate::sched::{Retry, SizeLimit, Window, Zone};
-use crate::session::chat::{ChatFailure, Credentials, Script};
+use crate::session::chat::{Chat, ChatFailure, Credentials, Script};
 use crate::session::dial::DialFailure;
 use crate::session::login::{Gatekeeper, LoginFailure, LoginPrompt};
 use crate::session::{Answering, CallResult, Calling, Ending, ParameterSet, Rejection, Session};
@@ -33,7 +33,7 @@ pub mod unpack;
 mod ways;
 mod wrong_logins;
 
-pub use attend::{Attended, attend};
+pub use attend::{AnsweringPort, Attended, attend};
 pub use line::{Modem, open_port};
 pub use relay::{can_be_said, file_cargo};
 pub use report::Watch;
@@ -55,6 +55,8 @@ pub struct Site {
     pub credentials: Option<SecretCredentials>,
     /// The login it must have come in by, where one was asked for.
     pub called_login: Option<String>,
+    /// What is said to it, when it has called, before the protocol begins; empty: nothing.
+    pub called_chat: Script,
     /// The letters it may use, best first; `None`: all that suit the link.
     pub protocols: Option<String>,
     pub parameters: ParameterSet,
@@ -468,6 +470,8 @@ pub async fn answer(
 
 /// A caller of whom nothing is known but how he came in.
 pub struct Unmet {
+    /// What goes before the login; empty: nothing.
+    pub chat: Script,
     pub ask_login: bool,
     /// What he has logged in as already, elsewhere.
     pub login: Option<String>,
@@ -479,7 +483,7 @@ pub struct Unmet {
 
 impl Unmet {
     pub fn new(ask_login: bool) -> Self {
-        Self { ask_login, login: None, from: None, unread: Vec::new() }
+        Self { chat: Script::default(), ask_login, login: None, from: None, unread: Vec::new() }
     }
 }
 
@@ -505,7 +509,13 @@ async fn answer_on(
     nudges: &mut Nudges,
 ) -> Result<CallResult, CallError> {
     let clock = context.clock;
-    let Unmet { ask_login, mut login, from, mut unread } = caller;
+    let Unmet { chat, ask_login, mut login, from, mut unread } = caller;
+    if !chat.is_empty() {
+        let mut chat = Chat::new(clock(), &chat, Credentials::default());
+        let (outcome, rest) = link::drive(link, &mut chat, &unread, nudges, clock).await;
+        outcome.map_err(CallError::AnswerChat)?;
+        unread = rest;
+    }
     if ask_login {
         let gatekeeper = Box::new(StoreGatekeeper { context: context.clone(), from });
         let mut prompt = LoginPrompt::new(clock(), gatekeeper);

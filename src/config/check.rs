@@ -19,7 +19,7 @@ use crate::news::{self, BatchForm, Compression, Feed};
 use crate::proto;
 use crate::sched::{Retry, SizeLimit, TimeString, Window, Zone};
 use crate::session::ParameterSet;
-use crate::session::chat::Credentials;
+use crate::session::chat::{Credentials, Script};
 use crate::store::Hop;
 
 /// How many unknown keys are shown before we stop looking for more.
@@ -267,11 +267,12 @@ impl Checker<'_> {
             None => our_name.clone(),
         };
         let credentials = self.credentials(prefix, raw);
-        let needs_login = ways.iter().any(|w| w.chat.needs_login());
+        let called_chat = self.called_chat(&key("called-chat"), raw);
+        let needs_login = called_chat.needs_login() || ways.iter().any(|w| w.chat.needs_login());
         if needs_login && credentials.is_none() {
-            let at = raw.call.first().map_or(0..0, raw::At::span);
+            let at = raw.call.first().map(raw::At::span).or(raw.called_chat.as_ref().map(raw::At::span));
             let hint = "give login and password-file, or chat = \"\" where the site asks for none";
-            self.complain(at, prefix, "the login chat needs a login, and none is given", hint);
+            self.complain(at.unwrap_or_default(), prefix, "the login chat needs a login, and none is given", hint);
         }
         let call_back = raw.call_back.as_ref().is_some_and(|v| *v.get_ref());
         if let Some(value) = raw.call_back.as_ref().filter(|v| *v.get_ref() && raw.call.is_empty()) {
@@ -289,6 +290,7 @@ impl Checker<'_> {
             ways,
             credentials,
             called_login: raw.called_login.as_ref().map(|l| l.get_ref().clone()),
+            called_chat,
             protocols: self.protocols(&key("protocols"), raw.protocols.as_ref()),
             parameters: self.parameters(prefix, raw),
             commands,
@@ -390,6 +392,12 @@ impl Checker<'_> {
             set.0.insert(entry.letter, parameters);
         }
         set
+    }
+
+    fn called_chat(&mut self, key: &str, raw: &raw::Neighbour) -> Script {
+        let fail = raw.called_chat_fail.as_ref().map_or(Vec::new(), |fail| fail.get_ref().clone());
+        let script = raw.called_chat.as_ref().and_then(|text| self.take(key, text, |text| Script::parse(text, &fail)));
+        script.unwrap_or_default()
     }
 
     fn commands(&mut self, key: &str, value: Option<&raw::At<Vec<String>>>) -> Vec<String> {

@@ -38,7 +38,7 @@ pub struct Config {
     pub listen: Listen,
     /// Every port that can be opened by itself.
     pub ports: Vec<(PortName, call::PortKind)>,
-    pub answering: Vec<AnsweringPort>,
+    pub answering: Vec<call::AnsweringPort>,
     pub sites: Arc<Vec<call::Site>>,
     pub mail: Arc<mail::Policy>,
     pub news: Arc<news::Policy>,
@@ -56,17 +56,6 @@ pub struct Listen {
     pub uucp_login: bool,
     /// UUCP over telnet, always with a login.
     pub uucp_telnet: Option<String>,
-}
-
-/// A port where callers are waited for.
-#[derive(Debug, Clone)]
-pub struct AnsweringPort {
-    pub name: PortName,
-    pub kind: call::PortKind,
-    /// How often a modem rings before it is answered.
-    pub rings: u32,
-    /// Whether callers must log in.
-    pub ask_login: bool,
 }
 
 /// An NNTP neighbour.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::check::Checker;
 use super::units::nearest;
-use super::{AnsweringPort, modems, raw};
+use super::{modems, raw};
 use crate::base::names::PortName;
-use crate::call::{Modem, PortKind, Way};
+use crate::call::{AnsweringPort, Modem, PortKind, Way};
 use crate::link::{Dialect, Flow, Parity, Place, SerialLine, TncLine};
 use crate::session::chat::Script;
 use crate::session::dial::is_host;
@@ -92,6 +92,7 @@ impl Checker<'_> {
             kind @ (PortKind::Serial { .. } | PortKind::Radio { .. }) => Some(AnsweringPort {
                 name,
                 kind,
+                chat: self.answer_chat(key, port),
                 rings: port.rings.as_ref().map_or(1, |rings| *rings.get_ref()),
                 ask_login: port.ask_login.unwrap_or(true),
             }),
@@ -105,6 +106,16 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    fn answer_chat(&mut self, key: &str, port: &raw::Port) -> Script {
+        let Some(text) = &port.answer_chat else { return Script::default() };
+        let fail = port.chat_fail.as_ref().map_or(Vec::new(), |fail| fail.get_ref().clone());
+        let script = self.take(key, text, |text| Script::parse(text, &fail)).unwrap_or_default();
+        if script.needs_login() {
+            self.complain(text.span(), key, "nobody is known yet whose login `\\L` or `\\P` could say", "");
+        }
+        script
     }
 
     /// Pools of ports: each has some, all of them are there, and none is a port itself.
@@ -439,6 +450,7 @@ impl raw::Port {
             setup: own.setup.or(under.setup),
             answer: None,
             rings: None,
+            answer_chat: None,
             ask_login: None,
             address: own.address.or(under.address),
             telnet: own.telnet.or(under.telnet),

@@ -79,6 +79,7 @@ pub struct Port {
     pub setup: Option<At<Vec<String>>>,
     pub answer: Option<bool>,
     pub rings: Option<At<u32>>,
+    pub answer_chat: Option<At<String>>,
     pub ask_login: Option<bool>,
     pub address: Option<At<String>>,
     pub telnet: Option<bool>,
@@ -103,6 +104,8 @@ pub struct Neighbour {
     pub login: Option<At<String>>,
     pub password_file: Option<At<String>>,
     pub called_login: Option<At<String>>,
+    pub called_chat: Option<At<String>>,
+    pub called_chat_fail: Option<At<Vec<String>>>,
     pub protocols: Option<At<String>>,
     #[serde(default)]
     pub protocol: BTreeMap<At<String>, Protocol>,

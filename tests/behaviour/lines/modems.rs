@@ -201,6 +201,31 @@ fn a_line_that_waits_for_callers_can_be_used_to_call() {
 }
 
 #[test]
+fn who_answers_may_want_a_word_before_the_login() {
+    let exchange = Exchange::new(&[Setup::number("111"), Setup::number("222")]);
+    let hub = hub(&exchange, 0);
+    let text = fs::read_to_string(hub.config()).expect("a file");
+    fs::write(hub.config(), text.replace("answer = true", "answer = true\nanswer-chat = 'sesame\\W2 open'"))
+        .expect("a file");
+    let daemon = hub.daemon(None);
+    let call = |chat: &str| {
+        let way = format!("{{ port = \"modem\", phone = \"111\", chat = '{chat}' }}");
+        let village = village(&modem(&exchange.devices[1], ""), &way);
+        until("the hub waits", || exchange.is_quiet().then_some(()));
+        said(&village.try_run(&["call", "hub"], b"", None))
+    };
+    let right = call("\"\" sesame open\\W5 \\c ogin: \\L word: \\P");
+    assert!(right.contains("call complete"), "{right}");
+    until("the hub waits again", || (exchange.commands(0).iter().filter(|c| *c == "ATZ").count() == 2).then_some(()));
+    let wrong = call("\"\" rhubarb ogin:\\W5 \\L word: \\P");
+    assert!(wrong.contains("login failed"), "{wrong}");
+    let log =
+        until("the hub has hung up", || fs::read_to_string(hub.path("log")).ok().filter(|log| log.contains("caller")));
+    assert!(log.contains("the chat with whoever called failed: `sesame` did not come within 2 s"), "{log}");
+    drop(daemon);
+}
+
+#[test]
 fn a_modem_that_is_off_or_not_of_this_kind_is_told_apart() {
     let exchange = Exchange::new(&[Setup::number("111")]);
     let profile = "name = \"mine\"\nmanual = \"none\"\ntried = \"here\"\ninit = [\"ATXYZZY\"]\n";
