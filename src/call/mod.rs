@@ -23,6 +23,7 @@ use crate::store::ledger::Fact;
 use crate::store::{LockKind, Store, StoreError};
 
 mod attend;
+mod count;
 mod desk;
 mod line;
 mod pack;
@@ -40,6 +41,7 @@ pub use report::Watch;
 pub use ways::{Only, ways_in_order};
 pub use wrong_logins::WrongLogins;
 
+use count::Connected;
 use report::Report;
 use ways::Fault;
 
@@ -275,23 +277,22 @@ pub async fn place(
         if given_up == Some(way.entry) {
             continue;
         }
-        let (result, words) = attempt(context, site, way, worst, progress, nudges).await;
-        let fault = result.as_ref().err().map_or(Fault::Elsewhere, CallError::fault);
-        attempts.push((way, result, words));
+        let attempt = attempt(context, site, way, worst, progress, nudges).await;
+        let fault = attempt.fault();
+        attempts.push(attempt);
         match fault {
             Fault::Busy | Fault::Port => {}
             Fault::Number => given_up = Some(way.entry),
             Fault::Elsewhere => break,
         }
     }
-    let tried = attempts.iter().any(|(_, result, _)| !matches!(result, Err(error) if error.is_busy()));
+    let tried = attempts.iter().any(|attempt| !attempt.is_busy());
     if tried {
         record_placed(context, site, &attempts)?;
     }
     // What was tried tells more than what was busy.
-    let busy = |result: &Result<_, CallError>| matches!(result, Err(error) if error.is_busy());
-    let at = attempts.iter().rposition(|(_, result, _)| !tried || !busy(result)).expect("whoever calls has a way");
-    attempts.swap_remove(at).1
+    let at = attempts.iter().rposition(|attempt| !tried || !attempt.is_busy()).expect("whoever calls has a way");
+    attempts.swap_remove(at).result
 }
 
 /// A wish to end a call that came when it had just ended is not meant for the next.
@@ -302,26 +303,49 @@ fn forget_hang_up(context: &Context, site: &Site) -> Result<(), StoreError> {
     }
 }
 
-async fn attempt(
+/// A way that was tried, how the call over it went, and the words for it.
+struct Attempt<'s> {
+    way: &'s Way,
+    result: Result<CallResult, CallError>,
+    words: String,
+    line: Connected,
+}
+
+impl Attempt<'_> {
+    fn is_busy(&self) -> bool {
+        self.result.as_ref().is_err_and(CallError::is_busy)
+    }
+
+    fn fault(&self) -> Fault {
+        self.result.as_ref().err().map_or(Fault::Elsewhere, CallError::fault)
+    }
+}
+
+async fn attempt<'s>(
     context: &Context,
     site: &Site,
-    way: &Way,
+    way: &'s Way,
     worst: Grade,
     progress: &Arc<Progress>,
     nudges: &mut Nudges,
-) -> (Result<CallResult, CallError>, String) {
+) -> Attempt<'s> {
+    let failed = |error, words: &str| {
+        let (result, words) = (Err(error), words.to_owned());
+        Attempt { way, result, words, line: Connected::default() }
+    };
     let _port_lock = match way.kind.is_single() {
         false => None,
         true => match context.store.lock(LockKind::Port, way.port.as_str()) {
             Ok(Some(lock)) => Some(lock),
-            Ok(None) => return (Err(CallError::PortBusy(way.port.clone())), "in use".to_owned()),
-            Err(error) => return (Err(error.into()), String::new()),
+            Ok(None) => return failed(CallError::PortBusy(way.port.clone()), "in use"),
+            Err(error) => return failed(error.into(), ""),
         },
     };
     let mut report = Report::placing(context, site.name.as_str(), way.port.as_str()).await;
     let result = over_way(context, site, way, worst, progress, nudges, &mut report).await;
+    let line = report.line;
     let words = report.end(context, &result).await;
-    (result, words)
+    Attempt { way, result, words, line }
 }
 
 async fn over_way(
@@ -335,11 +359,19 @@ async fn over_way(
 ) -> Result<CallResult, CallError> {
     let mut link = line::open(way).await?;
     tracing::info!(site = %site.name, port = %way.port, link = %link.facts, "calling");
-    let result = match line::reach(&mut link, site, way, nudges, context.clock).await {
-        Ok(unread) => talk(context, site, worst, progress, nudges, &mut link, &unread).await,
-        Err(error) => Err(error),
+    let result = match line::dial(&mut link, &way.kind, nudges, context.clock).await {
+        Ok(unread) => {
+            let connected = (context.clock)().instant;
+            let result = match line::log_in(&mut link, site, way, unread, nudges, context.clock).await {
+                Ok(unread) => talk(context, site, worst, progress, nudges, &mut link, &unread).await,
+                Err(failure) => Err(failure.into()),
+            };
+            report.line.time = (context.clock)().instant.since(connected);
+            result
+        }
+        Err(failure) => Err(failure.into()),
     };
-    report.speed = link.facts.speed;
+    report.line.speed = link.facts.speed;
     let refused = matches!(&result, Err(CallError::Dial(why)) if !matches!(why, DialFailure::NoConnection(_)));
     line::hang_up(&mut link, &way.kind, !refused, nudges, context.clock).await;
     link.close().await;
@@ -377,22 +409,19 @@ async fn talk(
     }
 }
 
-/// A way, how the call over it went, and the words for it.
-type Attempt<'s> = (&'s Way, Result<CallResult, CallError>, String);
-
 /// Notes in one change how a call went, when the site may be called again, and that what was packed but never
 /// offered waits as before.
 fn record_placed(context: &Context, site: &Site, attempts: &[Attempt<'_>]) -> Result<(), StoreError> {
     let now = context.now();
-    let describe = |(way, _, words): &Attempt<'_>| format!("over {}: {words}", way.port);
+    let describe = |attempt: &Attempt<'_>| format!("over {}: {}", attempt.way.port, attempt.words);
     let words = attempts.iter().map(describe).collect::<Vec<_>>().join("; ");
-    let complete = attempts.iter().find_map(|(_, result, _)| result.as_ref().ok());
+    let complete = attempts.iter().find_map(|attempt| attempt.result.as_ref().ok());
     tokio::task::block_in_place(|| {
         context.store.write(|change| {
             change.dissolve_unoffered(&site.name)?;
-            for (way, result, _) in attempts {
-                let fault = result.as_ref().err().map_or(Fault::Elsewhere, CallError::fault);
-                ways::note(change, site, way, fault, now)?;
+            for attempt in attempts.iter().filter(|attempt| !attempt.is_busy()) {
+                ways::note(change, site, attempt.way, attempt.fault(), now)?;
+                change.count_call(&site.name, now, &count::placed(&attempt.result, attempt.line))?;
             }
             let mut state = change.site_state(&site.name)?;
             state.last_call = Some(now);
@@ -496,7 +525,7 @@ async fn converse(
 ) -> Result<CallResult, CallError> {
     let mut report = Report::answering(context, &link.facts.peer);
     let result = answer_on(context, link, caller, progress, nudges).await;
-    report.speed = link.facts.speed;
+    report.line.speed = link.facts.speed;
     report.end(context, &result).await;
     result
 }
@@ -509,6 +538,7 @@ async fn answer_on(
     nudges: &mut Nudges,
 ) -> Result<CallResult, CallError> {
     let clock = context.clock;
+    let connected = clock().instant;
     let Unmet { chat, ask_login, mut login, from, mut unread } = caller;
     if !chat.is_empty() {
         let mut chat = Chat::new(clock(), &chat, Credentials::default());
@@ -531,14 +561,15 @@ async fn answer_on(
     let mut session = Session::answering(clock(), answering, link.facts.clone());
     let (result, _) = link::drive(link, &mut session, &unread, nudges, clock).await;
     drop(session);
-    record_answered(context, &result)?;
+    let line = Connected { time: clock().instant.since(connected), speed: link.facts.speed };
+    record_answered(context, &result, line)?;
     match result.ending {
         Ending::Complete => Ok(result),
         _ => Err(CallError::Ended(Box::new(result))),
     }
 }
 
-fn record_answered(context: &Context, result: &CallResult) -> Result<(), StoreError> {
+fn record_answered(context: &Context, result: &CallResult, line: Connected) -> Result<(), StoreError> {
     let words = describe(result);
     let Some(site) = &result.site else {
         tracing::warn!(result = words, "a caller did not get far");
@@ -559,6 +590,7 @@ fn record_answered(context: &Context, result: &CallResult) -> Result<(), StoreEr
                 state.not_before = None;
             }
             change.set_site_state(site, &state)?;
+            change.count_call(site, now, &count::answered(result, line))?;
             change.record(call_fact(now, site, &format!("was called by it: {words}"), Some(result)))
         })
     })

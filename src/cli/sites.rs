@@ -112,6 +112,7 @@ pub enum Site {
         /// The UUCP name of the site
         site: String,
     },
+    Statistics(super::statistics::Show),
     /// Call it now
     Call(super::calls::Call),
     /// No calls by ourselves until released
@@ -151,6 +152,7 @@ pub fn site(here: &Here, command: Site) -> Result<(), Failure> {
     match command {
         Site::List { json } => list(&here.open()?, json),
         Site::Show { site } => show(&here.open()?, &site),
+        Site::Statistics(arguments) => super::statistics::show(&here.open()?, &arguments),
         Site::Call(arguments) => super::calls::call(here, &arguments),
         Site::Hold { site, reason } => change(&here.open()?, &site, |state| state.held = Some(reason.clone())),
         Site::HangUp { site, drain, now } => {
@@ -170,7 +172,7 @@ pub fn site(here: &Here, command: Site) -> Result<(), Failure> {
     }
 }
 
-fn find<'a>(opened: &'a Opened, name: &str) -> Result<&'a call::Site, Failure> {
+pub fn find<'a>(opened: &'a Opened, name: &str) -> Result<&'a call::Site, Failure> {
     let unknown = || Failure::new(UNAVAILABLE, format!("no site `{name}` in {}", opened.config.path.display()));
     opened.context.site(name).ok_or_else(unknown)
 }
@@ -259,7 +261,7 @@ fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
     let site = find(opened, name)?;
     let now = opened.context.now();
     let in_call = is_in_call(opened, site)?;
-    let (state, next, offered, refused, number) = opened.store.read::<_, StoreError>(|view| {
+    let (state, next, offered, refused, number, statistics) = opened.store.read::<_, StoreError>(|view| {
         let totals = view.totals()?;
         let next = sched::explain(now, &site_view(view, site, &totals, now, in_call)?);
         let offered = view.offered_jobs(&site.name)?.len();
@@ -269,6 +271,7 @@ fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
             offered,
             view.last_refused_call(site.name.as_str())?,
             view.call_number(&site.name)?,
+            view.statistics(None)?.into_iter().find(|statistics| statistics.site == site.name),
         ))
     })?;
     let ways: Vec<String> = site.ways.iter().map(describe_way).collect();
@@ -286,6 +289,7 @@ fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
     if site.sequence {
         lines.push(format!("call number   {}", number.number));
     }
+    lines.extend(statistics.iter().flat_map(super::statistics::lines));
     if let Some(reason) = &state.held {
         lines.push(format!("held          {reason}"));
     }

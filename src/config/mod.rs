@@ -17,6 +17,8 @@ mod ports;
 mod raw;
 mod units;
 
+pub use units::duration;
+
 /// Where the configuration lies unless `-c` or `$BANGPATH_CONFIG` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/bangpath/bangpath.toml";
 
