@@ -24,7 +24,7 @@ pub struct Show {
     /// Only this site
     site: Option<String>,
     /// Only the last days, as 7d: from the beginning of the first one on
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     since: Option<Duration>,
     /// As JSON, for programs
     #[arg(long)]
