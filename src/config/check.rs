@@ -272,7 +272,7 @@ impl Checker<'_> {
         if needs_login && credentials.is_none() {
             let at = raw.call.first().map(raw::At::span).or(raw.called_chat.as_ref().map(raw::At::span));
             let hint = "give login and password-file, or chat = \"\" where the site asks for none";
-            self.complain(at.unwrap_or_default(), prefix, "the login chat needs a login, and none is given", hint);
+            self.complain(at.unwrap_or_default(), prefix, "the chat needs a login, and none is given", hint);
         }
         let call_back = raw.call_back.as_ref().is_some_and(|v| *v.get_ref());
         if let Some(value) = raw.call_back.as_ref().filter(|v| *v.get_ref() && raw.call.is_empty()) {

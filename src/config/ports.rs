@@ -113,7 +113,8 @@ impl Checker<'_> {
         let fail = port.chat_fail.as_ref().map_or(Vec::new(), |fail| fail.get_ref().clone());
         let script = self.take(key, text, |text| Script::parse(text, &fail)).unwrap_or_default();
         if script.needs_login() {
-            self.complain(text.span(), key, "nobody is known yet whose login `\\L` or `\\P` could say", "");
+            let what = "nobody is known yet whose login `\\L` or `\\P` could say";
+            self.complain(text.span(), key, what, "leave them out: the login comes after this chat");
         }
         script
     }

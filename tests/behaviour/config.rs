@@ -101,7 +101,7 @@ fn every_complaint_has_a_line_and_a_hint() {
     );
     complain(
         "[port.net]\ntype = \"tcp\"\n[sites.hub]\ncall = [{ port = \"net\", address = \"hub\" }]\n",
-        "bangpath.toml:9: sites.hub: the login chat needs a login, and none is given; give login and password-file, or chat = \"\" where the site asks for none",
+        "bangpath.toml:9: sites.hub: the chat needs a login, and none is given; give login and password-file, or chat = \"\" where the site asks for none",
     );
     complain(
         "[listen]\nsmtp = \"127.0.0.1:2525\"\nnntp = \"127.0.0.1:0\"\nuucp = \"127.0.0.1:2525\"\n",
@@ -144,6 +144,17 @@ fn a_pool_has_ports_that_are_there_and_a_name_of_its_own() {
     let config = config.expect("no complaints");
     let ways: Vec<&str> = config.sites[0].ways.iter().map(|way| way.port.as_str()).collect();
     assert_eq!(ways, ["m2", "m1"], "in the order of the pool");
+}
+
+#[test]
+fn chats_when_called_are_checked() {
+    complain(
+        "[port.a]\ntype = \"serial\"\ndevice = \"/dev/ttyS0\"\nanswer = true\nanswer-chat = 'ogin: \\L'\n[sites.hub]\ncalled-chat = 'a \\q'\n\
+         [sites.far]\ncalled-chat = '\"\" \\P'\n",
+        "bangpath.toml:10: port.a: nobody is known yet whose login `\\L` or `\\P` could say; leave them out: the login comes after this chat\n\
+         bangpath.toml:12: sites.hub.called-chat: bad chat script at `\\q`: an unknown escape in what is sent\n\
+         bangpath.toml:14: sites.far: the chat needs a login, and none is given; give login and password-file, or chat = \"\" where the site asks for none",
+    );
 }
 
 #[test]
