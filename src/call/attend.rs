@@ -7,6 +7,7 @@ use super::{CallError, Context, Modem, PortKind, Progress, Unmet, converse, line
 use crate::base::names::PortName;
 use crate::dialogue::Nudge;
 use crate::link::{self, Link, LinkError, Nudges, Tnc, TncLine};
+use crate::session::chat::Script;
 use crate::session::dial::{Dial, DialFailure, Profile};
 use crate::store::{Lock, LockKind};
 
@@ -15,6 +16,19 @@ const PREPARE_AGAIN: Duration = Duration::from_secs(1800);
 
 /// How often a radio that waits looks whether it is wanted.
 const RADIO_LOOK: Duration = Duration::from_secs(1);
+
+/// A port where callers are waited for.
+#[derive(Debug, Clone)]
+pub struct AnsweringPort {
+    pub name: PortName,
+    pub kind: PortKind,
+    /// How often a modem rings before it is answered.
+    pub rings: u32,
+    /// What is heard from and said to a caller before the login; empty: nothing.
+    pub chat: Script,
+    /// Whether callers must log in.
+    pub ask_login: bool,
+}
 
 /// What became of waiting for a caller.
 #[derive(Debug)]
@@ -30,17 +44,11 @@ pub enum Attended {
 }
 
 /// Waits on a line until somebody calls, and answers. While nobody does, the line belongs to whoever wants it.
-pub async fn attend(
-    context: &Context,
-    name: &PortName,
-    kind: &PortKind,
-    rings: u32,
-    ask_login: bool,
-    nudges: &mut Nudges,
-) -> Result<Attended, CallError> {
-    let (settings, modem, carrier) = match kind {
+pub async fn attend(context: &Context, port: &AnsweringPort, nudges: &mut Nudges) -> Result<Attended, CallError> {
+    let name = &port.name;
+    let (settings, modem, carrier) = match &port.kind {
         PortKind::Serial { line, modem, carrier } => (line, modem, carrier),
-        PortKind::Radio { line, .. } => return attend_radio(context, name, line, ask_login, nudges).await,
+        PortKind::Radio { line, .. } => return attend_radio(context, port, line, nudges).await,
         PortKind::Tcp { .. } | PortKind::Pipe { .. } => {
             unreachable!("the configuration has only lines and radios answer")
         }
@@ -66,7 +74,7 @@ pub async fn attend(
     let Some(_lock) = claim(context, name, &mut link)? else { return Ok(Attended::Busy) };
     let mut unread = Vec::new();
     if let Some(Modem { profile, .. }) = modem {
-        let mut dial = Dial::answering((context.clock)(), Profile::clone(profile), rings);
+        let mut dial = Dial::answering((context.clock)(), Profile::clone(profile), port.rings);
         let (outcome, rest) = link::drive(&mut link, &mut dial, &[], nudges, context.clock).await;
         match outcome {
             Ok(connection) => line::connected(&mut link, profile, &connection),
@@ -79,9 +87,9 @@ pub async fn attend(
     }
     tracing::info!(port = %name, link = %link.facts, "somebody calls");
     let progress = Arc::new(Progress::default());
-    let caller = Unmet { unread, ..Unmet::new(ask_login) };
+    let caller = Unmet { chat: port.chat.clone(), unread, ..Unmet::new(port.ask_login) };
     let result = converse(context, &mut link, caller, &progress, nudges).await;
-    line::hang_up(&mut link, kind, true, nudges, context.clock).await;
+    line::hang_up(&mut link, &port.kind, true, nudges, context.clock).await;
     link.close().await;
     Ok(Attended::Call(result.map(drop)))
 }
@@ -89,11 +97,11 @@ pub async fn attend(
 /// Waits for a station to call. The radio is given up as soon as another of our processes wants it.
 async fn attend_radio(
     context: &Context,
-    name: &PortName,
+    port: &AnsweringPort,
     radio: &TncLine,
-    ask_login: bool,
     nudges: &mut Nudges,
 ) -> Result<Attended, CallError> {
+    let name = &port.name;
     if context.store.lock(LockKind::Port, name.as_str())?.is_none() {
         return Ok(Attended::Busy);
     }
@@ -115,8 +123,9 @@ async fn attend_radio(
     tracing::info!(port = %name, link = %link.facts, "a station calls");
     let progress = Arc::new(Progress::default());
     // Its call sign is the login of a station that is asked for none.
-    let login = (!ask_login).then(|| link.facts.peer.clone());
-    let result = converse(context, &mut link, Unmet { login, ..Unmet::new(ask_login) }, &progress, nudges).await;
+    let login = (!port.ask_login).then(|| link.facts.peer.clone());
+    let caller = Unmet { chat: port.chat.clone(), login, ..Unmet::new(port.ask_login) };
+    let result = converse(context, &mut link, caller, &progress, nudges).await;
     link.disconnect().await;
     Ok(Attended::Call(result.map(drop)))
 }

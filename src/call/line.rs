@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{CallError, PortKind, Site, Way};
+use super::{PortKind, Site, Way};
 use crate::link::{self, Clock, Link, LinkError, Nudges, Speaks, Tnc};
-use crate::session::chat::Chat;
-use crate::session::dial::{Connection, Dial, HangUp, Profile};
+use crate::session::chat::{Chat, ChatFailure};
+use crate::session::dial::{Connection, Dial, DialFailure, HangUp, Profile};
 
 /// A modem on a serial port.
 #[derive(Debug, Clone)]
@@ -37,16 +37,15 @@ pub(super) async fn open(way: &Way) -> Result<Link, LinkError> {
     Ok(link)
 }
 
-/// Dials, where there is a modem, and logs in. Gives what the peer has said already.
-pub(super) async fn reach(
+/// Dials, where there is a modem. Gives what the peer has said already.
+pub(super) async fn dial(
     link: &mut Link,
-    site: &Site,
-    way: &Way,
+    kind: &PortKind,
     nudges: &mut Nudges,
     clock: Clock,
-) -> Result<Vec<u8>, CallError> {
+) -> Result<Vec<u8>, DialFailure> {
     let mut unread = Vec::new();
-    match &way.kind {
+    match kind {
         PortKind::Serial { modem: Some(Modem { profile, number: Some(number) }), .. } => {
             let mut dial = Dial::calling(clock(), Profile::clone(profile), number);
             let (outcome, rest) = link::drive(link, &mut dial, &[], nudges, clock).await;
@@ -56,14 +55,25 @@ pub(super) async fn reach(
         PortKind::Serial { carrier: true, .. } => link.watch_carrier(),
         PortKind::Serial { .. } | PortKind::Tcp { .. } | PortKind::Pipe { .. } | PortKind::Radio { .. } => {}
     }
-    if !way.chat.is_empty() {
-        let credentials = site.credentials.as_ref().map(|c| c.0.clone()).unwrap_or_default();
-        let mut chat = Chat::new(clock(), &way.chat, credentials);
-        let (outcome, rest) = link::drive(link, &mut chat, &unread, nudges, clock).await;
-        outcome?;
-        unread = rest;
-    }
     Ok(unread)
+}
+
+/// Logs in, where that is wanted; `unread` is what the peer has said already. Gives what it said behind that.
+pub(super) async fn log_in(
+    link: &mut Link,
+    site: &Site,
+    way: &Way,
+    unread: Vec<u8>,
+    nudges: &mut Nudges,
+    clock: Clock,
+) -> Result<Vec<u8>, ChatFailure> {
+    if way.chat.is_empty() {
+        return Ok(unread);
+    }
+    let credentials = site.credentials.as_ref().map(|c| c.0.clone()).unwrap_or_default();
+    let mut chat = Chat::new(clock(), &way.chat, credentials);
+    let (outcome, rest) = link::drive(link, &mut chat, &unread, nudges, clock).await;
+    outcome.map(|()| rest)
 }
 
 /// What the modem has said of the connection counts from now on.

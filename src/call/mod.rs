@@ -15,7 +15,7 @@ use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine, Speaks, TncL
 use crate::mail;
 use crate::news;
 use crate::sched::{Retry, SizeLimit, Window, Zone};
-use crate::session::chat::{ChatFailure, Credentials, Script};
+use crate::session::chat::{Chat, ChatFailure, Credentials, Script};
 use crate::session::dial::DialFailure;
 use crate::session::login::{Gatekeeper, LoginFailure, LoginPrompt};
 use crate::session::{Answering, CallResult, Calling, Ending, ParameterSet, Rejection, Session};
@@ -23,6 +23,7 @@ use crate::store::ledger::Fact;
 use crate::store::{LockKind, Store, StoreError};
 
 mod attend;
+mod count;
 mod desk;
 mod line;
 mod pack;
@@ -30,15 +31,19 @@ mod reception;
 mod relay;
 mod report;
 pub mod unpack;
+mod ways;
 mod wrong_logins;
 
-pub use attend::{Attended, attend};
+pub use attend::{AnsweringPort, Attended, attend};
 pub use line::{Modem, open_port};
 pub use relay::{can_be_said, file_cargo};
 pub use report::Watch;
+pub use ways::{Only, ways_in_order};
 pub use wrong_logins::WrongLogins;
 
+use count::Connected;
 use report::Report;
+use ways::Fault;
 
 /// A configured neighbour.
 #[derive(Debug, Clone)]
@@ -52,6 +57,8 @@ pub struct Site {
     pub credentials: Option<SecretCredentials>,
     /// The login it must have come in by, where one was asked for.
     pub called_login: Option<String>,
+    /// What is said to it, when it has called, before the protocol begins; empty: nothing.
+    pub called_chat: Script,
     /// The letters it may use, best first; `None`: all that suit the link.
     pub protocols: Option<String>,
     pub parameters: ParameterSet,
@@ -115,6 +122,10 @@ impl std::fmt::Debug for SecretCredentials {
 #[derive(Debug, Clone)]
 pub struct Way {
     pub port: PortName,
+    /// The pool that the site is called over, if the port is one of several equal ones.
+    pub pool: Option<PortName>,
+    /// Its place in the `call` list; the ports of a pool share one.
+    pub entry: usize,
     pub kind: PortKind,
     /// The login chat; empty: none.
     pub chat: Script,
@@ -211,6 +222,8 @@ pub enum CallError {
     // No sources: one line of a log has to tell it all.
     #[error("login failed: {0}")]
     Chat(ChatFailure),
+    #[error("the chat with whoever called failed: {0}")]
+    AnswerChat(ChatFailure),
     #[error("login failed: {0}")]
     Login(LoginFailure),
     #[error("{}", .0.ending)]
@@ -236,15 +249,8 @@ impl CallError {
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::SiteBusy(_) | Self::PortBusy(_) | Self::Link(LinkError::Busy(_)))
     }
-
-    /// Whether the site was not reached, so that another way to it may do better.
-    fn is_of_the_way(&self) -> bool {
-        matches!(self, Self::PortBusy(_) | Self::Link(_) | Self::Dial(_) | Self::Chat(_))
-    }
 }
 
-/// How long a way that failed is tried after the others.
-const WAY_REST: Duration = Duration::from_secs(3600);
 /// How long a site that calls back may take before we call it again.
 const CALL_BACK_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
@@ -262,23 +268,31 @@ pub async fn place(
         return Err(CallError::SiteBusy(site.name.clone()));
     };
     forget_hang_up(context, site)?;
+    let mut ways = context.store.read(|view| ways_in_order(view, site, context.now()))?;
+    ways::choose(&mut ways, first);
     let mut attempts = Vec::new();
-    for way in ways_in_order(context, site, first)? {
-        let (result, words) = attempt(context, site, way, worst, progress, nudges).await;
-        let over = !matches!(&result, Err(error) if error.is_of_the_way());
-        attempts.push((way, result, words));
-        if over {
-            break;
+    // The entry of the `call` list whose number has led nowhere.
+    let mut given_up = None;
+    for way in ways {
+        if given_up == Some(way.entry) {
+            continue;
+        }
+        let attempt = attempt(context, site, way, worst, progress, nudges).await;
+        let fault = attempt.fault();
+        attempts.push(attempt);
+        match fault {
+            Fault::Busy | Fault::Port => {}
+            Fault::Number => given_up = Some(way.entry),
+            Fault::Elsewhere => break,
         }
     }
-    let tried = attempts.iter().any(|(_, result, _)| !matches!(result, Err(error) if error.is_busy()));
+    let tried = attempts.iter().any(|attempt| !attempt.is_busy());
     if tried {
         record_placed(context, site, &attempts)?;
     }
     // What was tried tells more than what was busy.
-    let busy = |result: &Result<_, CallError>| matches!(result, Err(error) if error.is_busy());
-    let at = attempts.iter().rposition(|(_, result, _)| !tried || !busy(result)).expect("whoever calls has a way");
-    attempts.swap_remove(at).1
+    let at = attempts.iter().rposition(|attempt| !tried || !attempt.is_busy()).expect("whoever calls has a way");
+    attempts.swap_remove(at).result
 }
 
 /// A wish to end a call that came when it had just ended is not meant for the next.
@@ -289,50 +303,49 @@ fn forget_hang_up(context: &Context, site: &Site) -> Result<(), StoreError> {
     }
 }
 
-/// Whether a call may take other ways than the one named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Only {
-    ThisWay,
-    ThisFirst,
+/// A way that was tried, how the call over it went, and the words for it.
+struct Attempt<'s> {
+    way: &'s Way,
+    result: Result<CallResult, CallError>,
+    words: String,
+    line: Connected,
 }
 
-/// As configured, but what has failed lately comes last.
-fn ways_in_order<'s>(
-    context: &Context,
-    site: &'s Site,
-    first: Option<(&PortName, Only)>,
-) -> Result<Vec<&'s Way>, StoreError> {
-    let failed = context.store.read::<_, StoreError>(|view| view.failed_ways(&site.name))?;
-    let now = context.now();
-    let rests = |way: &Way| failed.iter().any(|(port, at)| *port == way.port && now.since(*at) < WAY_REST);
-    let mut ways: Vec<&Way> = site.ways.iter().collect();
-    ways.sort_by_key(|way| (first.is_none_or(|(port, _)| *port != way.port), rests(way)));
-    if let Some((port, Only::ThisWay)) = first {
-        ways.retain(|way| way.port == *port);
+impl Attempt<'_> {
+    fn is_busy(&self) -> bool {
+        self.result.as_ref().is_err_and(CallError::is_busy)
     }
-    Ok(ways)
+
+    fn fault(&self) -> Fault {
+        self.result.as_ref().err().map_or(Fault::Elsewhere, CallError::fault)
+    }
 }
 
-async fn attempt(
+async fn attempt<'s>(
     context: &Context,
     site: &Site,
-    way: &Way,
+    way: &'s Way,
     worst: Grade,
     progress: &Arc<Progress>,
     nudges: &mut Nudges,
-) -> (Result<CallResult, CallError>, String) {
+) -> Attempt<'s> {
+    let failed = |error, words: &str| {
+        let (result, words) = (Err(error), words.to_owned());
+        Attempt { way, result, words, line: Connected::default() }
+    };
     let _port_lock = match way.kind.is_single() {
         false => None,
         true => match context.store.lock(LockKind::Port, way.port.as_str()) {
             Ok(Some(lock)) => Some(lock),
-            Ok(None) => return (Err(CallError::PortBusy(way.port.clone())), "in use".to_owned()),
-            Err(error) => return (Err(error.into()), String::new()),
+            Ok(None) => return failed(CallError::PortBusy(way.port.clone()), "in use"),
+            Err(error) => return failed(error.into(), ""),
         },
     };
     let mut report = Report::placing(context, site.name.as_str(), way.port.as_str()).await;
     let result = over_way(context, site, way, worst, progress, nudges, &mut report).await;
+    let line = report.line;
     let words = report.end(context, &result).await;
-    (result, words)
+    Attempt { way, result, words, line }
 }
 
 async fn over_way(
@@ -346,11 +359,19 @@ async fn over_way(
 ) -> Result<CallResult, CallError> {
     let mut link = line::open(way).await?;
     tracing::info!(site = %site.name, port = %way.port, link = %link.facts, "calling");
-    let result = match line::reach(&mut link, site, way, nudges, context.clock).await {
-        Ok(unread) => talk(context, site, worst, progress, nudges, &mut link, &unread).await,
-        Err(error) => Err(error),
+    let result = match line::dial(&mut link, &way.kind, nudges, context.clock).await {
+        Ok(unread) => {
+            let connected = (context.clock)().instant;
+            let result = match line::log_in(&mut link, site, way, unread, nudges, context.clock).await {
+                Ok(unread) => talk(context, site, worst, progress, nudges, &mut link, &unread).await,
+                Err(failure) => Err(failure.into()),
+            };
+            report.line.time = (context.clock)().instant.since(connected);
+            result
+        }
+        Err(failure) => Err(failure.into()),
     };
-    report.speed = link.facts.speed;
+    report.line.speed = link.facts.speed;
     let refused = matches!(&result, Err(CallError::Dial(why)) if !matches!(why, DialFailure::NoConnection(_)));
     line::hang_up(&mut link, &way.kind, !refused, nudges, context.clock).await;
     link.close().await;
@@ -388,25 +409,19 @@ async fn talk(
     }
 }
 
-/// A way, how the call over it went, and the words for it.
-type Attempt<'s> = (&'s Way, Result<CallResult, CallError>, String);
-
 /// Notes in one change how a call went, when the site may be called again, and that what was packed but never
 /// offered waits as before.
 fn record_placed(context: &Context, site: &Site, attempts: &[Attempt<'_>]) -> Result<(), StoreError> {
     let now = context.now();
-    let describe = |(way, _, words): &Attempt<'_>| format!("over {}: {words}", way.port);
+    let describe = |attempt: &Attempt<'_>| format!("over {}: {}", attempt.way.port, attempt.words);
     let words = attempts.iter().map(describe).collect::<Vec<_>>().join("; ");
-    let complete = attempts.iter().find_map(|(_, result, _)| result.as_ref().ok());
+    let complete = attempts.iter().find_map(|attempt| attempt.result.as_ref().ok());
     tokio::task::block_in_place(|| {
         context.store.write(|change| {
             change.dissolve_unoffered(&site.name)?;
-            for (way, result, _) in attempts {
-                match result {
-                    Err(error) if error.is_busy() => {}
-                    Err(error) if error.is_of_the_way() => change.note_way(&site.name, &way.port, Some(now))?,
-                    Ok(_) | Err(_) => change.note_way(&site.name, &way.port, None)?,
-                }
+            for attempt in attempts.iter().filter(|attempt| !attempt.is_busy()) {
+                ways::note(change, site, attempt.way, attempt.fault(), now)?;
+                change.count_call(&site.name, now, &count::placed(&attempt.result, attempt.line))?;
             }
             let mut state = change.site_state(&site.name)?;
             state.last_call = Some(now);
@@ -484,6 +499,8 @@ pub async fn answer(
 
 /// A caller of whom nothing is known but how he came in.
 pub struct Unmet {
+    /// What goes before the login; empty: nothing.
+    pub chat: Script,
     pub ask_login: bool,
     /// What he has logged in as already, elsewhere.
     pub login: Option<String>,
@@ -495,7 +512,7 @@ pub struct Unmet {
 
 impl Unmet {
     pub fn new(ask_login: bool) -> Self {
-        Self { ask_login, login: None, from: None, unread: Vec::new() }
+        Self { chat: Script::default(), ask_login, login: None, from: None, unread: Vec::new() }
     }
 }
 
@@ -508,7 +525,7 @@ async fn converse(
 ) -> Result<CallResult, CallError> {
     let mut report = Report::answering(context, &link.facts.peer);
     let result = answer_on(context, link, caller, progress, nudges).await;
-    report.speed = link.facts.speed;
+    report.line.speed = link.facts.speed;
     report.end(context, &result).await;
     result
 }
@@ -521,7 +538,14 @@ async fn answer_on(
     nudges: &mut Nudges,
 ) -> Result<CallResult, CallError> {
     let clock = context.clock;
-    let Unmet { ask_login, mut login, from, mut unread } = caller;
+    let connected = clock().instant;
+    let Unmet { chat, ask_login, mut login, from, mut unread } = caller;
+    if !chat.is_empty() {
+        let mut chat = Chat::new(clock(), &chat, Credentials::default());
+        let (outcome, rest) = link::drive(link, &mut chat, &unread, nudges, clock).await;
+        outcome.map_err(CallError::AnswerChat)?;
+        unread = rest;
+    }
     if ask_login {
         let gatekeeper = Box::new(StoreGatekeeper { context: context.clone(), from });
         let mut prompt = LoginPrompt::new(clock(), gatekeeper);
@@ -537,14 +561,15 @@ async fn answer_on(
     let mut session = Session::answering(clock(), answering, link.facts.clone());
     let (result, _) = link::drive(link, &mut session, &unread, nudges, clock).await;
     drop(session);
-    record_answered(context, &result)?;
+    let line = Connected { time: clock().instant.since(connected), speed: link.facts.speed };
+    record_answered(context, &result, line)?;
     match result.ending {
         Ending::Complete => Ok(result),
         _ => Err(CallError::Ended(Box::new(result))),
     }
 }
 
-fn record_answered(context: &Context, result: &CallResult) -> Result<(), StoreError> {
+fn record_answered(context: &Context, result: &CallResult, line: Connected) -> Result<(), StoreError> {
     let words = describe(result);
     let Some(site) = &result.site else {
         tracing::warn!(result = words, "a caller did not get far");
@@ -565,6 +590,7 @@ fn record_answered(context: &Context, result: &CallResult) -> Result<(), StoreEr
                 state.not_before = None;
             }
             change.set_site_state(site, &state)?;
+            change.count_call(site, now, &count::answered(result, line))?;
             change.record(call_fact(now, site, &format!("was called by it: {words}"), Some(result)))
         })
     })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::desk::StoreDesk;
 use super::{Context, Progress, Site};
 use crate::base::names::{Grade, SiteName};
+use crate::session::chat::{Credentials, Script};
 use crate::session::{Caller, Reception, Rejection, Welcome};
 use crate::store::sites::CallNumber;
 use crate::store::{LockKind, StoreError};
@@ -105,5 +106,10 @@ impl Reception for StoreReception {
             worst: Grade::LEAST,
             longest: site.longest_call,
         })
+    }
+    fn called_chat(&self, site: &SiteName) -> Option<(Script, Credentials)> {
+        let site = self.context.site(site.as_str()).filter(|site| !site.called_chat.is_empty())?;
+        let credentials = site.credentials.as_ref().map(|c| c.0.clone()).unwrap_or_default();
+        Some((site.called_chat.clone(), credentials))
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::count::Connected;
 use super::{CallError, Context, describe};
 use crate::base::time::{Instant, Timestamp};
 use crate::files;
@@ -32,8 +33,7 @@ pub(super) struct Report {
     port: String,
     outgoing: bool,
     began: Instant,
-    /// Bits per second of the line, once it is known.
-    pub speed: Option<u32>,
+    pub line: Connected,
 }
 
 impl Report {
@@ -53,7 +53,7 @@ impl Report {
 
     fn new(context: &Context, site: Option<&str>, port: &str, outgoing: bool) -> Self {
         let began = (context.clock)().instant;
-        Self { site: site.map(str::to_owned), port: port.to_owned(), outgoing, began, speed: None }
+        Self { site: site.map(str::to_owned), port: port.to_owned(), outgoing, began, line: Connected::default() }
     }
 
     /// Tells how it went. Gives the words for it.
@@ -77,7 +77,9 @@ impl Report {
         if !self.outgoing {
             self.log(context, &format!("Incoming call (port {})", self.port));
         }
-        self.tell(context, if result.is_ok() { "end" } else { "failure" }, known, &words).await;
+        // A port that somebody else uses is no failure.
+        let failed = result.as_ref().is_err_and(|error| !error.is_busy());
+        self.tell(context, if failed { "failure" } else { "end" }, known, &words).await;
         self.write(context, result, known, seconds, &words);
         words
     }
@@ -86,7 +88,7 @@ impl Report {
     fn pace(&self, result: &CallResult, seconds: f64) -> String {
         let mut words = format!("; {seconds:.1} s");
         let bytes = result.totals.bytes_sent.max(result.totals.bytes_received) as f64;
-        if let Some(speed) = self.speed.filter(|speed| *speed > 0 && seconds > 0.0 && bytes > 0.0) {
+        if let Some(speed) = self.line.speed.filter(|speed| *speed > 0 && seconds > 0.0 && bytes > 0.0) {
             words += &format!(", {:.0} % of {speed} bit/s", bytes * 1000.0 / f64::from(speed) / seconds);
         }
         match result.counters.resent {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Failure, Here, Opened, TEMPORARY, UNAVAILABLE, USAGE, runtime};
-use crate::base::names::Grade;
+use crate::base::names::{Grade, PortName};
 use crate::call::{self, Only, Progress, Site, Unmet};
 use crate::dialogue::Nudge;
 use crate::link;
@@ -30,7 +30,7 @@ pub struct Call {
     /// Only traffic of this grade or better (0 best, then 9, A, Z, a, z): C lets mail through and keeps news back
     #[arg(long, value_parser = grade)]
     grade: Option<Grade>,
-    /// Over this port of its list only, as in [port.NAME]
+    /// Over this port or pool of its list only, as in [port.NAME]
     #[arg(long)]
     port: Option<String>,
 }
@@ -64,8 +64,8 @@ fn place(
     }
     let first = match port {
         None => None,
-        Some(port) => match site.ways.iter().find(|way| way.port.as_str() == port) {
-            Some(way) => Some((&way.port, Only::ThisWay)),
+        Some(port) => match PortName::parse(port).ok().filter(|name| site.ways.iter().any(|way| way.is_over(name))) {
+            Some(name) => Some((name, Only::ThisWay)),
             None => return Err(Failure::new(USAGE, format!("site {name} is not called over port `{port}`"))),
         },
     };
@@ -74,6 +74,7 @@ fn place(
         let (_keep, mut nudges) = call::no_nudges();
         let drawing = show.then(|| draw(name, Arc::clone(&progress)));
         let worst = grade.unwrap_or(Grade::LEAST);
+        let first = first.as_ref().map(|(name, only)| (name, *only));
         let result = call::place(&opened.context, &site, first, worst, &progress, &mut nudges).await;
         if let Some(drawing) = drawing {
             drawing.abort();
@@ -180,7 +181,7 @@ fn call_all(opened: &Opened) -> Result<(), Failure> {
     let now = opened.context.now();
     let views = opened.store.read::<_, StoreError>(|view| {
         let totals = view.totals()?;
-        let one = |site: &Site| crate::daemon::site_view(view, site, &totals, false);
+        let one = |site: &Site| crate::daemon::site_view(view, site, &totals, now, false);
         opened.config.sites.iter().map(one).collect::<Result<Vec<_>, _>>()
     })?;
     let ports: Vec<_> = opened.config.sites.iter().flat_map(|s| &s.ways).collect();

@@ -21,6 +21,7 @@ mod manual;
 mod news;
 mod queue;
 mod sites;
+mod statistics;
 mod terminal;
 mod ui;
 

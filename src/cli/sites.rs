@@ -68,22 +68,23 @@ fn explain(config: &Config) -> String {
 }
 
 fn describe_way(way: &call::Way) -> String {
+    let port = way.pool.as_ref().map_or(way.port.to_string(), |pool| format!("{} of {pool}", way.port));
     match &way.kind {
         PortKind::Serial { line, modem, .. } => {
             let number = modem.as_ref().and_then(|modem| modem.number.as_deref());
             let number = number.map_or(String::new(), |number| format!(", dials {number}"));
-            format!("{} ({} at {} bit/s{number})", way.port, line.place, line.speed)
+            format!("{port} ({} at {} bit/s{number})", line.place, line.speed)
         }
         PortKind::Tcp { address, telnet } => {
             let how = if *telnet { "telnet" } else { "TCP" };
             let how = if address.starts_with('/') { "Unix socket" } else { how };
-            format!("{} ({how} to {address})", way.port)
+            format!("{port} ({how} to {address})")
         }
         PortKind::Radio { line, station } => {
             let station = station.as_deref().map_or(String::new(), |station| format!(", calls {station}"));
-            format!("{} (radio at {}{station})", way.port, line.commands)
+            format!("{port} (radio at {}{station})", line.commands)
         }
-        PortKind::Pipe { command } => format!("{} ({})", way.port, command.join(" ")),
+        PortKind::Pipe { command } => format!("{port} ({})", command.join(" ")),
     }
 }
 
@@ -111,6 +112,7 @@ pub enum Site {
         /// The UUCP name of the site
         site: String,
     },
+    Statistics(super::statistics::Show),
     /// Call it now
     Call(super::calls::Call),
     /// No calls by ourselves until released
@@ -150,6 +152,7 @@ pub fn site(here: &Here, command: Site) -> Result<(), Failure> {
     match command {
         Site::List { json } => list(&here.open()?, json),
         Site::Show { site } => show(&here.open()?, &site),
+        Site::Statistics(arguments) => super::statistics::show(&here.open()?, &arguments),
         Site::Call(arguments) => super::calls::call(here, &arguments),
         Site::Hold { site, reason } => change(&here.open()?, &site, |state| state.held = Some(reason.clone())),
         Site::HangUp { site, drain, now } => {
@@ -169,7 +172,7 @@ pub fn site(here: &Here, command: Site) -> Result<(), Failure> {
     }
 }
 
-fn find<'a>(opened: &'a Opened, name: &str) -> Result<&'a call::Site, Failure> {
+pub fn find<'a>(opened: &'a Opened, name: &str) -> Result<&'a call::Site, Failure> {
     let unknown = || Failure::new(UNAVAILABLE, format!("no site `{name}` in {}", opened.config.path.display()));
     opened.context.site(name).ok_or_else(unknown)
 }
@@ -233,7 +236,7 @@ fn list(opened: &Opened, as_json: bool) -> Result<(), Failure> {
             let state = view.site_state(&site.name)?;
             let (items, bytes) = waiting(&totals, site);
             let in_call = is_in_call(opened, site)?;
-            let next = sched::explain(now, &site_view(view, site, &totals, in_call)?);
+            let next = sched::explain(now, &site_view(view, site, &totals, now, in_call)?);
             let result = state.last_result.clone().unwrap_or_default();
             rows.push(json!({
                 "site": site.name.as_str(), "items": items, "bytes": bytes, "failures": state.failures,
@@ -258,9 +261,9 @@ fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
     let site = find(opened, name)?;
     let now = opened.context.now();
     let in_call = is_in_call(opened, site)?;
-    let (state, next, offered, refused, number) = opened.store.read::<_, StoreError>(|view| {
+    let (state, next, offered, refused, number, statistics) = opened.store.read::<_, StoreError>(|view| {
         let totals = view.totals()?;
-        let next = sched::explain(now, &site_view(view, site, &totals, in_call)?);
+        let next = sched::explain(now, &site_view(view, site, &totals, now, in_call)?);
         let offered = view.offered_jobs(&site.name)?.len();
         Ok((
             view.site_state(&site.name)?,
@@ -268,6 +271,7 @@ fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
             offered,
             view.last_refused_call(site.name.as_str())?,
             view.call_number(&site.name)?,
+            view.statistics(None)?.into_iter().find(|statistics| statistics.site == site.name),
         ))
     })?;
     let ways: Vec<String> = site.ways.iter().map(describe_way).collect();
@@ -285,6 +289,7 @@ fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
     if site.sequence {
         lines.push(format!("call number   {}", number.number));
     }
+    lines.extend(statistics.iter().flat_map(super::statistics::lines));
     if let Some(reason) = &state.held {
         lines.push(format!("held          {reason}"));
     }

@@ -1,6 +1,6 @@
 //! From what the user wrote to what the floors want, with every complaint collected.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::news::{self, BatchForm, Compression, Feed};
 use crate::proto;
 use crate::sched::{Retry, SizeLimit, TimeString, Window, Zone};
 use crate::session::ParameterSet;
-use crate::session::chat::Credentials;
+use crate::session::chat::{Credentials, Script};
 use crate::store::Hop;
 
 /// How many unknown keys are shown before we stop looking for more.
@@ -27,10 +27,12 @@ const UNKNOWN_MAX: usize = 30;
 
 /// Checks the text of a configuration file.
 pub fn check(path: &Path, text: &str) -> Result<Config, Complaints> {
-    let mut checker = Checker { path, text, complaints: Vec::new() };
+    let mut checker = Checker { path, text, complaints: Vec::new(), dial_codes: BTreeMap::new() };
     let config = checker.parse().and_then(|file| checker.config(file));
     let mut complaints = checker.complaints;
     complaints.sort_by_key(|c| c.line);
+    // What is wrong with an entry is found once for each port of its pool.
+    complaints.dedup();
     match config {
         Some(config) if complaints.is_empty() => Ok(config),
         _ => Err(Complaints(complaints)),
@@ -41,6 +43,8 @@ pub(super) struct Checker<'a> {
     pub(super) path: &'a Path,
     text: &'a str,
     complaints: Vec<Complaint>,
+    /// What stands for a name at the beginning of a phone number.
+    pub(super) dial_codes: BTreeMap<String, String>,
 }
 
 impl Checker<'_> {
@@ -168,10 +172,12 @@ impl Checker<'_> {
             uucp_telnet: self.listen("listen.uucp-telnet", file.listen.uucp_telnet.as_ref()),
         };
         self.listen_twice(&file.listen);
-        let ports = Ports(file.port);
+        self.dial_codes = self.dial_codes(&file.dial_codes);
+        let ports = Ports { single: file.port, pools: file.pool };
         let (ports_by_name, answering) = self.ports(&ports);
+        self.pools(&ports);
         let mut sites = Vec::new();
-        let mut site_mail = std::collections::BTreeMap::new();
+        let mut site_mail = BTreeMap::new();
         let mut feeds = Vec::new();
         for (key, neighbour) in &file.sites {
             let prefix = format!("sites.{}", key.get_ref());
@@ -254,17 +260,19 @@ impl Checker<'_> {
     ) -> Option<call::Site> {
         let Neighbour { prefix, name, raw } = neighbour;
         let key = |k: &str| format!("{prefix}.{k}");
-        let ways: Vec<Option<Way>> = raw.call.iter().map(|entry| self.way(&key("call"), ports, entry)).collect();
+        let entries = raw.call.iter().enumerate();
+        let ways: Vec<Way> = entries.flat_map(|(n, entry)| self.ways(&key("call"), ports, n, entry)).collect();
         let our_name = match &raw.our_name {
             Some(value) => self.take(&key("our-name"), value, SiteName::parse)?,
             None => our_name.clone(),
         };
         let credentials = self.credentials(prefix, raw);
-        let needs_login = ways.iter().flatten().any(|w| w.chat.needs_login());
+        let called_chat = self.called_chat(&key("called-chat"), raw);
+        let needs_login = called_chat.needs_login() || ways.iter().any(|w| w.chat.needs_login());
         if needs_login && credentials.is_none() {
-            let at = raw.call.first().map_or(0..0, raw::At::span);
+            let at = raw.call.first().map(raw::At::span).or(raw.called_chat.as_ref().map(raw::At::span));
             let hint = "give login and password-file, or chat = \"\" where the site asks for none";
-            self.complain(at, prefix, "the login chat needs a login, and none is given", hint);
+            self.complain(at.unwrap_or_default(), prefix, "the chat needs a login, and none is given", hint);
         }
         let call_back = raw.call_back.as_ref().is_some_and(|v| *v.get_ref());
         if let Some(value) = raw.call_back.as_ref().filter(|v| *v.get_ref() && raw.call.is_empty()) {
@@ -279,9 +287,10 @@ impl Checker<'_> {
         Some(call::Site {
             name: name.clone(),
             our_name: our_name.to_string(),
-            ways: ways.into_iter().flatten().collect(),
+            ways,
             credentials,
             called_login: raw.called_login.as_ref().map(|l| l.get_ref().clone()),
+            called_chat,
             protocols: self.protocols(&key("protocols"), raw.protocols.as_ref()),
             parameters: self.parameters(prefix, raw),
             commands,
@@ -385,6 +394,12 @@ impl Checker<'_> {
         set
     }
 
+    fn called_chat(&mut self, key: &str, raw: &raw::Neighbour) -> Script {
+        let fail = raw.called_chat_fail.as_ref().map_or(Vec::new(), |fail| fail.get_ref().clone());
+        let script = raw.called_chat.as_ref().and_then(|text| self.take(key, text, |text| Script::parse(text, &fail)));
+        script.unwrap_or_default()
+    }
+
     fn commands(&mut self, key: &str, value: Option<&raw::At<Vec<String>>>) -> Vec<String> {
         let known = ["rmail", "rnews"];
         let Some(value) = value else { return known.map(str::to_owned).into() };
@@ -475,7 +490,7 @@ impl Checker<'_> {
         domain: &Domain,
         hostname: &str,
         postmaster: &UserName,
-        sites: std::collections::BTreeMap<SiteName, SiteMail>,
+        sites: BTreeMap<SiteName, SiteMail>,
     ) -> mail::Policy {
         let domains = raw.local_domains.as_ref();
         let local_domains = self.list("mail.local-domains", domains, Domain::parse).into_iter().collect();

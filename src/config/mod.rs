@@ -17,6 +17,8 @@ mod ports;
 mod raw;
 mod units;
 
+pub use units::duration;
+
 /// Where the configuration lies unless `-c` or `$BANGPATH_CONFIG` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/bangpath/bangpath.toml";
 
@@ -38,7 +40,7 @@ pub struct Config {
     pub listen: Listen,
     /// Every port that can be opened by itself.
     pub ports: Vec<(PortName, call::PortKind)>,
-    pub answering: Vec<AnsweringPort>,
+    pub answering: Vec<call::AnsweringPort>,
     pub sites: Arc<Vec<call::Site>>,
     pub mail: Arc<mail::Policy>,
     pub news: Arc<news::Policy>,
@@ -56,17 +58,6 @@ pub struct Listen {
     pub uucp_login: bool,
     /// UUCP over telnet, always with a login.
     pub uucp_telnet: Option<String>,
-}
-
-/// A port where callers are waited for.
-#[derive(Debug, Clone)]
-pub struct AnsweringPort {
-    pub name: PortName,
-    pub kind: call::PortKind,
-    /// How often a modem rings before it is answered.
-    pub rings: u32,
-    /// Whether callers must log in.
-    pub ask_login: bool,
 }
 
 /// An NNTP neighbour.

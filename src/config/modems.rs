@@ -53,6 +53,10 @@ struct Written {
     dial: String,
     #[serde(default)]
     dial_end: String,
+    #[serde(default = "pause")]
+    dial_tone: String,
+    #[serde(default = "pause")]
+    pause: String,
     #[serde(default = "connect_timeout_s")]
     connect_timeout_s: u16,
     #[serde(default = "fail")]
@@ -76,6 +80,11 @@ struct Written {
 // What nearly all of Hayes' descendants share.
 fn dial() -> String {
     "ATDT".to_owned()
+}
+
+// Early modems do not know `W`.
+fn pause() -> String {
+    ",".to_owned()
 }
 
 fn connect_timeout_s() -> u16 {
@@ -127,9 +136,9 @@ pub fn find(name: &str, folder: &Path) -> Result<Option<Profile>, String> {
 
 fn parse(text: &str) -> Result<Option<Profile>, String> {
     let written: Written = toml::from_str(text).map_err(|error| error.to_string().trim().replace('\n', " "))?;
-    let commands = [&written.dial, &written.dial_end, &written.answer, &written.escape, &written.hang_up]
-        .into_iter()
-        .chain(&written.init);
+    let dialling = [&written.dial, &written.dial_end, &written.dial_tone, &written.pause];
+    let commands =
+        [&written.answer, &written.escape, &written.hang_up].into_iter().chain(dialling).chain(&written.init);
     if let Some(bad) = commands.into_iter().find(|c| c.chars().any(char::is_control)) {
         return Err(format!("`{}` has a control character; the carriage return is added", bad.escape_debug()));
     }
@@ -147,6 +156,8 @@ fn parse(text: &str) -> Result<Option<Profile>, String> {
         init: written.init,
         dial: written.dial,
         dial_end: written.dial_end,
+        dial_tone: written.dial_tone,
+        pause: written.pause,
         connect_timeout: Duration::from_secs(written.connect_timeout_s.into()),
         fail: written.fail,
         answer: written.answer,

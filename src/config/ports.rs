@@ -7,23 +7,45 @@ use std::sync::Arc;
 
 use super::check::Checker;
 use super::units::nearest;
-use super::{AnsweringPort, modems, raw};
+use super::{modems, raw};
 use crate::base::names::PortName;
-use crate::call::{Modem, PortKind, Way};
+use crate::call::{AnsweringPort, Modem, PortKind, Way};
 use crate::link::{Dialect, Flow, Parity, Place, SerialLine, TncLine};
 use crate::session::chat::Script;
+use crate::session::dial::is_host;
 
 const PORT_TYPES: [&str; 4] = ["serial", "tcp", "pipe", "modem-tcp"];
 /// Where programs that share a line look for each other's locks (FHS 3.0 section 5.9).
 const LOCKS: &str = "/var/lock";
 
 /// The ports as they were written.
-pub(super) struct Ports(pub BTreeMap<raw::At<String>, raw::Port>);
+pub(super) struct Ports {
+    pub single: BTreeMap<raw::At<String>, raw::Port>,
+    pub pools: BTreeMap<raw::At<String>, raw::Pool>,
+}
+
+impl Ports {
+    fn find(&self, name: &str) -> Option<&raw::Port> {
+        self.single.iter().find(|(known, _)| known.get_ref() == name).map(|(_, port)| port)
+    }
+
+    fn pool(&self, name: &str) -> Option<&raw::Pool> {
+        self.pools.iter().find(|(known, _)| known.get_ref() == name).map(|(_, pool)| pool)
+    }
+
+    fn unknown(&self, name: &str, with_pools: bool) -> String {
+        let pools = self.pools.keys().filter(|_| with_pools);
+        match nearest(name, self.single.keys().chain(pools).map(|n| n.get_ref().as_str())) {
+            Some(word) => format!("did you mean `{word}`?"),
+            None => format!("write a section [port.{name}]"),
+        }
+    }
+}
 
 impl Checker<'_> {
     pub(super) fn ports(&mut self, ports: &Ports) -> (Vec<(PortName, PortKind)>, Vec<AnsweringPort>) {
         let (mut by_name, mut answering) = (Vec::new(), Vec::new());
-        for (name, port) in &ports.0 {
+        for (name, port) in &ports.single {
             let key = format!("port.{}", name.get_ref());
             let parsed = self.take(&key, name, PortName::parse);
             match &port.kind {
@@ -70,6 +92,7 @@ impl Checker<'_> {
             kind @ (PortKind::Serial { .. } | PortKind::Radio { .. }) => Some(AnsweringPort {
                 name,
                 kind,
+                chat: self.answer_chat(key, port),
                 rings: port.rings.as_ref().map_or(1, |rings| *rings.get_ref()),
                 ask_login: port.ask_login.unwrap_or(true),
             }),
@@ -85,30 +108,76 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn way(&mut self, key: &str, ports: &Ports, entry: &raw::At<raw::Port>) -> Option<Way> {
-        let Some(port_name) = &entry.get_ref().port else {
+    fn answer_chat(&mut self, key: &str, port: &raw::Port) -> Script {
+        let Some(text) = &port.answer_chat else { return Script::default() };
+        let fail = port.chat_fail.as_ref().map_or(Vec::new(), |fail| fail.get_ref().clone());
+        let script = self.take(key, text, |text| Script::parse(text, &fail)).unwrap_or_default();
+        if script.needs_login() {
+            let what = "nobody is known yet whose login `\\L` or `\\P` could say";
+            self.complain(text.span(), key, what, "leave them out: the login comes after this chat");
+        }
+        script
+    }
+
+    /// Pools of ports: each has some, all of them are there, and none is a port itself.
+    pub(super) fn pools(&mut self, ports: &Ports) {
+        for (name, pool) in &ports.pools {
+            let key = format!("pool.{}", name.get_ref());
+            self.take(&key, name, PortName::parse);
+            if ports.find(name.get_ref()).is_some() {
+                let what = format!("`{}` is a port and a pool", name.get_ref());
+                self.complain(name.span(), &key, what, "a `call` entry could mean either: give one another name");
+            }
+            let members = pool.ports.get_ref();
+            if members.is_empty() {
+                self.complain(pool.ports.span(), &key, "the pool is empty", "write ports = [\"modem1\", \"modem2\"]");
+            }
+            for (n, member) in members.iter().enumerate() {
+                let word = member.get_ref();
+                if ports.find(word).is_none() {
+                    self.complain(member.span(), &key, format!("no port `{word}`"), ports.unknown(word, false));
+                } else if members[..n].iter().any(|other| other.get_ref() == word) {
+                    self.complain(member.span(), &key, format!("port `{word}` stands there twice"), "");
+                }
+            }
+        }
+    }
+
+    /// The ways of the `call` entry at this place of its list: one over a port, or one over each port of a pool.
+    pub(super) fn ways(&mut self, key: &str, ports: &Ports, place: usize, entry: &raw::At<raw::Port>) -> Vec<Way> {
+        let Some(name) = &entry.get_ref().port else {
             self.complain(
                 entry.span(),
                 key,
                 "the entry names no port",
                 "write { port = \"NAME\", … } with a port from a [port.NAME] section",
             );
-            return None;
+            return Vec::new();
         };
-        let Some(port) = ports.0.iter().find(|(n, _)| n.get_ref() == port_name.get_ref()).map(|(_, p)| p) else {
-            let known = ports.0.keys().map(|n| n.get_ref().as_str());
-            let hint = match nearest(port_name.get_ref(), known) {
-                Some(word) => format!("did you mean `{word}`?"),
-                None => format!("write a section [port.{}]", port_name.get_ref()),
-            };
-            self.complain(port_name.span(), key, format!("no port `{}`", port_name.get_ref()), hint);
-            return None;
+        let word = name.get_ref();
+        if let Some(port) = ports.find(word) {
+            return self.way(key, name, port, entry).into_iter().map(|way| Way { entry: place, ..way }).collect();
+        }
+        let Some(pool) = ports.pool(word) else {
+            self.complain(name.span(), key, format!("no port `{word}`"), ports.unknown(word, true));
+            return Vec::new();
         };
-        let name = self.take(key, port_name, PortName::parse)?;
+        // Complained of where it stands, if it is no name.
+        let pool_name = PortName::parse(word).ok();
+        let member = |member: &raw::At<String>| {
+            let way = self.way(key, member, ports.find(member.get_ref())?, entry)?;
+            Some(Way { entry: place, pool: pool_name.clone(), ..way })
+        };
+        pool.ports.get_ref().iter().filter_map(member).collect()
+    }
+
+    /// The way over one port, with what the entry sets of it.
+    fn way(&mut self, key: &str, name: &raw::At<String>, port: &raw::Port, entry: &raw::At<raw::Port>) -> Option<Way> {
+        let name = PortName::parse(name.get_ref()).ok()?;
         let set = entry.get_ref().over(port);
         let kind = self.kind(key, entry.span(), &set)?;
         if let PortKind::Serial { modem: Some(Modem { number: None, .. }), .. } = &kind {
-            self.complain(entry.span(), key, "a call by modem needs a number", "write phone = \"555-1234\"");
+            self.complain(entry.span(), key, "a call by modem needs a number", "write phone = \"5551234\"");
         }
         if let PortKind::Radio { station: None, .. } = &kind {
             self.complain(entry.span(), key, "a call by radio needs a station", "write station = \"K1ABC-7\"");
@@ -121,7 +190,26 @@ impl Checker<'_> {
             None => Script::default(),
         };
         let speed = set.speed.as_ref().map(|s| *s.get_ref());
-        Some(Way { port: name, kind, chat, reliable: set.reliable, speed })
+        Some(Way { port: name, pool: None, entry: 0, kind, chat, reliable: set.reliable, speed })
+    }
+
+    pub(super) fn dial_codes(
+        &mut self,
+        codes: &BTreeMap<raw::At<String>, raw::At<String>>,
+    ) -> BTreeMap<String, String> {
+        let mut known = BTreeMap::new();
+        for (name, code) in codes {
+            let word = name.get_ref();
+            let key = format!("dial-codes.{word}");
+            if word.is_empty() || !word.chars().all(|c| c.is_ascii_alphabetic()) {
+                let hint = "write letters only: they end where the rest of the number begins";
+                self.complain(name.span(), &key, format!("`{word}` is no name for a dial code"), hint);
+            }
+            // The rest is checked as if a wrong one were there.
+            let code = self.take(&key, code, dialled).unwrap_or_default();
+            known.insert(word.clone(), code);
+        }
+        known
     }
 
     fn kind(&mut self, key: &str, span: Range<usize>, set: &raw::Port) -> Option<PortKind> {
@@ -215,7 +303,12 @@ impl Checker<'_> {
         let wired = matches!(line_profile, Some(None));
         let profile = line_profile.flatten();
         let number = match &set.phone {
-            Some(phone) => Some(self.take(key, phone, number)?),
+            Some(phone) => {
+                let codes = std::mem::take(&mut self.dial_codes);
+                let number = self.take(key, phone, |text| number(text, &codes));
+                self.dial_codes = codes;
+                Some(number?)
+            }
             None => None,
         };
         let flow = match &set.flow {
@@ -260,12 +353,30 @@ fn asks_login(kind: &PortKind) -> bool {
 }
 
 /// What a modem can be told to dial: digits, pauses and the like; for emulators a host and port.
-fn number(text: &str) -> Result<String, String> {
-    let good = |c: char| c.is_ascii_alphanumeric() || "*#,;@!&+.:/()-_ ".contains(c);
+fn dialled(text: &str) -> Result<String, String> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "*#,;@!&+.:/()-=_ ".contains(c);
     match text.is_empty() || text.len() > 80 || !text.chars().all(good) {
-        true => Err(format!("`{text}` cannot be dialled: use digits, letters and *#,;@!&+.:/()-")),
+        true => Err(format!("`{text}` cannot be dialled: use digits, letters and *#,;@!&+.:/()-=")),
         false => Ok(text.to_owned()),
     }
+}
+
+/// A number with the letters at its beginning replaced, as by Taylor's `dialcode` file and HDB's `Dialcodes`. BSD drops
+/// letters that are no code, which dials somebody else.
+fn number(text: &str, codes: &BTreeMap<String, String>) -> Result<String, String> {
+    let text = dialled(text)?;
+    let (letters, rest) = text.split_at(text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    // A single letter is for the modem: P and T, and W, which waits for the dial tone.
+    if let Some(code) = codes.get(letters).filter(|_| !is_host(&text)) {
+        return dialled(&format!("{code}{rest}"));
+    }
+    if codes.is_empty() || letters.len() < 2 || is_host(&text) {
+        return Ok(text);
+    }
+    Err(match nearest(letters, codes.keys().map(String::as_str)) {
+        Some(near) => format!("no dial code `{letters}`; did you mean `{near}`?"),
+        None => format!("no dial code `{letters}`; write {letters} = \"…\" in [dial-codes]"),
+    })
 }
 
 /// A call sign with its SSID, as it goes into a command.
@@ -340,6 +451,7 @@ impl raw::Port {
             setup: own.setup.or(under.setup),
             answer: None,
             rings: None,
+            answer_chat: None,
             ask_login: None,
             address: own.address.or(under.address),
             telnet: own.telnet.or(under.telnet),

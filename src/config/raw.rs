@@ -17,6 +17,10 @@ pub struct File {
     #[serde(default)]
     pub port: BTreeMap<At<String>, Port>,
     #[serde(default)]
+    pub pool: BTreeMap<At<String>, Pool>,
+    #[serde(default)]
+    pub dial_codes: BTreeMap<At<String>, At<String>>,
+    #[serde(default)]
     pub sites: BTreeMap<At<String>, Neighbour>,
     #[serde(default)]
     pub mail: Mail,
@@ -75,6 +79,7 @@ pub struct Port {
     pub setup: Option<At<Vec<String>>>,
     pub answer: Option<bool>,
     pub rings: Option<At<u32>>,
+    pub answer_chat: Option<At<String>>,
     pub ask_login: Option<bool>,
     pub address: Option<At<String>>,
     pub telnet: Option<bool>,
@@ -82,6 +87,12 @@ pub struct Port {
     pub chat: Option<At<String>>,
     pub chat_fail: Option<At<Vec<String>>>,
     pub reliable: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Pool {
+    pub ports: At<Vec<At<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -93,6 +104,8 @@ pub struct Neighbour {
     pub login: Option<At<String>>,
     pub password_file: Option<At<String>>,
     pub called_login: Option<At<String>>,
+    pub called_chat: Option<At<String>>,
+    pub called_chat_fail: Option<At<Vec<String>>>,
     pub protocols: Option<At<String>>,
     #[serde(default)]
     pub protocol: BTreeMap<At<String>, Protocol>,

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::serve::wound_down;
-use crate::call::{self, Attended};
-use crate::config::AnsweringPort;
+use crate::call::{self, AnsweringPort, Attended};
 
 /// After another program was found on the line, or at once after a call.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -18,9 +17,7 @@ pub(super) async fn run(shared: Shared, port: AnsweringPort) {
     let mut troubles = 0;
     loop {
         let mut nudges = shared.nudges.subscribe();
-        let attended =
-            call::attend(&shared.context, &port.name, &port.kind, port.rings, port.ask_login, &mut nudges).await;
-        let pause = match attended {
+        let pause = match call::attend(&shared.context, &port, &mut nudges).await {
             Ok(Attended::Stopped) => return,
             Ok(outcome) => {
                 troubles = 0;

@@ -12,7 +12,7 @@ use super::deliver;
 use super::serve::wound_down;
 use crate::base::names::{PortName, SiteName};
 use crate::base::time::Timestamp;
-use crate::call::{self, Only, Progress, Site};
+use crate::call::{self, Only, Progress, Site, ways_in_order};
 use crate::config::Config;
 use crate::mail::delivery;
 use crate::sched::{self, LOOK_AGAIN, PlannedCall, PortView, SiteView, Waiting};
@@ -129,7 +129,7 @@ fn try_look(
         let troubles = totals.iter().map(|total| view.hop_trouble(&total.hop));
         let troubles = troubles.collect::<Result<Vec<Option<HopTrouble>>, StoreError>>()?;
         let in_call = |name: &SiteName| ongoing.sites.contains_key(name) || ongoing.pauses.contains_key(name);
-        let sites = shared.config.sites.iter().map(|site| site_view(view, site, &totals, in_call(&site.name)));
+        let sites = shared.config.sites.iter().map(|site| site_view(view, site, &totals, now, in_call(&site.name)));
         let sites = sites.collect::<Result<Vec<SiteView>, StoreError>>()?;
         Ok((totals, sites, troubles))
     })?;
@@ -212,7 +212,13 @@ fn is_due(last: &mut Option<Timestamp>, now: Timestamp, every: Duration) -> bool
 }
 
 /// What the scheduler sees of a site.
-pub fn site_view(view: &View<'_>, site: &Site, totals: &[HopTotals], in_call: bool) -> Result<SiteView, StoreError> {
+pub fn site_view(
+    view: &View<'_>,
+    site: &Site,
+    totals: &[HopTotals],
+    now: Timestamp,
+    in_call: bool,
+) -> Result<SiteView, StoreError> {
     let state = view.site_state(&site.name)?;
     let of_site = |t: &&HopTotals| matches!(&t.hop, Hop::Site(name) if *name == site.name);
     let waiting = totals.iter().filter(of_site).map(|t| Waiting { grade: t.grade, items: t.items, ready: t.ready });
@@ -223,7 +229,7 @@ pub fn site_view(view: &View<'_>, site: &Site, totals: &[HopTotals], in_call: bo
     }
     Ok(SiteView {
         name: site.name.clone(),
-        ports: site.ways.iter().map(|w| w.port.clone()).collect(),
+        ports: ways_in_order(view, site, now)?.into_iter().map(|way| way.port.clone()).collect(),
         windows: site.windows.clone(),
         zone: site.zone.clone(),
         waiting,

@@ -269,6 +269,18 @@ mod tests {
     }
 
     #[test]
+    fn calls_at_the_same_time_share_the_ports_of_a_pool() {
+        let pool = ["modem1", "modem2", "modem3"].map(port);
+        let all = |names: [&str; 3]| names.map(|name| SiteView { ports: pool.to_vec(), ..site(name) });
+        let view = |busy: &[&str]| {
+            pool.clone().map(|name| PortView { busy: busy.contains(&name.as_str()), name, single: true })
+        };
+        check(&all(["a", "b", "c"]), &view(&[]), "a>modem1 b>modem2 c>modem3", 30);
+        check(&all(["a", "b", "c"]), &view(&["modem2"]), "a>modem1 b>modem3", 30);
+        check(&all(["a", "b", "c"]), &view(&["modem1", "modem2", "modem3"]), "", 30);
+    }
+
+    #[test]
     fn windows_let_through_what_their_grade_allows() {
         let window = |when: &str, worst| Window { when: TimeString::parse(when).expect(when), worst };
         let news = SiteView { waiting: vec![Waiting { grade: Grade::NEWS, items: 3, ready: at(0) }], ..site("hub") };

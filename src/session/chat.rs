@@ -168,10 +168,10 @@ fn parse_expected(word: &str) -> Result<Wanted, BadScript> {
     if word == "\"\"" {
         return Ok(Wanted::default());
     }
-    let (word_text, timeout) = match word.find("\\W") {
-        Some(at) => {
-            let seconds: u64 = word[at + 2..].parse().map_err(|_| bad("no number of seconds follows \\W"))?;
-            (&word[..at], Some(Duration::from_secs(seconds.min(3600))))
+    let (word_text, timeout) = match split_time(word) {
+        Some((text, seconds)) => {
+            let seconds: u64 = seconds.parse().map_err(|_| bad("no number of seconds follows \\W"))?;
+            (text, Some(Duration::from_secs(seconds.min(3600))))
         }
         None => (word, None),
     };
@@ -185,6 +185,19 @@ fn parse_expected(word: &str) -> Result<Wanted, BadScript> {
         }
     }
     Ok(Wanted { text, timeout })
+}
+
+/// What stands before `\W`, and behind it. A backslash may be escaped itself.
+fn split_time(word: &str) -> Option<(&str, &str)> {
+    let mut chars = word.char_indices();
+    while let Some((at, c)) = chars.next() {
+        if c == '\\'
+            && let Some((next, 'W')) = chars.next()
+        {
+            return Some((&word[..at], &word[next + 1..]));
+        }
+    }
+    None
 }
 
 fn parse_send(word: &str) -> Result<Send, BadScript> {
@@ -329,11 +342,14 @@ impl Chat {
     /// Looks for what is expected in what has come, or only at its end; keeps what stands behind it.
     fn search(&mut self, now: Now, find: fn(&[u8], &[u8]) -> Option<usize>) {
         let Wait::Expecting { wanted, .. } = &self.wait else { return };
-        if let Some(fail) = self.fail.iter().find(|f| find(&self.heard, f).is_some()) {
+        let found = find(&self.heard, &wanted.text);
+        // What came first counts, however much came with it.
+        let failed = self.fail.iter().filter_map(|fail| Some((find(&self.heard, fail)?, fail))).min();
+        if let Some((_, fail)) = failed.filter(|(end, _)| found.is_none_or(|found| *end <= found)) {
             self.outcome = Some(Err(ChatFailure::Refused(show(fail))));
             return;
         }
-        if let Some(end) = find(&self.heard, &wanted.text) {
+        if let Some(end) = found {
             self.heard.drain(..end);
             self.wait = Wait::Saying { until: None, echo_of: None };
             self.go_on(now);
@@ -409,8 +425,8 @@ impl Dialogue for Chat {
             self.heard.push(*byte);
             self.noise += 1;
             match &mut self.wait {
-                Wait::Saying { echo_of: echo @ Some(_), .. } if *echo == Some(*byte & 0x7f) => {
-                    *echo = None;
+                Wait::Saying { echo_of: Some(echo), .. } if (*echo ^ *byte) & 0x7f == 0 => {
+                    self.wait = Wait::Saying { until: None, echo_of: None };
                     self.go_on(now);
                 }
                 Wait::Saying { .. } => {
@@ -586,10 +602,17 @@ mod tests {
         check("\"\" a\\sb\\x41\\102\\N\\\\\\c", &[], "a bAB\\x00\\\\", Ok(""));
         check("\"\" \\dx\\c", &[], "x", Ok(""));
         check("\"\" \\Eab\\c", &[(10, "a"), (20, "b")], "ab", Ok("ab"));
+        check("x\\\\W \\c", &[(1, "x\\W")], "", Ok(""));
         for bad in ["\\", "a \\q", "\\z", "a\\Wx b", "a \\777"] {
             assert!(Script::parse(bad, &[]).is_err(), "{bad}");
         }
         assert!(Script::login().needs_login());
+    }
+
+    #[test]
+    fn what_came_first_counts_however_much_came_with_it() {
+        check("ogin: \\L word: \\c", &[(1, "ogin:word:BUSY")], "Uvillage\\r", Ok("BUSY"));
+        check("ogin: \\L word: \\c", &[(1, "ogin:BUSYword:")], "Uvillage\\r", Err("heard `BUSY`, which means failure"));
     }
 
     #[test]

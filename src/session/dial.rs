@@ -28,6 +28,9 @@ pub struct Profile {
     pub dial: String,
     /// What stands behind it.
     pub dial_end: String,
+    /// What `=` and `-` in a number become: a wait for the dial tone, and a pause.
+    pub dial_tone: String,
+    pub pause: String,
     /// From the number to CONNECT.
     pub connect_timeout: Duration,
     /// Answers that mean there will be no connection.
@@ -44,6 +47,28 @@ pub struct Profile {
     pub fixed_speed: bool,
     /// Its carrier line tells the truth, so that its loss ends a call.
     pub carrier: bool,
+}
+
+impl Profile {
+    /// The command that dials a number.
+    fn dial_command(&self, number: &str) -> String {
+        let mut command = self.dial.clone();
+        for letter in number.chars() {
+            match letter {
+                '=' if !is_host(number) => command.push_str(&self.dial_tone),
+                '-' if !is_host(number) => command.push_str(&self.pause),
+                _ => command.push(letter),
+            }
+        }
+        command.push_str(&self.dial_end);
+        command
+    }
+}
+
+/// Whether a number is none but a host, as emulators of modems take it: `hub.example`, `my-hub:23`.
+pub fn is_host(number: &str) -> bool {
+    let begins_with_letter = |part: &str| part.starts_with(|c: char| c.is_ascii_alphabetic());
+    number.contains(':') || number.split('.').skip(1).any(begins_with_letter)
 }
 
 /// What a modem said when it had a connection.
@@ -175,7 +200,7 @@ impl Dial {
         }
         match &self.goal {
             Goal::Call(number) => {
-                let command = format!("{}{number}{}", self.profile.dial, self.profile.dial_end);
+                let command = self.profile.dial_command(number);
                 self.say(&command);
                 self.stage = Stage::Connecting { deadline: now.instant + self.profile.connect_timeout };
             }
@@ -506,6 +531,8 @@ mod tests {
             init: vec!["ATZ".to_owned(), "ATE0".to_owned()],
             dial: "ATDT".to_owned(),
             dial_end: String::new(),
+            dial_tone: "W".to_owned(),
+            pause: ",".to_owned(),
             connect_timeout: Duration::from_secs(60),
             fail: ["BUSY", "NO CARRIER", "ERROR"].map(str::to_owned).into(),
             answer: "ATA".to_owned(),
@@ -579,7 +606,7 @@ mod tests {
     }
 
     fn check_call(answers: &[(&str, &str)], expected: &str) {
-        let (said, outcome, unread) = play(Dial::calling(Now::default(), profile(), "555-1234"), answers);
+        let (said, outcome, unread) = play(Dial::calling(Now::default(), profile(), "5551234"), answers);
         let outcome = match outcome {
             Ok(c) => format!("{:?} {} {}", c.speed, c.corrected, c.words),
             Err(why) => why.to_string(),
@@ -590,30 +617,39 @@ mod tests {
     #[test]
     fn a_number_is_dialled_and_the_connection_understood() {
         let ready = [("ATZ", "ATZ\r\r\nOK\r\n"), ("ATE0", "\r\nOK\r\n")];
-        let call = |answer| [ready[0], ready[1], ("ATDT555-1234", answer)];
+        let call = |answer| [ready[0], ready[1], ("ATDT5551234", answer)];
         check_call(
             &call("\r\nCONNECT 2400/ARQ\r\n\x10Shere"),
-            "ATZ|ATE0|ATDT555-1234| -> Some(2400) true CONNECT 2400/ARQ [\x10Shere]",
+            "ATZ|ATE0|ATDT5551234| -> Some(2400) true CONNECT 2400/ARQ [\x10Shere]",
         );
         check_call(
             &call("\r\n+MCR: V34\r\n+MRR: 28800\r\n+ER: LAPM\r\n\r\nCONNECT 115200\r\n"),
-            "ATZ|ATE0|ATDT555-1234| -> Some(28800) true CONNECT 115200 []",
+            "ATZ|ATE0|ATDT5551234| -> Some(28800) true CONNECT 115200 []",
         );
         check_call(
             &call("\r\nCARRIER 31200\r\n\r\nPROTOCOL: LAPM\r\n\r\nCONNECT 115200\r\nx"),
-            "ATZ|ATE0|ATDT555-1234| -> Some(31200) true CONNECT 115200 [x]",
+            "ATZ|ATE0|ATDT5551234| -> Some(31200) true CONNECT 115200 [x]",
         );
         check_call(
-            &call("ATDT555-1234\r\r\nRINGING\r\n\r\nCONNECT\r"),
-            "ATZ|ATE0|ATDT555-1234| -> None false CONNECT []",
+            &call("ATDT5551234\r\r\nRINGING\r\n\r\nCONNECT\r"),
+            "ATZ|ATE0|ATDT5551234| -> None false CONNECT []",
         );
-        check_call(&call("\r\nBUSY\r\n"), "ATZ|ATE0|ATDT555-1234| -> the modem says `BUSY` []");
-        check_call(&call("\r\n"), "ATZ|ATE0|ATDT555-1234| -> no connection within 60 s []");
+        check_call(&call("\r\nBUSY\r\n"), "ATZ|ATE0|ATDT5551234| -> the modem says `BUSY` []");
+        check_call(&call("\r\n"), "ATZ|ATE0|ATDT5551234| -> no connection within 60 s []");
+    }
+
+    #[test]
+    fn a_number_waits_for_the_dial_tone_and_pauses_where_it_says_so_and_a_host_does_not() {
+        let check = |number: &str, expected: &str| assert_eq!(profile().dial_command(number), expected);
+        check("9=1-212-5551234", "ATDT9W1,212,5551234");
+        check("9,555.1234", "ATDT9,555.1234");
+        check("my-hub:23", "ATDTmy-hub:23");
+        check("my-hub.example", "ATDTmy-hub.example");
     }
 
     #[test]
     fn a_modem_still_in_a_call_is_brought_back() {
-        let answers = [("+++", "OK\r"), ("\rATH", "OK\r"), ("ATE0", "OK\r"), ("ATDT555-1234", "CONNECT 300\r\n")];
+        let answers = [("+++", "OK\r"), ("\rATH", "OK\r"), ("ATE0", "OK\r"), ("ATDT5551234", "CONNECT 300\r\n")];
         check_call(
             &answers,
             "ATZ|+++|ATH|ATZ| -> the modem does not answer `ATZ`: is it on, at this speed, with this cable? []",

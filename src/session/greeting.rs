@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::chat::{Credentials, Script};
 use super::{Caller, Desk, Ending, Reception, Rejection};
 use crate::base::limits::HANDSHAKE_NOISE_MAX;
 use crate::base::names::{Grade, SiteName};
@@ -50,6 +51,8 @@ pub(super) struct Greeted {
     /// The other side's file size limit.
     pub size_max: Option<u64>,
     pub longest: Option<Duration>,
+    /// What is said before the protocol begins.
+    pub chat: Option<(Script, Credentials)>,
 }
 
 /// What the greeting wants next.
@@ -272,12 +275,15 @@ impl Greeting {
         let Some(entry) = proto::entry(letter) else {
             return Step::End(Ending::NoCommonProtocol { ours: String::new(), theirs: letter.to_string() });
         };
-        let caller = matches!(self.role, Role::Caller { .. });
+        let (caller, chat) = match &self.role {
+            Role::Caller { .. } => (true, None),
+            Role::Answerer(answering) => (false, answering.reception.called_chat(&site)),
+        };
         let desk = self.desk.take().expect("the desk is there before a protocol is chosen, and one is chosen once");
         let start = proto::Start { caller, facts: self.facts.clone(), parameters: self.parameters.get(letter) };
         let protocol = (entry.make)(start);
         let longest = self.longest;
-        Step::Go(Greeted { site, desk, features, protocol, letter, caller, worst, size_max, longest })
+        Step::Go(Greeted { site, desk, features, protocol, letter, caller, worst, size_max, longest, chat })
     }
 }
 

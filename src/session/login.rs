@@ -154,7 +154,8 @@ impl Dialogue for LoginPrompt {
     }
 
     fn room(&self) -> usize {
-        if self.answer_at.is_some() { 0 } else { HELD_MAX }
+        // Who does not take the prompts that he asks for is not heard.
+        if self.answer_at.is_some() || !self.out.is_empty() { 0 } else { HELD_MAX }
     }
 
     fn poll_request(&mut self) -> Option<Request<Self::Outcome>> {

@@ -20,7 +20,8 @@ mod transfer;
 
 pub use greeting::{Answering, Calling};
 
-use greeting::{Greeting, Step};
+use chat::{Chat, ChatFailure, Credentials, Script};
+use greeting::{Greeted, Greeting, Step};
 use transfer::Transfer;
 
 /// How long the other side's good-bye is waited for, after everything is done.
@@ -41,6 +42,11 @@ pub struct Session {
 
 enum Stage {
     Greeting(Greeting),
+    /// We were called, and something is said before the protocol begins.
+    Chatting {
+        chat: Box<Chat>,
+        greeted: Box<Greeted>,
+    },
     Transferring(Box<Transfer>),
     /// Everything is done; the `O`s are exchanged for politeness.
     Farewell {
@@ -81,6 +87,8 @@ pub enum Ending {
     WeRejected { name: String, why: Rejection },
     #[error("no protocol in common: ours `{ours}`, theirs `{theirs}`")]
     NoCommonProtocol { ours: String, theirs: String },
+    #[error("the chat with the caller failed: {0}")]
+    CalledChat(ChatFailure),
     #[error("the site will call back")]
     CallsBack,
     #[error("stopped: {0}")]
@@ -142,6 +150,51 @@ impl Session {
             counters: Counters::default(),
             stopped: false,
         });
+    }
+
+    /// The handshake is done: the called chat comes, if there is one, else the protocol.
+    fn greeted(&mut self, now: Now, greeted: Greeted) {
+        tracing::info!(site = %greeted.site, protocol = %greeted.letter, "handshake done");
+        match &greeted.chat {
+            Some((script, credentials)) => {
+                let chat = Box::new(Chat::new(now, script, credentials.clone()));
+                self.stage = Stage::Chatting { chat, greeted: Box::new(greeted) };
+                self.go_on_after_chat(now);
+            }
+            None => self.transfer(now, greeted),
+        }
+    }
+
+    fn transfer(&mut self, now: Now, greeted: Greeted) {
+        let eight_bit = proto::entry(greeted.letter).is_none_or(|entry| entry.needs.eight_bit);
+        self.line = (!eight_bit).then_some(LineRequest::SevenBits);
+        self.stage = Stage::Transferring(Box::new(Transfer::new(now, greeted)));
+    }
+
+    /// After anything that may have brought the called chat further.
+    fn go_on_after_chat(&mut self, now: Now) {
+        let Stage::Chatting { chat, .. } = &mut self.stage else { return };
+        match chat.poll_request() {
+            None => {}
+            Some(Request::Line(line)) => self.line = Some(line),
+            Some(Request::Finish { outcome, unread }) => {
+                let Stage::Chatting { greeted, .. } = std::mem::replace(&mut self.stage, Stage::Over) else { return };
+                match outcome {
+                    Ok(()) => {
+                        self.transfer(now, *greeted);
+                        self.handle_input(now, &unread);
+                    }
+                    Err(failure) => self.end_chat(*greeted, Ending::CalledChat(failure)),
+                }
+            }
+        }
+    }
+
+    fn end_chat(&mut self, greeted: Greeted, ending: Ending) {
+        let (site, protocol) = (Some(greeted.site), Some(greeted.letter));
+        let (totals, counters) = (Totals::default(), Counters::default());
+        self.stage = Stage::Over;
+        self.outcome = Some(CallResult { site, protocol, ending, totals, counters, stopped: false });
     }
 
     /// After anything that may have brought the transfer to its end.
@@ -206,14 +259,14 @@ impl Dialogue for Session {
                     bytes = &bytes[used..];
                     match step {
                         Step::Stay => {}
-                        Step::Go(greeted) => {
-                            tracing::info!(site = %greeted.site, protocol = %greeted.letter, "handshake done");
-                            let eight_bit = proto::entry(greeted.letter).is_none_or(|entry| entry.needs.eight_bit);
-                            self.line = (!eight_bit).then_some(LineRequest::SevenBits);
-                            self.stage = Stage::Transferring(Box::new(Transfer::new(now, greeted)));
-                        }
+                        Step::Go(greeted) => self.greeted(now, greeted),
                         Step::End(ending) => self.end_greeting(ending),
                     }
+                }
+                Stage::Chatting { chat, .. } => {
+                    chat.handle_input(now, bytes);
+                    bytes = &[];
+                    self.go_on_after_chat(now);
                 }
                 Stage::Transferring(transfer) => {
                     transfer.handle_input(now, bytes);
@@ -238,6 +291,10 @@ impl Dialogue for Session {
                 let ending = Ending::NoHandshake(greeting.waiting_for());
                 self.end_greeting(ending);
             }
+            Stage::Chatting { chat, .. } => {
+                chat.handle_timeout(now);
+                self.go_on_after_chat(now);
+            }
             Stage::Transferring(transfer) => {
                 transfer.handle_timeout(now);
                 self.look_for_ending(now);
@@ -253,6 +310,10 @@ impl Dialogue for Session {
             Stage::Greeting(greeting) => {
                 let ending = Ending::LineLost(greeting.waiting_for());
                 self.end_greeting(ending);
+            }
+            Stage::Chatting { chat, .. } => {
+                chat.handle_hangup(now);
+                self.go_on_after_chat(now);
             }
             Stage::Transferring(transfer) => {
                 transfer.handle_hangup();
@@ -271,13 +332,23 @@ impl Dialogue for Session {
             (Stage::Transferring(transfer), Nudge::WindDown) => transfer.stop(Stop::Orderly, THE_PROGRAM),
             (Stage::Transferring(transfer), Nudge::HangUp) => transfer.stop(Stop::Now, THE_PROGRAM),
             (Stage::Greeting(_), Nudge::HangUp) => self.end_greeting(Ending::Stopped(THE_PROGRAM)),
-            (Stage::Greeting(_), Nudge::Store | Nudge::WindDown) => {}
+            (Stage::Chatting { .. }, Nudge::HangUp) => {
+                let Stage::Chatting { greeted, .. } = std::mem::replace(&mut self.stage, Stage::Over) else { return };
+                self.end_chat(*greeted, Ending::Stopped(THE_PROGRAM));
+            }
+            (Stage::Greeting(_) | Stage::Chatting { .. }, Nudge::Store | Nudge::WindDown) => {}
             (Stage::Farewell { .. } | Stage::Over, _) => {}
         }
         self.look_for_ending(now);
     }
 
     fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
+        if let Stage::Chatting { chat, .. } = &mut self.stage {
+            let mut said = Vec::new();
+            chat.poll_transmit(now, &mut said);
+            self.out.extend(said);
+            self.go_on_after_chat(now);
+        }
         if self.out.is_empty()
             && let Stage::Transferring(transfer) = &mut self.stage
         {
@@ -291,6 +362,7 @@ impl Dialogue for Session {
     fn poll_timeout(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Greeting(greeting) => Some(greeting.poll_timeout()),
+            Stage::Chatting { chat, .. } => chat.poll_timeout(),
             Stage::Transferring(transfer) => transfer.poll_timeout(),
             Stage::Farewell { deadline, .. } => Some(*deadline),
             Stage::Over => None,
@@ -491,6 +563,10 @@ pub struct Caller {
 pub trait Reception: Send {
     /// Knows the caller and finds its desk, or says why not.
     fn welcome(&mut self, caller: &Caller) -> Result<Welcome, Rejection>;
+    /// What is said to a caller once the protocol has been chosen, before it begins (Taylor's `called-chat`).
+    fn called_chat(&self, _site: &SiteName) -> Option<(Script, Credentials)> {
+        None
+    }
 }
 
 /// What an accepted caller gets.

@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
 
 /// "bang": tells our file from other SQLite databases.
@@ -104,4 +105,35 @@ fn migrate(disk: &Disk, connection: &mut Connection) -> Result<(), StoreError> {
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(refused)?;
     transaction.pragma_update(None, "user_version", known).map_err(refused)?;
     disk.point(|| transaction.commit()).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Store;
+    use super::super::testing::*;
+    use super::*;
+
+    /// The store of every earlier version is opened with what is in it.
+    #[test]
+    fn an_older_store_is_brought_up_to_date_and_keeps_what_it_has() {
+        for version in 1..MIGRATIONS.len() {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("bangpath.db");
+            let connection = Connection::open(&path).expect("a database");
+            for step in &MIGRATIONS[..version] {
+                connection.execute_batch(step).expect("a step");
+            }
+            let row = "INSERT INTO site (name, last_result, failures, call_wanted) VALUES ('hub', 'no carrier', 3, 1)";
+            connection.execute(row, []).expect("a row");
+            connection.pragma_update(None, "application_id", APPLICATION_ID).expect("ours");
+            connection.pragma_update(None, "user_version", version as i64).expect("a version");
+            drop(connection);
+            let store = Store::open(folder.path()).unwrap_or_else(|error| panic!("version {version}: {error}"));
+            let state = read(&store, |v| v.site_state(&site("hub")));
+            assert_eq!((state.last_result.as_deref(), state.failures), (Some("no carrier"), 3));
+            // Tables of every later step.
+            write(&store, |c| c.want_hang_up(&site("hub"), None));
+            assert!(read(&store, |v| v.statistics(None)).is_empty());
+        }
+    }
 }

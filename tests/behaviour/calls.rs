@@ -3,6 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use bangpath::base::names::SiteName;
+use bangpath::base::time::Timestamp;
+use bangpath::store::statistics::Statistics;
+use bangpath::store::{Store, StoreError};
+
 use crate::site::{BANGPATH, Site, said};
 
 #[test]
@@ -56,4 +61,89 @@ fn each_call_is_explained_told_to_the_hook_and_noted_as_taylor_does() {
     assert_eq!(call.status.code(), Some(75), "{}", said(&call));
     let log = fs::read_to_string(village.path("Log")).expect("a log");
     assert!(log.lines().last().is_some_and(|line| line.contains("ERROR: the line was lost")), "{log}");
+}
+
+/// The hub as a program that answers, at the village's end of a pipe of known speed.
+fn village(hub: &Site) -> impl Fn(&str) -> String {
+    let answering = format!("\"{BANGPATH}\", \"uucico\", \"-I\", \"{}\", \"-u\", \"village\"", hub.config().display());
+    move |instead: &str| {
+        let command = if instead.is_empty() { &answering } else { instead };
+        format!(
+            "[port.p]\ntype = \"pipe\"\ncommand = [{command}]\nspeed = 1000000\n[sites.hub]\ncall = [{{ port = \"p\" }}]\n\
+             [sites.far]\n[[mail.route]]\nto = \"*\"\nvia = \"uucp:hub\"\n"
+        )
+    }
+}
+
+#[test]
+fn every_call_is_counted_on_both_sides_by_what_became_of_it() {
+    let hub = Site::new("hub", "[sites.village]\n");
+    let rest = village(&hub);
+    let village = Site::new("village", &rest(""));
+    village.run(&["sendmail", "alice@hub.example"], b"Subject: counted\n\nHello\n");
+    village.run(&["call", "hub"], b"");
+    for instead in ["\"/nonexistent\"", "\"false\"", "\"printf\", \"\\\\020Shere=other\\\\n\""] {
+        village.configure(&rest(instead));
+        assert_eq!(village.try_run(&["call", "hub"], b"", None).status.code(), Some(75));
+    }
+    let json = |site: &Site, words: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&site.run(&[&["site", "statistics", "--json"], words].concat(), b"")).expect("JSON")
+    };
+    let counts = &json(&village, &["hub"])[0];
+    let shown = counts.to_string();
+    assert_eq!(
+        (&counts["placed"], &counts["answered"], &counts["failed"]),
+        (&4.into(), &0.into(), &3.into()),
+        "{shown}"
+    );
+    let failures = &counts["failures"];
+    let kinds = ["not_reached", "line_lost", "not_agreed"].map(|kind| failures[kind].as_u64());
+    assert_eq!(kinds, [Some(1); 3], "{shown}");
+    assert_eq!((&counts["files_sent"], &counts["files_received"]), (&1.into(), &0.into()), "{shown}");
+    assert!(counts["line_share"].as_f64().is_some_and(|share| share > 0.0 && share <= 1.0), "{shown}");
+    assert!(counts["connected_seconds"].as_f64() > Some(0.0) && counts["last_success"].is_string(), "{shown}");
+    let answered = &json(&hub, &[])[0];
+    assert_eq!((&answered["answered"], &answered["files_received"]), (&1.into(), &1.into()), "{answered}");
+    assert_eq!(answered["bytes_received"], counts["bytes_sent"]);
+
+    let shown = village.run(&["site", "show", "hub"], b"");
+    let calls = "calls         4 placed, 0 answered; failed: 1 not reached, 1 not agreed, 1 line lost; since 20";
+    assert!(shown.contains(calls) && shown.contains("sent          1 file, "), "{shown}");
+    // A site that was never called has nothing to show.
+    assert!(!village.run(&["site", "show", "far"], b"").contains("placed"));
+    assert_eq!(village.try_run(&["site", "statistics", "nowhere"], b"", None).status.code(), Some(69));
+}
+
+#[test]
+fn a_table_of_statistics_has_room_in_a_terminal_and_begins_when_it_is_told() {
+    let village = Site::new("village", "[sites.hub]\n[sites.far]\n");
+    let (hub, now) = (SiteName::parse("hub").expect("a name"), jiff::Timestamp::now());
+    let much = Statistics {
+        placed: 12_345,
+        answered: 12_345,
+        line_lost: 1234,
+        bytes_sent: 999_900_000,
+        bytes_received: 999_900_000_000,
+        connected_ms: 99 * 86_400_000,
+        timed_ms: 1000,
+        needed_ms: 970,
+        packets: 1000,
+        packets_again: 3,
+        ..Statistics::default()
+    };
+    let count = |days: i64, counts: &Statistics| {
+        let at = Timestamp::from_seconds(now.as_second() - days * 86_400);
+        let store = Store::open(&village.spool()).expect("a store");
+        store.write::<_, StoreError>(|change| change.count_call(&hub, at, counts)).expect("counted");
+    };
+    count(3, &much);
+    count(0, &Statistics { placed: 1, ..Statistics::default() });
+    let expected = "SITE  PLACED  ANSWERED  FAILED  SENT      RECEIVED  TIME    LINE  AGAIN\n\
+                    far   0       0         0       0 B       0 B       0.0s    -     -\n\
+                    hub   12346   12345     1234    999.9 MB  999.9 GB  99d 0h  97%   0.3%\n";
+    let shown = village.run(&["site", "statistics"], b"");
+    assert_eq!(shown, expected);
+    assert!(shown.lines().all(|line| line.len() <= 80));
+    assert!(village.run(&["site", "statistics", "hub", "--since", "1d"], b"").contains("\nhub   1       0 "));
+    assert_eq!(village.try_run(&["site", "statistics", "--since", "long"], b"", None).status.code(), Some(64));
 }

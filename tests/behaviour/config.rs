@@ -101,7 +101,7 @@ fn every_complaint_has_a_line_and_a_hint() {
     );
     complain(
         "[port.net]\ntype = \"tcp\"\n[sites.hub]\ncall = [{ port = \"net\", address = \"hub\" }]\n",
-        "bangpath.toml:9: sites.hub: the login chat needs a login, and none is given; give login and password-file, or chat = \"\" where the site asks for none",
+        "bangpath.toml:9: sites.hub: the chat needs a login, and none is given; give login and password-file, or chat = \"\" where the site asks for none",
     );
     complain(
         "[listen]\nsmtp = \"127.0.0.1:2525\"\nnntp = \"127.0.0.1:0\"\nuucp = \"127.0.0.1:2525\"\n",
@@ -115,6 +115,79 @@ fn every_complaint_has_a_line_and_a_hint() {
     complain(
         "[listen]\nsmtp = \"25\"\n",
         "bangpath.toml:7: listen.smtp: `25` is no address to listen on: write 127.0.0.1:25, 0.0.0.0:540 or [::]:119",
+    );
+}
+
+const MODEMS: &str = "[port.m1]\ntype = \"serial\"\ndevice = \"/dev/ttyS0\"\nmodem = \"hayes\"\n\
+                      [port.m2]\ntype = \"serial\"\ndevice = \"/dev/ttyS1\"\nmodem = \"hayes\"\n";
+
+#[test]
+fn a_pool_has_ports_that_are_there_and_a_name_of_its_own() {
+    let check = |pools: &str, expected: &str| complain(&format!("{MODEMS}{pools}"), expected);
+    check("[pool.all]\nports = [\"m2\", \"m1\"]\n[pool.first]\nports = [\"m1\"]\n", "no complaints");
+    check(
+        "[pool.all]\nports = [\"m1\", \"m3\", \"m1\"]\n[pool.none]\nports = []\n[pool.m2]\nports = [\"all\"]\n",
+        "bangpath.toml:15: pool.all: no port `m3`; did you mean `m1`?\n\
+         bangpath.toml:15: pool.all: port `m1` stands there twice\n\
+         bangpath.toml:17: pool.none: the pool is empty; write ports = [\"modem1\", \"modem2\"]\n\
+         bangpath.toml:18: pool.m2: `m2` is a port and a pool; a `call` entry could mean either: give one another name\n\
+         bangpath.toml:19: pool.m2: no port `all`; write a section [port.all]",
+    );
+    let sites =
+        "[pool.modems]\nports = [\"m2\", \"m1\"]\n[sites.hub]\nlogin = \"U\"\npassword-file = \"secrets/hub\"\n";
+    check(
+        &format!("{sites}call = [{{ port = \"modms\", phone = \"1\" }}, {{ port = \"modems\" }}]\n"),
+        "bangpath.toml:19: sites.hub.call: no port `modms`; did you mean `modems`?\n\
+         bangpath.toml:19: sites.hub.call: a call by modem needs a number; write phone = \"5551234\"",
+    );
+    let config = load_text(&format!("{GOOD}{MODEMS}{sites}call = [{{ port = \"modems\", phone = \"1\" }}]\n"));
+    let config = config.expect("no complaints");
+    let ways: Vec<&str> = config.sites[0].ways.iter().map(|way| way.port.as_str()).collect();
+    assert_eq!(ways, ["m2", "m1"], "in the order of the pool");
+}
+
+#[test]
+fn chats_when_called_are_checked() {
+    complain(
+        "[port.a]\ntype = \"serial\"\ndevice = \"/dev/ttyS0\"\nanswer = true\nanswer-chat = 'ogin: \\L'\n[sites.hub]\ncalled-chat = 'a \\q'\n\
+         [sites.far]\ncalled-chat = '\"\" \\P'\n",
+        "bangpath.toml:10: port.a: nobody is known yet whose login `\\L` or `\\P` could say; leave them out: the login comes after this chat\n\
+         bangpath.toml:12: sites.hub.called-chat: bad chat script at `\\q`: an unknown escape in what is sent\n\
+         bangpath.toml:14: sites.far: the chat needs a login, and none is given; give login and password-file, or chat = \"\" where the site asks for none",
+    );
+}
+
+#[test]
+fn a_name_at_the_beginning_of_a_number_is_replaced() {
+    let load = |codes: &str, phone: &str| {
+        let site = format!("[sites.hub]\ncall = [{{ port = \"m1\", phone = \"{phone}\", chat = \"\" }}]\n");
+        load_text(&format!("{GOOD}{MODEMS}{codes}{site}"))
+    };
+    let check = |codes: &str, phone: &str, expected: Result<&str, &str>| {
+        let got = load(codes, phone).map(|config| match &config.sites[0].ways[0].kind {
+            bangpath::call::PortKind::Serial { modem: Some(modem), .. } => modem.number.clone().unwrap_or_default(),
+            other => panic!("{other:?}"),
+        });
+        let got = got.as_ref().map(String::as_str);
+        let got = got.map_err(|told| told.split_once(": ").map_or(told.as_str(), |(_, what)| what));
+        assert_eq!(got, expected, "{phone}");
+    };
+    let codes = "[dial-codes]\nnyc = \"9=1-212-\"\nhub = \"9,5551234\"\n";
+    check(codes, "nyc5551234", Ok("9=1-212-5551234"));
+    check(codes, "nyc-5551234", Ok("9=1-212--5551234"));
+    check(codes, "hub", Ok("9,5551234"));
+    check(codes, "5551234", Ok("5551234"));
+    check(codes, "W5551234", Ok("W5551234"));
+    check(codes, "hub.example:540", Ok("hub.example:540"));
+    check("", "nyc5551234", Ok("nyc5551234"));
+    check(codes, "nyx5551234", Err("sites.hub.call: no dial code `nyx`; did you mean `nyc`?"));
+    check(codes, "london1", Err("sites.hub.call: no dial code `london`; write london = \"…\" in [dial-codes]"));
+    let bad = "[dial-codes]\nn2 = \"1\"\nx = \"?\"\n";
+    let told = load(bad, "1").expect_err("complaints");
+    assert_eq!(
+        told,
+        "bangpath.toml:15: dial-codes.n2: `n2` is no name for a dial code; write letters only: they end where the rest of the number begins\n\
+         bangpath.toml:16: dial-codes.x: `?` cannot be dialled: use digits, letters and *#,;@!&+.:/()-="
     );
 }
 

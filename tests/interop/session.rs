@@ -1,6 +1,8 @@
 //! What a session can do beside sending and fetching, with Taylor UUCP at the other end: counted calls, wildcards, forwarding, stops.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use super::ours::{Ours, assert_same, noise, until};
 use super::taylor::Taylor;
@@ -75,6 +77,64 @@ fn taylor_calls_back_and_that_is_no_failure() {
     complete(&village);
     let shown = village.run(&["site", "show", "hub"], b"");
     assert!(shown.contains("the site will call back") && shown.contains("failures      0"), "{shown}");
+}
+
+/// The words of a program that also keeps what `words` say, in a file.
+fn overheard(words: &[String], folder: &Path) -> (Vec<String>, PathBuf) {
+    let said = folder.join("said");
+    let script = format!("{} | tee {}", words.join(" "), said.display());
+    let program = folder.join("overheard");
+    fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a file");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a file");
+    (vec![program.display().to_string()], said)
+}
+
+/// Whether these are the first words behind the offer of protocols.
+fn comes_before_the_protocol(said: &Path, words: &str) -> bool {
+    let said = fs::read(said).expect("something was said");
+    let text = String::from_utf8_lossy(&said);
+    text.split_once("\u{10}P")
+        .and_then(|(_, rest)| rest.split_once('\0'))
+        .is_some_and(|(_, rest)| rest.starts_with(words))
+}
+
+#[test]
+fn a_caller_hears_a_chat_between_the_choice_of_the_protocol_and_its_beginning() {
+    // Protocols that look for packets pass over words; to the others even a pause is a chat.
+    for (protocol, chat, words) in [
+        ("i", "\"\" ready\\c", "ready"),
+        ("g", "\"\" ready\\c", "ready"),
+        ("t", "\"\" \\d\\c", ""),
+        ("e", "\"\" \\p\\c", ""),
+    ] {
+        let Some((village, taylor)) = reverse(&format!("called-chat = '{chat}'"), &format!("protocol {protocol}"))
+        else {
+            return;
+        };
+        let (program, said) = overheard(&village.uucico(), taylor.folder.path());
+        taylor.set_port(&format!("type pipe\ncommand {}", program.join(" ")));
+        fs::write(taylor.path("letter"), noise(1, 3000)).expect("a file");
+        taylor.uucp(&["-C", &taylor.path("letter").display().to_string(), "village!~/"]);
+        assert!(taylor.call("village").status.success(), "{}", taylor.log());
+        assert_same(&village.public().join("letter"), &noise(1, 3000));
+        assert!(comes_before_the_protocol(&said, words), "{protocol}");
+        // The same the other way round: it is there that Taylor says it, and we pass over it.
+        let Some((village, taylor)) = pair("", &format!("protocol {protocol}\ncalled-chat {chat}")) else { return };
+        let (program, said) = overheard(&taylor.uucico(), village.folder.path());
+        village.configure(&site(&program, ""));
+        complete(&village);
+        assert!(comes_before_the_protocol(&said, words), "{protocol}");
+    }
+}
+
+#[test]
+fn a_called_chat_that_fails_ends_the_call() {
+    let Some((village, taylor)) = reverse("called-chat = 'sesame\\W1 \\c'", "protocol i") else { return };
+    assert!(!taylor.call("village").status.success(), "{}", taylor.log());
+    let shown = village.run(&["site", "show", "hub"], b"");
+    assert!(shown.contains("the chat with the caller failed: `sesame` did not come within 1 s"), "{shown}");
+    let Some((village, _taylor)) = pair("", "protocol i\ncalled-chat sesame\\W1 \\c") else { return };
+    assert!(!village.call("hub").status.success());
 }
 
 #[test]

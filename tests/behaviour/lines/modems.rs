@@ -105,6 +105,82 @@ fn a_way_that_fails_gives_place_to_the_next_in_the_same_call() {
     assert!(shown.contains("over first: the modem says `NO CARRIER`; over modem: call complete"), "{shown}");
 }
 
+/// A pool `all` of these modems of the exchange.
+fn pool(exchange: &Exchange, modems: &[usize]) -> String {
+    let port = |at: &usize| modem(&exchange.devices[*at], "").replace("[port.modem]", &format!("[port.m{at}]"));
+    let names: Vec<String> = modems.iter().map(|at| format!("m{at}")).collect();
+    modems.iter().map(port).collect::<String>() + &format!("[pool.all]\nports = {names:?}\n")
+}
+
+/// The numbers that a modem has dialled.
+fn dialled(exchange: &Exchange, at: usize) -> Vec<String> {
+    exchange.commands(at).iter().filter_map(|c| c.strip_prefix("ATDT")).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_site_is_called_over_whichever_port_of_a_pool_is_free() {
+    let numbers = ["111", "222", "333", "444"];
+    let exchange = Exchange::new(&numbers.map(Setup::number));
+    let hub = hub(&exchange, 0);
+    let _daemon = hub.daemon(None);
+    let locks = tempfile::tempdir().expect("a folder");
+    let lock = |at: usize| {
+        let name = exchange.devices[at].strip_prefix("/dev").expect("a device").to_string_lossy().replace('/', "-");
+        let path = locks.path().join(format!("LCK..{name}"));
+        fs::write(&path, format!("{:10}\n", std::process::id())).expect("a lock");
+        path
+    };
+    let folder = format!("locks = \"{}\"\n", locks.path().display());
+    let ports = pool(&exchange, &[1, 2, 3]).replace("type =", &format!("{folder}type ="));
+    // Minicom has the first, and the second is unplugged.
+    let minicom = lock(1);
+    let ports = ports.replace(&format!("{:?}", exchange.devices[2]), "\"/dev/bangpath-is-not-here\"");
+    let village = village(&ports, "{ port = \"all\", phone = \"111\" }");
+    let call = village.run(&["call", "hub"], b"");
+    assert!(call.contains("call complete"), "{call}");
+    let dials = || [1, 2, 3].map(|at| dialled(&exchange, at).len());
+    assert_eq!(dials(), [0, 0, 1]);
+    let show = || village.run(&["site", "show", "hub"], b"");
+    assert!(show().contains("failures      0") && show().contains("over m3: call complete"), "{}", show());
+    // What was busy does not rest, and what did not work does.
+    fs::remove_file(minicom).expect("removed");
+    until("all have hung up", || exchange.is_quiet().then_some(()));
+    let call = until("the hub waits again", || {
+        let call = village.try_run(&["call", "hub"], b"", None);
+        call.status.success().then(|| said(&call))
+    });
+    assert!(call.contains("call complete"), "{call}");
+    assert!(show().contains("result        over m1: call complete"), "{}", show());
+    // All are in use.
+    let held = [lock(1), lock(3)];
+    let call = village.try_run(&["call", "hub", "--port", "all"], b"", None);
+    assert_eq!(call.status.code(), Some(75));
+    drop(held);
+}
+
+#[test]
+fn a_number_that_leads_nowhere_is_not_dialled_again_over_the_rest_of_its_pool() {
+    let busy = Setup { busy: true, ..Setup::number("111") };
+    let numbers = ["222", "333", "444", "555"].map(Setup::number);
+    let exchange = Exchange::new(&[&[busy], &numbers[..]].concat());
+    let hub = hub(&exchange, 1);
+    let _daemon = hub.daemon(None);
+    let ports = pool(&exchange, &[2, 3]) + &modem(&exchange.devices[4], "");
+    let village = village(&ports, "{ port = \"all\", phone = \"111\" }, { port = \"modem\", phone = \"222\" }");
+    let call = village.run(&["call", "hub"], b"");
+    assert!(call.contains("call complete"), "{call}");
+    assert_eq!([2, 3, 4].map(|at| dialled(&exchange, at)), [vec!["111"], vec![], vec!["222"]]);
+    let shown = village.run(&["site", "show", "hub"], b"");
+    assert!(shown.contains("over m2: the modem says `BUSY`; over modem: call complete"), "{shown}");
+    assert!(shown.contains("m2 of all ("), "{shown}");
+    // The daemon, too, tries a number that failed after the others.
+    until("all have hung up", || exchange.is_quiet().then_some(()));
+    let _daemon = village.daemon(None);
+    village.run(&["sendmail", "alice@hub.example"], LETTER);
+    until("the letter arrives", || (hub.mail("alice").len() == 1).then_some(()));
+    assert_eq!([2, 3].map(|at| dialled(&exchange, at)), [vec!["111"], vec![]]);
+}
+
 #[test]
 fn a_line_that_waits_for_callers_can_be_used_to_call() {
     let exchange = Exchange::new(&[Setup::number("111"), Setup::number("222")]);
@@ -122,6 +198,31 @@ fn a_line_that_waits_for_callers_can_be_used_to_call() {
     until("the hub's modem has been made ready again", || {
         exchange.commands(0).iter().filter(|c| *c == "ATZ").nth(2).map(|_| ())
     });
+}
+
+#[test]
+fn who_answers_may_want_a_word_before_the_login() {
+    let exchange = Exchange::new(&[Setup::number("111"), Setup::number("222")]);
+    let hub = hub(&exchange, 0);
+    let text = fs::read_to_string(hub.config()).expect("a file");
+    fs::write(hub.config(), text.replace("answer = true", "answer = true\nanswer-chat = 'sesame\\W2 open'"))
+        .expect("a file");
+    let daemon = hub.daemon(None);
+    let call = |chat: &str| {
+        let way = format!("{{ port = \"modem\", phone = \"111\", chat = '{chat}' }}");
+        let village = village(&modem(&exchange.devices[1], ""), &way);
+        until("the hub waits", || exchange.is_quiet().then_some(()));
+        said(&village.try_run(&["call", "hub"], b"", None))
+    };
+    let right = call("\"\" sesame open\\W5 \\c ogin: \\L word: \\P");
+    assert!(right.contains("call complete"), "{right}");
+    until("the hub waits again", || (exchange.commands(0).iter().filter(|c| *c == "ATZ").count() == 2).then_some(()));
+    let wrong = call("\"\" rhubarb ogin:\\W5 \\L word: \\P");
+    assert!(wrong.contains("login failed"), "{wrong}");
+    let log =
+        until("the hub has hung up", || fs::read_to_string(hub.path("log")).ok().filter(|log| log.contains("caller")));
+    assert!(log.contains("the chat with whoever called failed: `sesame` did not come within 2 s"), "{log}");
+    drop(daemon);
 }
 
 #[test]
