@@ -6,6 +6,7 @@ pub mod line;
 pub mod shelf;
 pub mod world;
 
+mod line_tests;
 mod protocols;
 mod sessions;
 mod splits;
