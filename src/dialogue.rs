@@ -56,6 +56,8 @@ pub enum LineRequest {
     Break,
     /// Seven bits, and XON and XOFF for flow control, from here to the end of the call: protocol f.
     SevenBits,
+    /// The line is slower than it was taken to be: so many bits per second.
+    Speed(u32),
 }
 
 /// "Look again": carries no work, so a lost one costs a delay and never a message.

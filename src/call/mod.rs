@@ -24,6 +24,7 @@ use crate::store::{LockKind, Store, StoreError};
 
 mod attend;
 mod desk;
+mod known_line;
 mod line;
 mod pack;
 mod reception;
@@ -38,6 +39,7 @@ pub use relay::{can_be_said, file_cargo};
 pub use report::Watch;
 pub use wrong_logins::WrongLogins;
 
+use known_line::KnownLine;
 use report::Report;
 
 /// A configured neighbour.
@@ -347,7 +349,7 @@ async fn over_way(
     let mut link = line::open(way).await?;
     tracing::info!(site = %site.name, port = %way.port, link = %link.facts, "calling");
     let result = match line::reach(&mut link, site, way, nudges, context.clock).await {
-        Ok(unread) => talk(context, site, worst, progress, nudges, &mut link, &unread).await,
+        Ok(unread) => talk(context, site, way, worst, progress, nudges, &mut link, &unread).await,
         Err(error) => Err(error),
     };
     report.speed = link.facts.speed;
@@ -360,12 +362,14 @@ async fn over_way(
 async fn talk(
     context: &Context,
     site: &Site,
+    way: &Way,
     worst: Grade,
     progress: &Arc<Progress>,
     nudges: &mut Nudges,
     link: &mut Link,
     unread: &[u8],
 ) -> Result<CallResult, CallError> {
+    let known = KnownLine::recall(context, site, way, link)?;
     let clock = context.clock;
     let last = context.store.read::<_, StoreError>(|view| view.call_number(&site.name))?;
     let sequence = site.sequence.then(|| last.number.wrapping_add(1));
@@ -378,9 +382,11 @@ async fn talk(
         worst,
         sequence,
         longest: site.longest_call,
+        test_line: known.is_to_be_tested(),
     };
     let mut session = Session::calling(clock(), calling, link.facts.clone(), site.parameters.clone());
     let (result, _) = link::drive(link, &mut session, unread, nudges, clock).await;
+    known.note(context, site, way, session.found(), result.ending.is_complete())?;
     tracing::debug!(site = %site.name, counters = %result.counters, "session over");
     match result.ending {
         Ending::Complete | Ending::CallsBack => Ok(result),

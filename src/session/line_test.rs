@@ -10,6 +10,9 @@ use crate::wire::line_test::{ByteSet, DOUBTFUL_MAX, Frame, Heard, Sample, Side, 
 
 mod listener;
 
+/// By this letter in the list of protocols one of us offers the test, and another begins it: no other program has it.
+pub const LETTER: char = 'L';
+
 /// How long an answer may take before the way's own time is known: a half-duplex line takes seconds to turn round.
 const PATIENCE_FIRST: Duration = Duration::from_secs(10);
 /// And between two calls for a partner that may not be there yet.
@@ -18,8 +21,16 @@ const PATIENCE_CALLING: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// A partner that has said its last waits so long, in case it was not heard.
 const LINGER: Duration = Duration::from_secs(6);
+/// What a quick test sends, both ways and some of it twice.
+const QUICK_BYTES: usize = 2048;
 /// How long the letters and digits go that show speed and damage.
 const TEXT_TIME_S: u32 = 2;
+
+/// Whether a link is one of which nothing is known: a bare line, or modems that repeat what is lost between them but may
+/// be set to eat characters. Streams, and radios with error correction, are what they are.
+pub fn is_wanted(facts: &Facts) -> bool {
+    !facts.reliable || (facts.full_duplex && !facts.end_to_end)
+}
 
 /// One direction of a line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -242,7 +253,7 @@ impl Asker {
     /// `number` is any: an echo of ours is known by it.
     pub fn new(now: Now, depth: Depth, facts: Facts, number: u32) -> Self {
         let wait = match depth {
-            Depth::Quick => limit(&facts),
+            Depth::Quick => limit(depth, &facts),
             Depth::Thorough { wait } => wait,
         };
         let mut asker = Self {
@@ -384,7 +395,7 @@ impl Asker {
             Word::Hello(_) if self.echo => {}
             Word::Hello(letters) => {
                 if self.letters.is_none() {
-                    self.give_up_at = self.give_up_at.max(now.instant + limit(&self.facts));
+                    self.give_up_at = self.give_up_at.max(now.instant + limit(self.depth, &self.facts));
                     self.question.learnt = true;
                 }
                 self.letters = Some(letters);
@@ -440,7 +451,7 @@ impl Asker {
             if self.echo_heard && !self.is_met() && self.depth != Depth::Quick {
                 self.echo = true;
                 self.listener = Listener::new(Side::Asker);
-                self.give_up_at = now.instant + limit(&self.facts);
+                self.give_up_at = now.instant + limit(self.depth, &self.facts);
             }
             self.fruitless += u16::from(self.is_met() && !self.question.learnt);
             match self.fruitless < LINE_TEST_TURNS_MAX {
@@ -451,9 +462,13 @@ impl Asker {
     }
 }
 
-/// How long a test may take at most: the line's own time for the longest sample both ways apart.
-fn limit(facts: &Facts) -> Duration {
-    Duration::from_secs(LINE_TEST_S) + facts.line_time(2 * usize::from(LINE_TEST_TEXT_MAX))
+/// How long a test may take at most: the line's own time for the samples both ways apart.
+pub(super) fn limit(depth: Depth, facts: &Facts) -> Duration {
+    let bytes = match depth {
+        Depth::Quick => QUICK_BYTES,
+        Depth::Thorough { .. } => 2 * usize::from(LINE_TEST_TEXT_MAX),
+    };
+    Duration::from_secs(LINE_TEST_S) + facts.line_time(bytes)
 }
 
 impl Question {
@@ -548,7 +563,7 @@ pub struct Partner {
 impl Partner {
     pub fn new(now: Now, depth: Depth, facts: Facts, letters: String) -> Self {
         let wait = match depth {
-            Depth::Quick => limit(&facts),
+            Depth::Quick => limit(depth, &facts),
             Depth::Thorough { wait } => wait,
         };
         Self {
@@ -593,7 +608,7 @@ impl Partner {
         match word {
             Word::Hello(_) => {
                 if !std::mem::replace(&mut self.met, true) {
-                    self.give_up_at = now.instant + limit(&self.facts);
+                    self.give_up_at = now.instant + limit(self.depth, &self.facts);
                 }
                 self.say(turn, Word::Hello(self.letters.clone()));
             }

@@ -22,6 +22,7 @@ mod transfer;
 pub use greeting::{Answering, Calling};
 
 use greeting::{Greeting, Step};
+use line_test::LineReport;
 use transfer::Transfer;
 
 /// How long the other side's good-bye is waited for, after everything is done.
@@ -35,7 +36,9 @@ pub struct Session {
     stage: Stage,
     out: VecDeque<u8>,
     /// What the line must do once what is in `out` has gone.
-    line: Option<LineRequest>,
+    line: VecDeque<LineRequest>,
+    /// What a test of the line has found.
+    found: Option<LineReport>,
     /// The end, once what is in `out` has gone.
     outcome: Option<CallResult>,
 }
@@ -130,7 +133,32 @@ impl Session {
     }
 
     fn at(stage: Stage, out: Vec<u8>) -> Self {
-        Self { stage, out: out.into(), line: None, outcome: None }
+        Self { stage, out: out.into(), line: VecDeque::new(), found: None, outcome: None }
+    }
+
+    /// What a test of the line at the beginning of the call has found.
+    pub fn found(&self) -> Option<&LineReport> {
+        self.found.as_ref()
+    }
+
+    /// What the greeting wants next.
+    fn go_on(&mut self, now: Now, step: Step) {
+        match step {
+            Step::Stay => {}
+            Step::Go(mut greeted) => {
+                tracing::info!(site = %greeted.site, protocol = %greeted.letter, "handshake done");
+                self.found = greeted.found.take();
+                if self.found.is_some() {
+                    let Facts { eight_bit, transparent, round_trip, .. } = &greeted.facts;
+                    tracing::info!(link = %greeted.facts, eight_bit, transparent, ?round_trip, "line tested");
+                    self.line.extend(greeted.facts.speed.map(LineRequest::Speed));
+                }
+                let eight_bit = proto::entry(greeted.letter).is_none_or(|entry| entry.needs.eight_bit);
+                self.line.extend((!eight_bit).then_some(LineRequest::SevenBits));
+                self.stage = Stage::Transferring(Box::new(Transfer::new(now, greeted)));
+            }
+            Step::End(ending) => self.end_greeting(ending),
+        }
     }
 
     fn end_greeting(&mut self, ending: Ending) {
@@ -205,16 +233,7 @@ impl Dialogue for Session {
                     let (used, step) = greeting.handle_input(now, bytes, &mut said);
                     self.out.extend(said);
                     bytes = &bytes[used..];
-                    match step {
-                        Step::Stay => {}
-                        Step::Go(greeted) => {
-                            tracing::info!(site = %greeted.site, protocol = %greeted.letter, "handshake done");
-                            let eight_bit = proto::entry(greeted.letter).is_none_or(|entry| entry.needs.eight_bit);
-                            self.line = (!eight_bit).then_some(LineRequest::SevenBits);
-                            self.stage = Stage::Transferring(Box::new(Transfer::new(now, greeted)));
-                        }
-                        Step::End(ending) => self.end_greeting(ending),
-                    }
+                    self.go_on(now, step);
                 }
                 Stage::Transferring(transfer) => {
                     transfer.handle_input(now, bytes);
@@ -236,8 +255,10 @@ impl Dialogue for Session {
     fn handle_timeout(&mut self, now: Now) {
         match &mut self.stage {
             Stage::Greeting(greeting) if now.instant >= greeting.poll_timeout() => {
-                let ending = Ending::NoHandshake(greeting.waiting_for());
-                self.end_greeting(ending);
+                let mut said = Vec::new();
+                let step = greeting.handle_timeout(now, &mut said);
+                self.out.extend(said);
+                self.go_on(now, step);
             }
             Stage::Transferring(transfer) => {
                 transfer.handle_timeout(now);
@@ -302,7 +323,7 @@ impl Dialogue for Session {
         if !self.out.is_empty() {
             return None;
         }
-        if let Some(line) = self.line.take() {
+        if let Some(line) = self.line.pop_front() {
             return Some(Request::Line(line));
         }
         // No byte of one session reaches the next: what follows the good-bye is thrown away (A12).

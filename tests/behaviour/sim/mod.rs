@@ -10,6 +10,7 @@ mod line_tests;
 mod protocols;
 mod sessions;
 mod splits;
+mod tested_calls;
 mod throughput;
 
 use bangpath::proto::PROTOCOLS;
