@@ -34,7 +34,7 @@ pub mod unpack;
 mod wrong_logins;
 
 pub use attend::{Attended, attend};
-pub use line::{Modem, open_port};
+pub use line::{Modem, connected, hang_up, open_port};
 pub use relay::{can_be_said, file_cargo};
 pub use report::Watch;
 pub use wrong_logins::WrongLogins;

@@ -12,6 +12,7 @@ use crate::wire::uucp::{HandshakeReader, handshake_message};
 
 pub mod chat;
 pub mod dial;
+pub mod identity;
 pub mod line_test;
 pub mod login;
 

@@ -252,7 +252,7 @@ impl Word {
     }
 }
 
-/// One frame: `<H1 4711*3AF0>`.
+/// One frame: `<H1 4711*8D35>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     pub side: Side,
