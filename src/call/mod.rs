@@ -349,7 +349,7 @@ async fn over_way(
     let mut link = line::open(way).await?;
     tracing::info!(site = %site.name, port = %way.port, link = %link.facts, "calling");
     let result = match line::reach(&mut link, site, way, nudges, context.clock).await {
-        Ok(unread) => talk(context, site, way, worst, progress, nudges, &mut link, &unread).await,
+        Ok(unread) => talk(context, (site, way), worst, progress, nudges, &mut link, &unread).await,
         Err(error) => Err(error),
     };
     report.speed = link.facts.speed;
@@ -361,8 +361,7 @@ async fn over_way(
 
 async fn talk(
     context: &Context,
-    site: &Site,
-    way: &Way,
+    (site, way): (&Site, &Way),
     worst: Grade,
     progress: &Arc<Progress>,
     nudges: &mut Nudges,

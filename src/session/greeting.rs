@@ -55,13 +55,13 @@ pub(super) struct Greeted {
     pub longest: Option<Duration>,
     /// What the link is, by the line test or as it was taken to be.
     pub facts: Facts,
-    pub found: Option<LineReport>,
+    pub found: Option<Box<LineReport>>,
 }
 
 /// What the greeting wants next.
 pub(super) enum Step {
     Stay,
-    Go(Greeted),
+    Go(Box<Greeted>),
     End(Ending),
 }
 
@@ -104,7 +104,7 @@ pub(super) struct Greeting {
     wait: Wait,
     reader: HandshakeReader,
     facts: Facts,
-    found: Option<LineReport>,
+    found: Option<Box<LineReport>>,
     parameters: super::ParameterSet,
     /// Known from the start to the caller, from `S` on to the answerer.
     desk: Option<Box<dyn Desk>>,
@@ -294,7 +294,7 @@ impl Greeting {
             Ok(report) => {
                 offered = asker.letters().to_owned();
                 self.facts = report.found(&self.facts);
-                self.found = Some(report);
+                self.found = Some(Box::new(report));
             }
             Err(why) => tracing::warn!(link = %self.facts, %why, "the line could not be tested"),
         }
@@ -366,7 +366,7 @@ impl Greeting {
         let Wait::Choice { offered, site, features, worst, size_max, partner } = &self.wait else { return Step::Stay };
         if let Some(report) = partner.as_ref().and_then(|partner| partner.report()) {
             self.facts = report.found(&self.facts);
-            self.found = Some(report.clone());
+            self.found = Some(Box::new(report.clone()));
         }
         let letter = text.chars().next().unwrap_or('N');
         if !offered.contains(letter) {
@@ -396,7 +396,19 @@ impl Greeting {
         let start = proto::Start { caller, facts: self.facts.clone(), parameters: self.parameters.get(letter) };
         let protocol = (entry.make)(start);
         let (longest, facts, found) = (self.longest, self.facts.clone(), self.found.take());
-        Step::Go(Greeted { site, desk, features, protocol, letter, caller, worst, size_max, longest, facts, found })
+        Step::Go(Box::new(Greeted {
+            site,
+            desk,
+            features,
+            protocol,
+            letter,
+            caller,
+            worst,
+            size_max,
+            longest,
+            facts,
+            found,
+        }))
     }
 }
 

@@ -92,8 +92,11 @@ impl Dialogue for Identity {
     }
 
     fn poll_request(&mut self) -> Option<Request<Self::Outcome>> {
+        if !self.over {
+            return None;
+        }
         let outcome = self.answered.then(|| std::mem::take(&mut self.lines));
-        self.over.then_some(Request::Finish { outcome, unread: Vec::new() })
+        Some(Request::Finish { outcome, unread: Vec::new() })
     }
 }
 
@@ -106,7 +109,10 @@ mod tests {
         let mut identity = Identity::new(now);
         for answer in answers {
             identity.poll_transmit(now, &mut Vec::new());
-            answer.bytes().for_each(|byte| identity.handle_input(now, &[byte]));
+            for byte in answer.trim_end_matches('\n').bytes() {
+                assert_eq!(identity.poll_request(), None);
+                identity.handle_input(now, &[byte]);
+            }
         }
         while let Some(at) = identity.poll_timeout() {
             identity.handle_timeout(Now { instant: at, ..now });

@@ -319,7 +319,9 @@ impl Asker {
     fn conclude(&mut self, question: &mut Question) {
         if !self.echo {
             let (forth, back) = (self.forth.sum(), self.back.sum());
-            let round_trip = self.round_trip().map_or(0, |time| u32::try_from(time.as_micros()).unwrap_or(u32::MAX));
+            // Zero: not measured.
+            let micros = |time: Duration| u32::try_from(time.as_micros()).unwrap_or(u32::MAX).max(1);
+            let round_trip = self.round_trip().map_or(0, micros);
             question.say(Word::Facts { forth, back, round_trip }, Last::Known);
         }
         // Within a call the choice of a protocol follows, which tells as much.

@@ -39,7 +39,7 @@ pub struct Session {
     /// What the line must do once what is in `out` has gone.
     line: VecDeque<LineRequest>,
     /// What a test of the line has found.
-    found: Option<LineReport>,
+    found: Option<Box<LineReport>>,
     /// The end, once what is in `out` has gone.
     outcome: Option<CallResult>,
 }
@@ -139,7 +139,7 @@ impl Session {
 
     /// What a test of the line at the beginning of the call has found.
     pub fn found(&self) -> Option<&LineReport> {
-        self.found.as_ref()
+        self.found.as_deref()
     }
 
     /// What the greeting wants next.
@@ -156,7 +156,7 @@ impl Session {
                 }
                 let eight_bit = proto::entry(greeted.letter).is_none_or(|entry| entry.needs.eight_bit);
                 self.line.extend((!eight_bit).then_some(LineRequest::SevenBits));
-                self.stage = Stage::Transferring(Box::new(Transfer::new(now, greeted)));
+                self.stage = Stage::Transferring(Box::new(Transfer::new(now, *greeted)));
             }
             Step::End(ending) => self.end_greeting(ending),
         }
