@@ -14,7 +14,7 @@ pub const LINE_TEST_FRAME_MAX: usize = 2048;
 pub const LINE_TEST_TEXT_MAX: u16 = 4096;
 /// What the line test keeps while it looks for the end of raw bytes: the longest sample, and as much noise.
 pub const LINE_TEST_RAW_MAX: usize = 8192;
-/// Turns of a line test: a clean line takes one, a bad one three; the rest repeats what the line damaged.
+/// Turns of a line test in a row that bring nothing new: what bad lines damage is repeated. A clean line takes one turn in all.
 pub const LINE_TEST_TURNS_MAX: u16 = 12;
 /// How long a line test may take once a partner has answered, the line's own time for what it sends apart.
 pub const LINE_TEST_S: u64 = 60;

@@ -64,9 +64,9 @@ impl KnownLine {
         let Facts { eight_bit, transparent, speed, round_trip, .. } = report.found(&self.facts);
         let port = &way.port;
         if self.facts.eight_bit && !eight_bit {
-            tracing::warn!(%port, "not every character passes on this line: `eight-bit = false` saves testing it");
+            tracing::warn!(%port, "not every character passes on this line: `bangpath doctor` says more; `eight-bit = false` at both ends saves the test");
         } else if self.facts.transparent && !transparent {
-            tracing::warn!(%port, "the line takes XON and XOFF for itself: `transparent = false` saves testing it");
+            tracing::warn!(%port, "something on this line takes XON and XOFF for itself: `bangpath doctor` says more");
         }
         let speed = speed.filter(|_| speed != self.facts.speed);
         sites::KnownLine { eight_bit, transparent, speed, round_trip, calls: 0 }

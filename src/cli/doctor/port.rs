@@ -21,8 +21,10 @@ use crate::session::identity::Identity;
 use crate::session::line_test::{Asker, Depth, Direction, LineReport, LineTestFailure, Partner};
 use crate::store::LockKind;
 
-/// How long a caller may take from the first ring to the connection.
+/// After so many rings a modem is answered.
 const RINGS: u32 = 1;
+/// How long it may take to open a port: a radio tries its call several times.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(super) fn examine(
     here: &Here,
@@ -55,10 +57,18 @@ pub(super) fn examine(
     {
         return Ok(());
     }
+    if let PortKind::Radio { station: None, .. } = &kind
+        && !told.answer
+    {
+        return chart.remark("port", "no station to call", "name a site that is called over this radio: --site SITE");
+    }
     runtime()?.block_on(async {
-        let mut link = match call::open_port(&kind).await {
-            Ok(link) => link,
-            Err(error) => return chart.trouble("port", Failure::of(UNAVAILABLE, &error).to_string(), ""),
+        // A radio that answers is open when somebody calls.
+        let opening = tokio::time::timeout(wait.max(OPEN_TIMEOUT), call::open_port(&kind)).await;
+        let mut link = match opening {
+            Err(_) => return chart.trouble("port", "nobody called", ""),
+            Ok(Ok(link)) => link,
+            Ok(Err(error)) => return chart.trouble("port", Failure::of(UNAVAILABLE, &error).to_string(), ""),
         };
         chart.good("port", format!("{name} is open: {}", link.facts))?;
         let (_keep, mut nudges) = call::no_nudges();
