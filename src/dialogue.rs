@@ -1,6 +1,7 @@
 //! One side of any conversation over a byte stream: the contract between those who talk and the driver.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::base::time::{Instant, Now};
 
@@ -55,6 +56,8 @@ pub enum LineRequest {
     Break,
     /// Seven bits, and XON and XOFF for flow control, from here to the end of the call: protocol f.
     SevenBits,
+    /// The line is slower than it was taken to be: so many bits per second.
+    Speed(u32),
 }
 
 /// "Look again": carries no work, so a lost one costs a delay and never a message.
@@ -107,6 +110,8 @@ pub struct Facts {
     pub full_duplex: bool,
     /// Bits per second with start and stop bit counted (ten a byte); `None` where it means nothing.
     pub speed: Option<u32>,
+    /// From the last byte of a question to the first of its answer, where it was measured.
+    pub round_trip: Option<Duration>,
     /// Who is at the other end, for logs: `127.0.0.1:4711`, `/dev/ttyS0`, `stdin`.
     pub peer: String,
 }
@@ -121,6 +126,7 @@ impl Facts {
             end_to_end: true,
             full_duplex: true,
             speed: None,
+            round_trip: None,
             peer: peer.into(),
         }
     }
@@ -134,15 +140,16 @@ impl Facts {
             end_to_end: false,
             full_duplex: true,
             speed: Some(speed),
+            round_trip: None,
             peer: device.into(),
         }
     }
 
     /// How long `bytes` take on the line; zero where the speed is unknown.
-    pub fn line_time(&self, bytes: usize) -> std::time::Duration {
+    pub fn line_time(&self, bytes: usize) -> Duration {
         match self.speed {
-            Some(bps) if bps > 0 => std::time::Duration::from_micros(bytes as u64 * 10_000_000 / u64::from(bps)),
-            _ => std::time::Duration::ZERO,
+            Some(bps) if bps > 0 => Duration::from_micros(bytes as u64 * 10_000_000 / u64::from(bps)),
+            _ => Duration::ZERO,
         }
     }
 }

@@ -8,6 +8,16 @@ pub const HANDSHAKE_NOISE_MAX: usize = 64 * 1024;
 pub const MODEM_LINE_MAX: usize = 160;
 /// One line from a radio modem program.
 pub const TNC_LINE_MAX: usize = 256;
+/// One frame of the line test. The longest tells of two directions in which every other value is lost.
+pub const LINE_TEST_FRAME_MAX: usize = 2048;
+/// Letters and digits that the line test sends at once: two seconds at 19200 bit/s.
+pub const LINE_TEST_TEXT_MAX: u16 = 4096;
+/// What the line test keeps while it looks for the end of raw bytes: the longest sample, and as much noise.
+pub const LINE_TEST_RAW_MAX: usize = 8192;
+/// Turns of a line test in a row that bring nothing new: what bad lines damage is repeated. A clean line takes one turn in all.
+pub const LINE_TEST_TURNS_MAX: u16 = 12;
+/// How long a line test may take once a partner has answered, the line's own time for what it sends apart.
+pub const LINE_TEST_S: u64 = 60;
 /// One UUCP command or reply, without its NUL. Taylor's are under 1,000; E commands with many recipients grow.
 pub const UUCP_COMMAND_MAX: usize = 8 * 1024;
 /// What we write as one command to a peer: old peers have buffers of 1,000 bytes.

@@ -77,7 +77,7 @@ pub(super) async fn log_in(
 }
 
 /// What the modem has said of the connection counts from now on.
-pub(super) fn connected(link: &mut Link, profile: &Profile, connection: &Connection) {
+pub fn connected(link: &mut Link, profile: &Profile, connection: &Connection) {
     tracing::info!(link = %link.facts, words = connection.words, "connected");
     if let Some(speed) = connection.speed {
         if !profile.fixed_speed {
@@ -92,7 +92,7 @@ pub(super) fn connected(link: &mut Link, profile: &Profile, connection: &Connect
 }
 
 /// Hangs up: by the line's own means, and where they do nothing and the modem may be `connected` by its escape.
-pub(super) async fn hang_up(link: &mut Link, kind: &PortKind, connected: bool, nudges: &mut Nudges, clock: Clock) {
+pub async fn hang_up(link: &mut Link, kind: &PortKind, connected: bool, nudges: &mut Nudges, clock: Clock) {
     let modem = match kind {
         PortKind::Serial { modem: Some(modem), .. } => modem,
         PortKind::Radio { .. } => return link.disconnect().await,

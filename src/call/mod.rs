@@ -25,6 +25,7 @@ use crate::store::{LockKind, Store, StoreError};
 mod attend;
 mod count;
 mod desk;
+mod known_line;
 mod line;
 mod pack;
 mod reception;
@@ -35,13 +36,14 @@ mod ways;
 mod wrong_logins;
 
 pub use attend::{AnsweringPort, Attended, attend};
-pub use line::{Modem, open_port};
+pub use line::{Modem, connected, hang_up, open_port};
 pub use relay::{can_be_said, file_cargo};
 pub use report::Watch;
 pub use ways::{Only, ways_in_order};
 pub use wrong_logins::WrongLogins;
 
 use count::Connected;
+use known_line::KnownLine;
 use report::Report;
 use ways::Fault;
 
@@ -363,7 +365,7 @@ async fn over_way(
         Ok(unread) => {
             let connected = (context.clock)().instant;
             let result = match line::log_in(&mut link, site, way, unread, nudges, context.clock).await {
-                Ok(unread) => talk(context, site, worst, progress, nudges, &mut link, &unread).await,
+                Ok(unread) => talk(context, (site, way), worst, progress, nudges, &mut link, &unread).await,
                 Err(failure) => Err(failure.into()),
             };
             report.line.time = (context.clock)().instant.since(connected);
@@ -380,13 +382,14 @@ async fn over_way(
 
 async fn talk(
     context: &Context,
-    site: &Site,
+    (site, way): (&Site, &Way),
     worst: Grade,
     progress: &Arc<Progress>,
     nudges: &mut Nudges,
     link: &mut Link,
     unread: &[u8],
 ) -> Result<CallResult, CallError> {
+    let known = KnownLine::recall(context, site, way, link)?;
     let clock = context.clock;
     let last = context.store.read::<_, StoreError>(|view| view.call_number(&site.name))?;
     let sequence = site.sequence.then(|| last.number.wrapping_add(1));
@@ -399,9 +402,11 @@ async fn talk(
         worst,
         sequence,
         longest: site.longest_call,
+        test_line: known.is_to_be_tested(),
     };
     let mut session = Session::calling(clock(), calling, link.facts.clone(), site.parameters.clone());
     let (result, _) = link::drive(link, &mut session, unread, nudges, clock).await;
+    known.note(context, site, way, session.found(), result.ending.is_complete())?;
     tracing::debug!(site = %site.name, counters = %result.counters, "session over");
     match result.ending {
         Ending::Complete | Ending::CallsBack => Ok(result),

@@ -15,6 +15,7 @@ use crate::store::{Store, StoreError};
 mod calls;
 mod classic;
 mod demo;
+mod doctor;
 mod local;
 mod mail;
 mod manual;
@@ -116,6 +117,7 @@ enum Command {
     Demo(demo::Demo),
     /// Everything wrong in the configuration, with file, line and hint
     Check(sites::Check),
+    Doctor(doctor::Doctor),
     /// Talk over a port by hand
     Terminal(terminal::Terminal),
     /// Log in over a port by hand, and get the chat script that does the same
@@ -231,6 +233,7 @@ fn dispatch(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
         }
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => sites::check(&site, &arguments),
+        Command::Doctor(arguments) => doctor::doctor(&site, &arguments),
         Command::Terminal(arguments) => terminal::terminal(&site, &arguments),
         Command::Learn(arguments) => terminal::learn(&site, &arguments),
         Command::Call(arguments) => calls::call(&site, &arguments),

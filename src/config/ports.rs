@@ -213,7 +213,11 @@ impl Checker<'_> {
     }
 
     fn kind(&mut self, key: &str, span: Range<usize>, set: &raw::Port) -> Option<PortKind> {
-        match set.kind.as_ref()?.get_ref().as_str() {
+        let kind = set.kind.as_ref()?.get_ref().as_str();
+        for stated in [&set.eight_bit, &set.transparent].into_iter().flatten().filter(|_| kind != "serial") {
+            self.complain(stated.span(), key, "only a serial line can be said to lose characters", "");
+        }
+        match kind {
             "serial" => self.serial(key, span, set),
             "tcp" => {
                 let Some(address) = &set.address else {
@@ -326,7 +330,14 @@ impl Checker<'_> {
         };
         let speed = set.speed.as_ref().map_or(9600, |s| *s.get_ref());
         Some(PortKind::Serial {
-            line: SerialLine { place, speed, parity, flow },
+            line: SerialLine {
+                place,
+                speed,
+                parity,
+                flow,
+                eight_bit: set.eight_bit.as_ref().is_none_or(|passes| *passes.get_ref()),
+                transparent: set.transparent.as_ref().is_none_or(|passes| *passes.get_ref()),
+            },
             modem: profile.map(|profile| Modem { profile: Arc::new(profile), number }),
             carrier: set.carrier.unwrap_or(wired),
         })
@@ -459,6 +470,8 @@ impl raw::Port {
             chat: own.chat.or(under.chat),
             chat_fail: own.chat_fail.or(under.chat_fail),
             reliable: own.reliable.or(under.reliable),
+            eight_bit: own.eight_bit.or(under.eight_bit),
+            transparent: own.transparent.or(under.transparent),
         }
     }
 }

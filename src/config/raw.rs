@@ -87,6 +87,8 @@ pub struct Port {
     pub chat: Option<At<String>>,
     pub chat_fail: Option<At<Vec<String>>>,
     pub reliable: Option<bool>,
+    pub eight_bit: Option<At<bool>>,
+    pub transparent: Option<At<bool>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,7 +11,6 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use super::serial::{Flow, Lines, Parity, SerialLine};
 use super::telnet::{Speaks, Telnet};
 use super::{Link, LinkError, net};
-use crate::dialogue::Facts;
 
 /// COM-PORT-OPTION.
 pub(super) const OPTION: u8 = 44;
@@ -112,9 +111,7 @@ pub(super) async fn open(line: &SerialLine, address: &str) -> Result<Link, LinkE
             return Err(no_server(&format!("it set {what} to {is} instead of {value}")));
         }
     }
-    link.facts = Facts::serial(address, line.speed);
-    link.facts.eight_bit = line.parity == Parity::None;
-    link.facts.transparent = line.flow != Flow::XonXoff;
+    link.facts = line.facts(address);
     Ok(link.with_lines(Box::new(FarLines(telnet))))
 }
 
@@ -244,7 +241,17 @@ mod tests {
             stream
         });
         let place = Place::Server(address);
-        (SerialLine { place, speed: 0xff00, parity: Parity::Even, flow: Flow::RtsCts }, serving)
+        (
+            SerialLine {
+                place,
+                speed: 0xff00,
+                parity: Parity::Even,
+                flow: Flow::RtsCts,
+                eight_bit: true,
+                transparent: true,
+            },
+            serving,
+        )
     }
 
     fn run<T>(test: impl Future<Output = T>) -> T {

@@ -79,6 +79,10 @@ pub async fn drive<D: Dialogue>(
                     link.seven_bits();
                     continue;
                 }
+                Some(Request::Line(LineRequest::Speed(bits_per_second))) => {
+                    link.facts.speed = Some(bits_per_second);
+                    continue;
+                }
                 None => {}
             }
         }

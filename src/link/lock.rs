@@ -14,22 +14,33 @@ use nix::unistd::Pid;
 pub struct LockFile(PathBuf);
 
 impl LockFile {
+    /// The living process that holds the lock of a device.
+    pub fn holder(folder: &Path, device: &Path) -> Option<u32> {
+        holder(&path_of(folder, &device.canonicalize().ok()?)).filter(|id| is_alive(Some(*id)))
+    }
+
+    /// Locks in a folder that dead processes have left, and the process of each.
+    pub fn dead(folder: &Path) -> Vec<(PathBuf, u32)> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_lock =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"LCK.."));
+        let dead = |path: PathBuf| holder(&path).filter(|id| !is_alive(Some(*id))).map(|id| (path, id));
+        entries.filter(is_lock).filter_map(dead).collect()
+    }
+
     /// Takes the lock of a device in this folder; `None`: a living process holds it. One that a dead process has left is
     /// removed. The name is that of the device itself, whatever link leads to it (FHS 3.0 section 5.9).
     pub fn take(folder: &Path, device: &Path) -> io::Result<Option<Self>> {
         let device = device.canonicalize()?;
-        // `/dev/pts/3`: the others know it as `LCK..pts/3`, which no folder can hold, so with a dash.
-        let name: PathBuf = device.strip_prefix("/dev").unwrap_or(&device).to_path_buf();
-        let name = name.to_string_lossy().trim_start_matches('/').replace('/', "-");
-        let path = folder.join(format!("LCK..{name}"));
-        let own = folder.join(format!("LTMP..{}.{name}", std::process::id()));
+        let path = path_of(folder, &device);
+        let own = folder.join(format!("LTMP..{}.{}", std::process::id(), name_of(&device)));
         // Written whole under another name, then linked: nobody sees a lock without its owner.
         let _ = fs::remove_file(&own);
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&own)?;
         let taken = io::Write::write_all(&mut &file, format!("{:10}\n", std::process::id()).as_bytes())
             .and_then(|()| take_as(&own, &path));
         let _ = fs::remove_file(&own);
-        Ok(taken?.then_some(Self(path)))
+        Ok(taken?.then(|| Self(path)))
     }
 }
 
@@ -39,6 +50,16 @@ impl Drop for LockFile {
             let _ = fs::remove_file(&self.0);
         }
     }
+}
+
+fn name_of(device: &Path) -> String {
+    // `/dev/pts/3`: the others know it as `LCK..pts/3`, which no folder can hold, so with a dash.
+    let name: PathBuf = device.strip_prefix("/dev").unwrap_or(device).to_path_buf();
+    name.to_string_lossy().trim_start_matches('/').replace('/', "-")
+}
+
+fn path_of(folder: &Path, device: &Path) -> PathBuf {
+    folder.join(format!("LCK..{}", name_of(device)))
 }
 
 fn take_as(own: &Path, path: &Path) -> io::Result<bool> {
@@ -86,6 +107,7 @@ mod tests {
         let text = fs::read_to_string(folder.path().join("LCK..null")).expect("a lock file");
         assert_eq!(text, format!("{:10}\n", std::process::id()));
         assert!(take().is_none(), "we live");
+        assert_eq!(LockFile::holder(folder.path(), Path::new("/dev/null")), Some(std::process::id()));
         drop(lock);
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }

@@ -30,6 +30,20 @@ pub struct SerialLine {
     pub speed: u32,
     pub parity: Parity,
     pub flow: Flow,
+    /// What is known of the line behind the port: every value passes, XON and XOFF do.
+    pub eight_bit: bool,
+    pub transparent: bool,
+}
+
+impl SerialLine {
+    /// What the settings make of a line.
+    pub(super) fn facts(&self, device: impl Into<String>) -> Facts {
+        Facts {
+            eight_bit: self.eight_bit && self.parity == Parity::None,
+            transparent: self.transparent && self.flow != Flow::XonXoff,
+            ..Facts::serial(device, self.speed)
+        }
+    }
 }
 
 /// Where a serial line is.
@@ -72,10 +86,24 @@ pub enum Flow {
     XonXoff,
 }
 
+/// The lines of a cable that the other side drives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineState {
+    pub carrier: bool,
+    /// Something is there and switched on.
+    pub data_set_ready: bool,
+    /// It takes bytes.
+    pub clear_to_send: bool,
+}
+
 /// What stands beside the bytes of a line. A pty has none of it; tests bring their own.
 pub trait Lines: Send + Sync {
     /// Whether there is a carrier; `None` where nobody can tell.
     fn carrier(&self) -> Option<bool>;
+    /// All of them; `None` where nobody can tell.
+    fn state(&self) -> Option<LineState> {
+        None
+    }
     fn set_dtr(&self, on: bool);
     /// Bytes that have not left yet; zero where nobody can tell.
     fn unsent(&self) -> usize;
@@ -127,9 +155,7 @@ fn open_device(line: &SerialLine, device: &Path, locks: Option<&Path>) -> Result
     let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
     let (tty, shared) = (Tty(fd.try_clone_to_owned().map_err(failed)?), fd.try_clone_to_owned().map_err(failed)?);
     let (reader, writer) = tokio::io::split(stream);
-    let mut facts = Facts::serial(device.display().to_string(), line.speed);
-    facts.eight_bit = line.parity == Parity::None;
-    facts.transparent = line.flow != Flow::XonXoff;
+    let facts = line.facts(device.display().to_string());
     let claim = Claim { device: device.to_owned(), locks: locks.map(Path::to_owned), fd: shared, lock, held: true };
     Ok(Link { claim: Some(claim), ..Link::new(facts, reader, writer).with_lines(Box::new(tty)) })
 }
@@ -258,6 +284,17 @@ impl Lines for Tty {
         Some(state & nix::libc::TIOCM_CAR != 0)
     }
 
+    fn state(&self) -> Option<LineState> {
+        let mut state = 0;
+        // SAFETY: as above.
+        unsafe { tiocmget(self.0.as_raw_fd(), &raw mut state) }.ok()?;
+        Some(LineState {
+            carrier: state & nix::libc::TIOCM_CAR != 0,
+            data_set_ready: state & nix::libc::TIOCM_DSR != 0,
+            clear_to_send: state & nix::libc::TIOCM_CTS != 0,
+        })
+    }
+
     fn set_dtr(&self, on: bool) {
         // SAFETY: the descriptor is open and the kernel reads one int.
         let _ = unsafe {
@@ -338,6 +375,11 @@ impl Link {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// The lines of the cable, where there is one.
+    pub fn line_state(&self) -> Option<LineState> {
+        self.lines.as_ref()?.state()
     }
 
     /// Lets other programs use the line, while we wait for a call on it.

@@ -271,6 +271,7 @@ impl Tnc {
             end_to_end: false,
             full_duplex: false,
             speed: Some(self.line.speed),
+            round_trip: None,
             peer,
         };
         let (reader, writer) = self.data.into_split();

@@ -289,6 +289,11 @@ pub fn suitable(facts: &Facts, configured: Option<&str>) -> String {
     }
 }
 
+/// The letters that would suit one link or another.
+pub fn speakable() -> String {
+    PROTOCOLS.iter().filter(|e| e.letter != 'a').map(|e| e.letter).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::testing::Bench;

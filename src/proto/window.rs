@@ -86,7 +86,8 @@ impl Pace {
 
     /// How long after its last byte left a packet should have been answered.
     pub fn patience(&self) -> Duration {
-        let learnt = self.learnt.map_or(PATIENCE_FIRST, |(smooth, deviation)| smooth + deviation * 4);
+        let first = || PATIENCE_FIRST.max(self.facts.round_trip.unwrap_or_default() * 2);
+        let learnt = self.learnt.map_or_else(first, |(smooth, deviation)| smooth + deviation * 4);
         let blind = self.facts.speed.is_none() && self.facts.reliable;
         learnt.max(if blind { PATIENCE_BLIND } else { PATIENCE_MIN })
     }

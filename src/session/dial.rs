@@ -470,7 +470,7 @@ impl Escape {
 
 /// Cuts what a modem says into lines, without the eighth bit.
 #[derive(Default)]
-struct LineReader {
+pub(super) struct LineReader {
     line: Vec<u8>,
     /// Bytes since the last line that was one.
     noise: usize,
@@ -479,7 +479,7 @@ struct LineReader {
 }
 
 impl LineReader {
-    fn push(&mut self, byte: u8) -> Option<String> {
+    pub fn push(&mut self, byte: u8) -> Option<String> {
         self.noise += 1;
         match byte & 0x7f {
             b'\r' | b'\n' => {

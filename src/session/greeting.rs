@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::chat::{Credentials, Script};
+use super::line_test::{self, Asker, Depth, LineReport, Partner};
 use super::{Caller, Desk, Ending, Reception, Rejection};
 use crate::base::limits::HANDSHAKE_NOISE_MAX;
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Instant, Now};
-use crate::dialogue::Facts;
+use crate::dialogue::{Dialogue, Facts, Request};
 use crate::proto::{self, Protocol};
 use crate::wire::uucp::{CallerLine, Features, HandshakeReader, Welcome as Answer, handshake_message};
 
@@ -28,6 +29,8 @@ pub struct Calling {
     pub sequence: Option<u32>,
     /// How long the call may last.
     pub longest: Option<Duration>,
+    /// The line is to be tested if the site can: nothing is known of it.
+    pub test_line: bool,
 }
 
 /// What the answerer knows before it is called.
@@ -53,12 +56,15 @@ pub(super) struct Greeted {
     pub longest: Option<Duration>,
     /// What is said before the protocol begins.
     pub chat: Option<(Script, Credentials)>,
+    /// What the link is, by the line test or as it was taken to be.
+    pub facts: Facts,
+    pub found: Option<Box<LineReport>>,
 }
 
 /// What the greeting wants next.
 pub(super) enum Step {
     Stay,
-    Go(Greeted),
+    Go(Box<Greeted>),
     End(Ending),
 }
 
@@ -69,14 +75,30 @@ enum Wait {
     Answer,
     /// Caller: for `P`.
     Offer { features: Features, size_max: Option<u64> },
+    /// Caller: for the end of the line test.
+    Test { asker: Box<Asker>, offered: String, features: Features, size_max: Option<u64> },
     /// Answerer: for `S`.
     Name,
-    /// Answerer: for `U`.
-    Choice { offered: String, site: SiteName, features: Features, worst: Grade, size_max: Option<u64> },
+    /// Answerer: for `U`. With the partner of a line test, once the caller wants one.
+    Choice {
+        offered: String,
+        site: SiteName,
+        features: Features,
+        worst: Grade,
+        size_max: Option<u64>,
+        partner: Option<Box<Partner>>,
+    },
 }
 
 enum Role {
-    Caller { name: String, site: SiteName, protocols: Option<String>, worst: Grade, sequence: Option<u32> },
+    Caller {
+        name: String,
+        site: SiteName,
+        protocols: Option<String>,
+        worst: Grade,
+        sequence: Option<u32>,
+        test_line: bool,
+    },
     Answerer(Answering),
 }
 
@@ -85,10 +107,13 @@ pub(super) struct Greeting {
     wait: Wait,
     reader: HandshakeReader,
     facts: Facts,
+    found: Option<Box<LineReport>>,
     parameters: super::ParameterSet,
     /// Known from the start to the caller, from `S` on to the answerer.
     desk: Option<Box<dyn Desk>>,
     longest: Option<Duration>,
+    /// The line test was offered.
+    may_test: bool,
     deadline: Instant,
     noise: usize,
 }
@@ -96,8 +121,8 @@ pub(super) struct Greeting {
 impl Greeting {
     /// The caller waits for `Shere`.
     pub fn calling(now: Now, calling: Calling, facts: Facts, parameters: super::ParameterSet) -> Self {
-        let Calling { name, site, desk, protocols, worst, sequence, longest } = calling;
-        let role = Role::Caller { name, site, protocols, worst, sequence };
+        let Calling { name, site, desk, protocols, worst, sequence, longest, test_line } = calling;
+        let role = Role::Caller { name, site, protocols, worst, sequence, test_line };
         let mut greeting = Self::new(now, role, Wait::Here, facts, parameters);
         (greeting.desk, greeting.longest) = (Some(desk), longest);
         greeting
@@ -113,11 +138,35 @@ impl Greeting {
     fn new(now: Now, role: Role, wait: Wait, facts: Facts, parameters: super::ParameterSet) -> Self {
         let deadline = now.instant + MESSAGE_TIMEOUT;
         let reader = HandshakeReader::default();
-        Self { role, wait, reader, facts, parameters, desk: None, longest: None, deadline, noise: 0 }
+        Self {
+            role,
+            wait,
+            reader,
+            facts,
+            found: None,
+            parameters,
+            desk: None,
+            longest: None,
+            may_test: false,
+            deadline,
+            noise: 0,
+        }
     }
 
     pub fn poll_timeout(&self) -> Instant {
-        self.deadline
+        match &self.wait {
+            Wait::Test { asker, .. } => asker.poll_timeout().unwrap_or(self.deadline),
+            Wait::Here | Wait::Answer | Wait::Offer { .. } | Wait::Name | Wait::Choice { .. } => self.deadline,
+        }
+    }
+
+    /// The time of `poll_timeout` has come.
+    pub fn handle_timeout(&mut self, now: Now, out: &mut Vec<u8>) -> Step {
+        if let Wait::Test { asker, .. } = &mut self.wait {
+            asker.handle_timeout(now);
+            return self.go_on_testing(now, out);
+        }
+        Step::End(Ending::NoHandshake(self.waiting_for()))
     }
 
     /// What we were waiting for, for the explanation of a failure.
@@ -126,6 +175,7 @@ impl Greeting {
             Wait::Here => "Shere",
             Wait::Answer => "the answer to our name",
             Wait::Offer { .. } => "the list of protocols",
+            Wait::Test { .. } => "the test of the line",
             Wait::Name => "the caller's name",
             Wait::Choice { .. } => "the choice of a protocol",
         }
@@ -134,13 +184,22 @@ impl Greeting {
     /// Takes bytes up to the end of a message. The first value is how many; what follows the last message
     /// of the greeting belongs to the protocol.
     pub fn handle_input(&mut self, now: Now, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Step) {
+        if let Wait::Test { asker, .. } = &mut self.wait {
+            asker.handle_input(now, bytes);
+            return (bytes.len(), self.go_on_testing(now, out));
+        }
         for (n, byte) in bytes.iter().enumerate() {
             self.noise += 1;
+            if let Wait::Choice { partner: Some(partner), .. } = &mut self.wait {
+                partner.handle_input(now, &[*byte]);
+                partner.poll_transmit(now, out);
+            }
             let Some(message) = self.reader.push(*byte) else {
                 continue;
             };
             self.noise = 0;
             match self.handle_message(now, &message, out) {
+                Step::Stay if matches!(self.wait, Wait::Test { .. }) => return (n + 1, Step::Stay),
                 Step::Stay => {}
                 step => return (n + 1, step),
             }
@@ -158,8 +217,10 @@ impl Greeting {
         let step = match (&self.wait, letter) {
             (Wait::Here, "S") => self.handle_here(text, out),
             (Wait::Answer, "R") => self.handle_answer(text),
-            (Wait::Offer { .. }, "P") => self.handle_offer(text, out),
+            (Wait::Offer { .. }, "P") => self.handle_offer(now, text, out),
             (Wait::Name, "S") => self.handle_name(text, out),
+            (Wait::Choice { partner: Some(_), .. }, "U") if text.len() != 1 || is_test(text) => return Step::Stay,
+            (Wait::Choice { .. }, "U") if is_test(text) => return self.begin_partner(now),
             (Wait::Choice { .. }, "U") => self.handle_choice(text),
             // An echo of our own words, or something nobody specified.
             _ => return Step::Stay,
@@ -209,9 +270,42 @@ impl Greeting {
         }
     }
 
-    fn handle_offer(&mut self, offered: &str, out: &mut Vec<u8>) -> Step {
-        let Role::Caller { site, protocols, worst, .. } = &self.role else { return Step::Stay };
+    fn handle_offer(&mut self, now: Now, offered: &str, out: &mut Vec<u8>) -> Step {
+        let Role::Caller { protocols, test_line, .. } = &self.role else { return Step::Stay };
         let Wait::Offer { features, size_max } = self.wait else { return Step::Stay };
+        // A list of ours is the operator's word on what the line carries.
+        let can_test = protocols.is_none() && line_test::is_wanted(&self.facts) && offered.contains(line_test::LETTER);
+        let ours = proto::suitable(&self.facts, protocols.as_deref());
+        let none_suits = !ours.chars().any(|letter| offered.contains(letter));
+        if can_test && (*test_line || none_suits) {
+            say(&format!("U{}", line_test::LETTER), out);
+            let mut asker = Box::new(Asker::new(now, Depth::Quick, self.facts.clone(), 0));
+            asker.poll_transmit(now, out);
+            self.wait = Wait::Test { asker, offered: offered.to_owned(), features, size_max };
+            return Step::Stay;
+        }
+        self.choose(offered, features, size_max, out)
+    }
+
+    /// Says what the test has to say; at its end chooses a protocol, by what was found if anything was.
+    fn go_on_testing(&mut self, now: Now, out: &mut Vec<u8>) -> Step {
+        let Wait::Test { asker, offered, features, size_max } = &mut self.wait else { return Step::Stay };
+        asker.poll_transmit(now, out);
+        let Some(Request::Finish { outcome, .. }) = asker.poll_request() else { return Step::Stay };
+        let (mut offered, features, size_max) = (std::mem::take(offered), *features, *size_max);
+        match outcome {
+            Ok(report) => {
+                offered = asker.letters().to_owned();
+                self.facts = report.found(&self.facts);
+                self.found = Some(Box::new(report));
+            }
+            Err(why) => tracing::warn!(link = %self.facts, %why, "the line could not be tested"),
+        }
+        self.choose(&offered, features, size_max, out)
+    }
+
+    fn choose(&mut self, offered: &str, features: Features, size_max: Option<u64>, out: &mut Vec<u8>) -> Step {
+        let Role::Caller { site, protocols, worst, .. } = &self.role else { return Step::Stay };
         let ours = proto::suitable(&self.facts, protocols.as_deref());
         let Some(letter) = ours.chars().find(|l| offered.contains(*l)) else {
             say("UN", out);
@@ -239,19 +333,44 @@ impl Greeting {
         let (answer, features) = line.welcome();
         let offered = proto::suitable(&self.facts, welcome.protocols.as_deref());
         say(&answer, out);
-        say(&format!("P{offered}"), out);
+        // Last, where a peer with a short memory for lists loses nothing else.
+        let test = line_test::is_wanted(&self.facts) && welcome.protocols.is_none();
+        let letter = if test { line_test::LETTER.to_string() } else { String::new() };
+        say(&format!("P{offered}{letter}"), out);
+        self.may_test = test;
         let worst = match line.grade.and_then(Grade::parse) {
             Some(grade) => grade.min(welcome.worst),
             None => welcome.worst,
         };
         (self.desk, self.longest) = (Some(welcome.desk), welcome.longest);
         self.parameters = welcome.parameters;
-        self.wait = Wait::Choice { offered, site: welcome.site, features, worst, size_max: line.size_max };
+        let (site, size_max) = (welcome.site, line.size_max);
+        self.wait = Wait::Choice { offered, site, features, worst, size_max, partner: None };
+        Step::Stay
+    }
+
+    /// The caller wants the line tested, and its choice of a protocol comes after that.
+    fn begin_partner(&mut self, now: Now) -> Step {
+        let Wait::Choice { offered, partner, .. } = &mut self.wait else { return Step::Stay };
+        if !self.may_test {
+            return Step::End(Ending::NoCommonProtocol {
+                ours: offered.clone(),
+                theirs: line_test::LETTER.to_string(),
+            });
+        }
+        // What the line will turn out to carry may be any of what we speak.
+        *offered = proto::speakable();
+        *partner = Some(Box::new(Partner::new(now, Depth::Quick, self.facts.clone(), offered.clone())));
+        self.deadline = now.instant + line_test::limit(Depth::Quick, &self.facts) + MESSAGE_TIMEOUT;
         Step::Stay
     }
 
     fn handle_choice(&mut self, text: &str) -> Step {
-        let Wait::Choice { offered, site, features, worst, size_max } = &self.wait else { return Step::Stay };
+        let Wait::Choice { offered, site, features, worst, size_max, partner } = &self.wait else { return Step::Stay };
+        if let Some(report) = partner.as_ref().and_then(|partner| partner.report()) {
+            self.facts = report.found(&self.facts);
+            self.found = Some(Box::new(report.clone()));
+        }
         let letter = text.chars().next().unwrap_or('N');
         if !offered.contains(letter) {
             return Step::End(Ending::NoCommonProtocol { ours: offered.clone(), theirs: text.to_owned() });
@@ -282,9 +401,26 @@ impl Greeting {
         let desk = self.desk.take().expect("the desk is there before a protocol is chosen, and one is chosen once");
         let start = proto::Start { caller, facts: self.facts.clone(), parameters: self.parameters.get(letter) };
         let protocol = (entry.make)(start);
-        let longest = self.longest;
-        Step::Go(Greeted { site, desk, features, protocol, letter, caller, worst, size_max, longest, chat })
+        let (longest, facts, found) = (self.longest, self.facts.clone(), self.found.take());
+        Step::Go(Box::new(Greeted {
+            site,
+            desk,
+            features,
+            protocol,
+            letter,
+            caller,
+            worst,
+            size_max,
+            longest,
+            facts,
+            found,
+            chat,
+        }))
     }
+}
+
+fn is_test(text: &str) -> bool {
+    text.starts_with(line_test::LETTER)
 }
 
 fn say(text: &str, out: &mut Vec<u8>) {

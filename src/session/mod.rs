@@ -12,6 +12,8 @@ use crate::wire::uucp::{HandshakeReader, handshake_message};
 
 pub mod chat;
 pub mod dial;
+pub mod identity;
+pub mod line_test;
 pub mod login;
 
 mod commands;
@@ -22,6 +24,7 @@ pub use greeting::{Answering, Calling};
 
 use chat::{Chat, ChatFailure, Credentials, Script};
 use greeting::{Greeted, Greeting, Step};
+use line_test::LineReport;
 use transfer::Transfer;
 
 /// How long the other side's good-bye is waited for, after everything is done.
@@ -35,7 +38,9 @@ pub struct Session {
     stage: Stage,
     out: VecDeque<u8>,
     /// What the line must do once what is in `out` has gone.
-    line: Option<LineRequest>,
+    line: VecDeque<LineRequest>,
+    /// What a test of the line has found.
+    found: Option<Box<LineReport>>,
     /// The end, once what is in `out` has gone.
     outcome: Option<CallResult>,
 }
@@ -137,7 +142,21 @@ impl Session {
     }
 
     fn at(stage: Stage, out: Vec<u8>) -> Self {
-        Self { stage, out: out.into(), line: None, outcome: None }
+        Self { stage, out: out.into(), line: VecDeque::new(), found: None, outcome: None }
+    }
+
+    /// What a test of the line at the beginning of the call has found.
+    pub fn found(&self) -> Option<&LineReport> {
+        self.found.as_deref()
+    }
+
+    /// What the greeting wants next.
+    fn go_on(&mut self, now: Now, step: Step) {
+        match step {
+            Step::Stay => {}
+            Step::Go(greeted) => self.greeted(now, greeted),
+            Step::End(ending) => self.end_greeting(ending),
+        }
     }
 
     fn end_greeting(&mut self, ending: Ending) {
@@ -153,21 +172,27 @@ impl Session {
     }
 
     /// The handshake is done: the called chat comes, if there is one, else the protocol.
-    fn greeted(&mut self, now: Now, greeted: Greeted) {
+    fn greeted(&mut self, now: Now, mut greeted: Box<Greeted>) {
         tracing::info!(site = %greeted.site, protocol = %greeted.letter, "handshake done");
+        self.found = greeted.found.take();
+        if self.found.is_some() {
+            let Facts { eight_bit, transparent, round_trip, .. } = &greeted.facts;
+            tracing::info!(link = %greeted.facts, eight_bit, transparent, ?round_trip, "line tested");
+            self.line.extend(greeted.facts.speed.map(LineRequest::Speed));
+        }
         match &greeted.chat {
             Some((script, credentials)) => {
                 let chat = Box::new(Chat::new(now, script, credentials.clone()));
-                self.stage = Stage::Chatting { chat, greeted: Box::new(greeted) };
+                self.stage = Stage::Chatting { chat, greeted };
                 self.go_on_after_chat(now);
             }
-            None => self.transfer(now, greeted),
+            None => self.transfer(now, *greeted),
         }
     }
 
     fn transfer(&mut self, now: Now, greeted: Greeted) {
         let eight_bit = proto::entry(greeted.letter).is_none_or(|entry| entry.needs.eight_bit);
-        self.line = (!eight_bit).then_some(LineRequest::SevenBits);
+        self.line.extend((!eight_bit).then_some(LineRequest::SevenBits));
         self.stage = Stage::Transferring(Box::new(Transfer::new(now, greeted)));
     }
 
@@ -176,7 +201,7 @@ impl Session {
         let Stage::Chatting { chat, .. } = &mut self.stage else { return };
         match chat.poll_request() {
             None => {}
-            Some(Request::Line(line)) => self.line = Some(line),
+            Some(Request::Line(line)) => self.line.push_back(line),
             Some(Request::Finish { outcome, unread }) => {
                 let Stage::Chatting { greeted, .. } = std::mem::replace(&mut self.stage, Stage::Over) else { return };
                 match outcome {
@@ -257,11 +282,7 @@ impl Dialogue for Session {
                     let (used, step) = greeting.handle_input(now, bytes, &mut said);
                     self.out.extend(said);
                     bytes = &bytes[used..];
-                    match step {
-                        Step::Stay => {}
-                        Step::Go(greeted) => self.greeted(now, greeted),
-                        Step::End(ending) => self.end_greeting(ending),
-                    }
+                    self.go_on(now, step);
                 }
                 Stage::Chatting { chat, .. } => {
                     chat.handle_input(now, bytes);
@@ -288,8 +309,10 @@ impl Dialogue for Session {
     fn handle_timeout(&mut self, now: Now) {
         match &mut self.stage {
             Stage::Greeting(greeting) if now.instant >= greeting.poll_timeout() => {
-                let ending = Ending::NoHandshake(greeting.waiting_for());
-                self.end_greeting(ending);
+                let mut said = Vec::new();
+                let step = greeting.handle_timeout(now, &mut said);
+                self.out.extend(said);
+                self.go_on(now, step);
             }
             Stage::Chatting { chat, .. } => {
                 chat.handle_timeout(now);
@@ -373,7 +396,7 @@ impl Dialogue for Session {
         if !self.out.is_empty() {
             return None;
         }
-        if let Some(line) = self.line.take() {
+        if let Some(line) = self.line.pop_front() {
             return Some(Request::Line(line));
         }
         // No byte of one session reaches the next: what follows the good-bye is thrown away (A12).

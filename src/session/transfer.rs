@@ -106,7 +106,7 @@ pub(super) struct Transfer {
 
 impl Transfer {
     pub fn new(now: Now, greeted: Greeted) -> Self {
-        let Greeted { site, desk, mut features, protocol, letter, caller, worst, size_max, longest, chat: _ } = greeted;
+        let Greeted { site, desk, mut features, protocol, letter, caller, worst, size_max, longest, .. } = greeted;
         if !protocol.restarts() {
             features = features.without(Features::RESTART);
         }

@@ -314,6 +314,12 @@ impl<'a> View<'a> {
         one().map_err(|e| self.refused(e))
     }
 
+    /// What is wrong within the database, in SQLite's words, a few at most; nothing: all is well. Reads all of it.
+    pub fn damage(&self) -> Result<Vec<String>, StoreError> {
+        let found = self.rows("PRAGMA quick_check(5)", [], |row| row.get::<_, String>(0))?;
+        Ok(found.into_iter().filter(|line| line != "ok").collect())
+    }
+
     fn statement(&self, sql: &str) -> Result<(), StoreError> {
         let run = || self.connection.prepare_cached(sql)?.execute([]);
         run().map(drop).map_err(|e| self.refused(e))

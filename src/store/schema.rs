@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 
 /// "bang": tells our file from other SQLite databases.
@@ -112,6 +113,7 @@ mod tests {
     use super::super::Store;
     use super::super::testing::*;
     use super::*;
+    use crate::base::names::PortName;
 
     /// The store of every earlier version is opened with what is in it.
     #[test]
@@ -134,6 +136,8 @@ mod tests {
             // Tables of every later step.
             write(&store, |c| c.want_hang_up(&site("hub"), None));
             assert!(read(&store, |v| v.statistics(None)).is_empty());
+            let port = PortName::parse("modem").expect("a name");
+            assert!(read(&store, |v| v.known_line(&site("hub"), &port)).is_none());
         }
     }
 }

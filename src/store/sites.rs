@@ -1,5 +1,7 @@
 //! What is remembered of each site between calls.
 
+use std::time::Duration;
+
 use rusqlite::params;
 
 use super::{Change, StoreError, View};
@@ -32,7 +34,34 @@ pub struct CallNumber {
     pub doubtful: bool,
 }
 
+/// What a line test has found of the way to a site over a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownLine {
+    pub eight_bit: bool,
+    pub transparent: bool,
+    /// Bits per second, where the line is slower than its port.
+    pub speed: Option<u32>,
+    pub round_trip: Option<Duration>,
+    /// Calls since.
+    pub calls: u32,
+}
+
 impl View<'_> {
+    /// What is known of the line to a site over a port.
+    pub fn known_line(&self, site: &SiteName, port: &PortName) -> Result<Option<KnownLine>, StoreError> {
+        let sql = "SELECT eight_bit, transparent, speed, round_trip, calls FROM known_line WHERE site = ? AND port = ?";
+        self.row(sql, params![site, port], |row| {
+            let micros: Option<i64> = row.get("round_trip")?;
+            Ok(KnownLine {
+                eight_bit: row.get("eight_bit")?,
+                transparent: row.get("transparent")?,
+                speed: row.get("speed")?,
+                round_trip: micros.map(|micros| Duration::from_micros(micros.unsigned_abs())),
+                calls: row.get("calls")?,
+            })
+        })
+    }
+
     /// The number of the last call; 0 before the first.
     pub fn call_number(&self, site: &SiteName) -> Result<CallNumber, StoreError> {
         let sql = "SELECT number, doubtful FROM call_number WHERE site = ?";
@@ -73,6 +102,23 @@ impl View<'_> {
 }
 
 impl Change<'_> {
+    /// Notes what is known of a line; `None`: nothing any more.
+    pub fn set_known_line(
+        &mut self,
+        site: &SiteName,
+        port: &PortName,
+        line: Option<&KnownLine>,
+    ) -> Result<(), StoreError> {
+        let Some(line) = line else {
+            return self.execute("DELETE FROM known_line WHERE site = ? AND port = ?", params![site, port]).map(drop);
+        };
+        let sql = "INSERT OR REPLACE INTO known_line (site, port, eight_bit, transparent, speed, round_trip, calls)
+                   VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let micros = line.round_trip.map(|time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
+        let KnownLine { eight_bit, transparent, speed, calls, .. } = line;
+        self.execute(sql, params![site, port, eight_bit, transparent, speed, micros, calls]).map(drop)
+    }
+
     pub fn set_call_number(&mut self, site: &SiteName, number: CallNumber) -> Result<(), StoreError> {
         let sql = "INSERT OR REPLACE INTO call_number (site, number, doubtful) VALUES (?, ?, ?)";
         self.execute(sql, params![site, number.number, number.doubtful]).map(drop)
@@ -124,6 +170,26 @@ impl Change<'_> {
 mod tests {
     use super::super::testing::*;
     use super::*;
+
+    #[test]
+    fn what_is_known_of_a_line_belongs_to_the_site_and_the_port() {
+        let (_folder, store) = open();
+        let port = |name: &str| PortName::parse(name).expect("a name");
+        let line = KnownLine {
+            eight_bit: false,
+            transparent: true,
+            speed: Some(2400),
+            round_trip: Some(Duration::from_millis(1250)),
+            calls: 3,
+        };
+        for line in [line, KnownLine { speed: None, round_trip: None, ..line }] {
+            write(&store, |c| c.set_known_line(&site("hub"), &port("modem"), Some(&line)));
+            assert_eq!(read(&store, |v| v.known_line(&site("hub"), &port("modem"))), Some(line));
+            assert_eq!(read(&store, |v| v.known_line(&site("hub"), &port("net"))), None);
+        }
+        write(&store, |c| c.set_known_line(&site("hub"), &port("modem"), None));
+        assert_eq!(read(&store, |v| v.known_line(&site("hub"), &port("modem"))), None);
+    }
 
     #[test]
     fn a_site_is_remembered_as_it_was_set() {

@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod compress;
 pub mod header;
+pub mod line_test;
 pub mod nntp;
 pub mod packet;
 pub mod smtp;

@@ -42,6 +42,7 @@ impl Scene {
                     worst: Grade::LEAST,
                     sequence: None,
                     longest: None,
+                    test_line: true,
                 };
                 Session::calling(Now::default(), calling, facts, ParameterSet::default())
             } else {

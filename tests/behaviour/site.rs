@@ -138,7 +138,7 @@ impl Site {
         Daemon { child, listening }
     }
 
-    fn store(&self) -> Store {
+    pub fn store(&self) -> Store {
         Store::open(&self.spool()).expect("a store")
     }
 

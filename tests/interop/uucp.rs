@@ -284,6 +284,7 @@ fn a_wrong_password_is_refused_and_nothing_is_lost() {
     assert!(ours.run(&["queue", "list"], b"").contains("bob@hub.example"));
 }
 
+/// `protocol` is what both are told to use; empty: whatever they find in common.
 fn over_a_null_modem(protocol: &str, we_call: bool) {
     let modem = NullModem::new();
     let [near, far] = modem.devices.clone().map(|d| d.display().to_string());
@@ -291,9 +292,10 @@ fn over_a_null_modem(protocol: &str, we_call: bool) {
     fs::write(ours.folder.path().join("password"), "secret\n").expect("a file");
     // As fast as a pty is: a million bytes at 115200 would take a minute and a half.
     let serial = format!("type = \"serial\"\ndevice = \"{near}\"\nspeed = 4000000");
-    ours.configure(&our_port(&serial, protocol));
+    ours.configure(&our_port(&serial, protocol).replace("protocols = \"\"\n", ""));
     let port = format!("type direct\ndevice {far}\nspeed 115200\nhardflow false");
-    let Some(taylor) = Taylor::new("hub", "village", &port, &format!("protocol {protocol}")) else { return };
+    let list = if protocol.is_empty() { String::new() } else { format!("protocol {protocol}") };
+    let Some(taylor) = Taylor::new("hub", "village", &port, &list) else { return };
     queue(&ours, &taylor);
     let (words, device, calling_end) = match we_call {
         true => (taylor.uucico(), &far, 0),
@@ -334,6 +336,12 @@ fn taylor_calls_us_over_a_serial_line() {
     for protocol in ["t", "g", "i", "e", "y", "G", "v", "f", "j", "a"] {
         over_a_null_modem(protocol, false);
     }
+}
+
+#[test]
+fn taylor_is_not_disturbed_by_the_letter_of_the_line_test() {
+    over_a_null_modem("", false);
+    over_a_null_modem("", true);
 }
 
 /// The line is cut in the middle of a million bytes; the next call moves the rest, and 64 kB at most beside it.

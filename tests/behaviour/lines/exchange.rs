@@ -217,6 +217,7 @@ impl World {
             "A" => return self.answer(at),
             "H" | "H0" | "Z" if connected => self.hang_up(at),
             "H" | "H0" | "Z" => self.modems[at].echo |= rest == "Z",
+            "I" => self.modems[at].say("2400"),
             _ if rest.contains("XYZZY") => return self.modems[at].say("ERROR"),
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 mod air;
 mod carrier;
-mod exchange;
+pub mod exchange;
 mod modems;
 mod radio;
 mod servers;

@@ -6,9 +6,11 @@ pub mod line;
 pub mod shelf;
 pub mod world;
 
+mod line_tests;
 mod protocols;
 mod sessions;
 mod splits;
+mod tested_calls;
 mod throughput;
 
 use bangpath::proto::PROTOCOLS;

@@ -43,8 +43,20 @@ fn call_with(
     facts: Facts,
     quality: Quality,
     seed: u64,
-    [caller, answerer]: [&Shelf; 2],
+    shelves: [&Shelf; 2],
 ) -> Report<CallResult, CallResult> {
+    let [here, there] = sessions(protocols, facts, Some("iteyjvGgaf"), shelves);
+    let world = World::new(here, there, quality, seed);
+    world.run(Duration::from_secs(24 * 3600)).unwrap_or_else(|stuck| panic!("{quality:?}, seed {seed}: {stuck}"))
+}
+
+/// A caller that would test the line, and an answerer with these protocols.
+pub fn sessions(
+    protocols: Option<String>,
+    facts: Facts,
+    answered: Option<&'static str>,
+    [caller, answerer]: [&Shelf; 2],
+) -> [Session; 2] {
     let now = Now::default();
     let site = |name: &str| SiteName::parse(name).expect("a name");
     let calling = Calling {
@@ -55,23 +67,19 @@ fn call_with(
         worst: Grade::LEAST,
         sequence: None,
         longest: caller.open().longest,
+        test_line: true,
     };
-    let answering = Answering {
-        name: "hub".to_owned(),
-        login: None,
-        reception: Box::new(OpenDoor(answerer.clone(), Some("iteyjvGgaf"))),
-    };
+    let answering =
+        Answering { name: "hub".to_owned(), login: None, reception: Box::new(OpenDoor(answerer.clone(), answered)) };
     let here = Session::calling(now, calling, facts.clone(), ParameterSet::default());
-    let there = Session::answering(now, answering, facts);
-    let world = World::new(here, there, quality, seed);
-    world.run(Duration::from_secs(24 * 3600)).unwrap_or_else(|stuck| panic!("{quality:?}, seed {seed}: {stuck}"))
+    [here, Session::answering(now, answering, facts)]
 }
 
 /// What a site has got, as `shelf.rs` notes it.
-type Arrived = Vec<(String, Vec<u8>)>;
+pub type Arrived = Vec<(String, Vec<u8>)>;
 
 /// Puts mail on a shelf; gives what the other side must get.
-fn fill(shelf: &Shelf, chance: &mut Chance, sizes: &[usize]) -> Arrived {
+pub fn fill(shelf: &Shelf, chance: &mut Chance, sizes: &[usize]) -> Arrived {
     let mut expected = Vec::new();
     for (id, size) in (1..).zip(sizes) {
         let bytes = chance.bytes(*size);
@@ -84,7 +92,7 @@ fn fill(shelf: &Shelf, chance: &mut Chance, sizes: &[usize]) -> Arrived {
 
 /// Commands with their input. Damage may take the letter for E out of a handshake, which has no checksum: then the
 /// two came as files.
-fn arrived(shelf: &Shelf) -> Arrived {
+pub fn arrived(shelf: &Shelf) -> Arrived {
     let contents = shelf.open();
     let data = |name: &str| contents.arrived.iter().find(|(n, _)| n == name).map(|(_, bytes)| bytes.clone());
     let command = |(name, bytes): &(String, Vec<u8>)| match name.get(..2) {
@@ -267,6 +275,7 @@ fn the_wrong_site_and_no_common_protocol_end_a_call_in_words() {
         worst: Grade::LEAST,
         sequence: Some(8),
         longest: None,
+        test_line: false,
     };
     let answering = Answering {
         name: "hub".to_owned(),

@@ -1,0 +1,255 @@
+//! The installation: configuration, spool, daemon, services, ports, and what has been left lying.
+
+use std::fs;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Chart;
+use super::port::{ModemManager, device_trouble, name_of_process};
+use crate::base::time::Timestamp;
+use crate::base::words::count;
+use crate::call::{PortKind, Site};
+use crate::cli::{Failure, Here, Opened, spool_trouble, ui};
+use crate::config::Config;
+use crate::link::{LockFile, Place};
+use crate::store::sites::SiteState;
+use crate::store::{HopTotals, LockKind, Store, StoreError};
+
+/// 2025-01-01: before this no bangpath was built, so a clock that says so has stopped or lost its battery.
+const CLOCK_MIN: Timestamp = Timestamp::from_seconds(1_735_689_600);
+/// A site that has not been reached for so long, though something waits or it should be polled.
+const LONG: Duration = Duration::from_secs(3 * 24 * 3600);
+/// Failures in a row that are worth a look.
+const FAILURES: u32 = 5;
+/// How long a service of ours may take to answer a connection.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+pub(super) fn examine(here: &Here, chart: &mut Chart) -> Result<(), Failure> {
+    let config = match here.config() {
+        Ok(config) => config,
+        Err(failure) => {
+            for line in failure.to_string().lines() {
+                chart.trouble("configuration", line, "")?;
+            }
+            return chart.remark("rest", "not looked at: without a configuration nobody knows where it is", "");
+        }
+    };
+    chart.good("configuration", format!("{}: no complaints", config.path.display()))?;
+    let store = match Store::open(&config.spool) {
+        Ok(store) => store,
+        Err(error) => {
+            let failure = spool_trouble(&config.spool, error);
+            return chart.trouble("spool", failure.to_string(), "");
+        }
+    };
+    let context = crate::daemon::context(&config, store.clone());
+    let opened = Opened { config, store, context };
+    spool(&opened, chart)?;
+    owners(&opened.config, chart)?;
+    database(&opened, chart)?;
+    clock(&opened, chart)?;
+    let runs = opened.store.is_locked(LockKind::Daemon, "daemon")?;
+    if runs {
+        chart.good("daemon", "it runs")?;
+    } else {
+        let how = "start it: `systemctl start bangpath`, or `bangpath run` by hand";
+        chart.remark("daemon", "it does not run: nobody calls, answers or delivers", how)?;
+    }
+    services(&opened, runs, chart)?;
+    ports(&opened, chart)?;
+    dead_letters(&opened, chart)?;
+    sites(&opened, chart)
+}
+
+fn spool(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
+    let (free, reserve) = (opened.store.free_space()?, opened.config.reserve);
+    let text = format!("{}: {} free", opened.config.spool.display(), ui::bytes(free));
+    if free < reserve {
+        let advice = format!("make room: with less than {} (`reserve`) nothing more is taken", ui::bytes(reserve));
+        return chart.trouble("spool", text, &advice);
+    }
+    if free < reserve.saturating_mul(2) {
+        return chart.remark("spool", text, "make room: it is nearly full");
+    }
+    chart.good("spool", text)
+}
+
+/// What belongs to another user than the spool cannot be used by the daemon.
+fn owners(config: &Config, chart: &mut Chart) -> Result<(), Failure> {
+    let owner = |path: &Path| fs::symlink_metadata(path).map(|facts| facts.uid());
+    let Ok(ours) = owner(&config.spool) else { return Ok(()) };
+    let name = user_name(ours);
+    let mut wrong = Vec::new();
+    let below = ["", "locks", "partial", "bodies"].map(|folder| config.spool.join(folder));
+    for folder in below {
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        wrong.extend(entries.map(|entry| entry.path()).filter(|path| owner(path).is_ok_and(|other| other != ours)));
+    }
+    wrong.sort();
+    match wrong.first() {
+        None => chart.good("owner", format!("the spool and all in it belong to {name}")),
+        Some(first) => {
+            let text = format!(
+                "{} in the spool, such as {}, not {name}'s",
+                count(wrong.len() as u64, "file"),
+                first.display()
+            );
+            chart.trouble("owner", text, &format!("give them back: chown -R {name} {}", config.spool.display()))
+        }
+    }
+}
+
+fn user_name(id: u32) -> String {
+    let user = nix::unistd::User::from_uid(id.into()).ok().flatten();
+    user.map_or(format!("user {id}"), |user| user.name)
+}
+
+fn database(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
+    let damage = opened.store.read::<_, StoreError>(|view| view.damage());
+    let found = match damage {
+        Ok(found) => found,
+        Err(error) => vec![Failure::from(error).to_string()],
+    };
+    if found.is_empty() {
+        return chart.good("database", "whole");
+    }
+    let advice = "stop the daemon, keep a copy of the spool, and restore the last backup, or try sqlite3's .recover";
+    chart.trouble("database", found.join("; "), advice)
+}
+
+fn clock(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
+    let now = opened.context.now();
+    let last = opened.store.read::<_, StoreError>(|view| {
+        let states = opened.config.sites.iter().map(|site| view.site_state(&site.name));
+        Ok(states.collect::<Result<Vec<_>, _>>()?.iter().filter_map(|state| state.last_call).max())
+    })?;
+    let advice = "set it, or have it set by NTP or a clock with a battery: schedules and retries go by it";
+    match last {
+        _ if now < CLOCK_MIN => chart.trouble("clock", format!("it says {now}, which is long past"), advice),
+        Some(last) if last > now => {
+            chart.trouble("clock", format!("it says {now}, and the last call was at {last}"), advice)
+        }
+        Some(_) | None => chart.good("clock", now.to_string()),
+    }
+}
+
+/// Whether somebody answers where our services should listen. The daemon has noted where it does.
+fn services(opened: &Opened, runs: bool, chart: &mut Chart) -> Result<(), Failure> {
+    let listen = &opened.config.listen;
+    let wanted = [&listen.smtp, &listen.nntp, &listen.uucp, &listen.uucp_telnet];
+    if !runs || wanted.iter().all(|service| service.is_none()) {
+        return Ok(());
+    }
+    let noted = fs::read_to_string(opened.config.spool.join("listening")).unwrap_or_default();
+    for line in noted.lines() {
+        let Some((_, address)) = line.split_once(' ') else { continue };
+        match reach(address) {
+            Ok(()) => chart.good("service", line)?,
+            Err(error) => {
+                let advice = "look into the daemon's log; a firewall on this machine may be in the way";
+                chart.trouble("service", format!("{line}: {error}"), advice)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn reach(address: &str) -> std::io::Result<()> {
+    if address.starts_with('/') {
+        return UnixStream::connect(address).map(drop);
+    }
+    // What listens everywhere listens here.
+    let address = address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
+    let first = address.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+    TcpStream::connect_timeout(&first, ANSWER_TIMEOUT).map(drop)
+}
+
+fn ports(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
+    for (port, kind) in &opened.config.ports {
+        let PortKind::Serial { line, .. } = kind else { continue };
+        let Place::Device { path, locks } = &line.place else { continue };
+        if let Some((text, advice)) = device_trouble(path) {
+            chart.trouble("port", format!("{port}: {text}"), &advice)?;
+            continue;
+        }
+        chart.good("port", format!("{port}: {} is there, and open to us", path.display()))?;
+        if let Some(id) = locks.as_ref().and_then(|folder| LockFile::holder(folder, path)) {
+            let text = format!("{port}: in use by {}", name_of_process(id));
+            chart.remark("port", text, "as it should be, if that is a call of ours or of another program")?;
+        }
+        if let Some(manager) = ModemManager::watches(path) {
+            chart.remark("port", format!("{port}: {}", manager.text), manager.advice)?;
+        }
+    }
+    let folders: std::collections::BTreeSet<_> =
+        opened.config.ports.iter().filter_map(|(_, kind)| locks_of(kind)).collect();
+    for folder in folders {
+        for (path, id) in LockFile::dead(folder) {
+            let text = format!("{}: left by process {id}, which is dead", path.display());
+            chart.remark("lock", text, "nothing: who wants the line next removes it")?;
+        }
+    }
+    Ok(())
+}
+
+fn locks_of(kind: &PortKind) -> Option<&Path> {
+    let PortKind::Serial { line, .. } = kind else { return None };
+    match &line.place {
+        Place::Device { locks, .. } => locks.as_deref(),
+        Place::Server(_) => None,
+    }
+}
+
+fn dead_letters(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
+    let letters = opened.store.read::<_, StoreError>(|view| view.dead_letters())?;
+    match letters.len() as u64 {
+        0 => chart.good("dead letters", "none"),
+        number => {
+            let advice = "`bangpath dead list` says why; then `dead retry` or `dead drop` each";
+            chart.remark("dead letters", count(number, "dead letter"), advice)
+        }
+    }
+}
+
+fn sites(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
+    let now = opened.context.now();
+    let (states, totals) = opened.store.read::<_, StoreError>(|view| {
+        let states =
+            opened.config.sites.iter().map(|site| view.site_state(&site.name)).collect::<Result<Vec<_>, _>>()?;
+        Ok((states, view.totals()?))
+    })?;
+    for (site, state) in opened.config.sites.iter().zip(states) {
+        let advice = format!("`bangpath site show {}` says more", site.name);
+        match ailment(now, site, &state, &totals) {
+            Some(text) => chart.remark("site", format!("{}: {text}", site.name), &advice)?,
+            None => {
+                let last = state.last_success.map_or("no call yet".to_owned(), |at| format!("last reached {at}"));
+                chart.good("site", format!("{}: {last}", site.name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ailment(now: Timestamp, site: &Site, state: &SiteState, totals: &[HopTotals]) -> Option<String> {
+    let own = |total: &&HopTotals| matches!(&total.hop, crate::store::Hop::Site(name) if *name == site.name);
+    let waiting: u64 = totals.iter().filter(own).map(|total| total.items).sum();
+    let last = state.last_result.as_deref().unwrap_or("no call yet");
+    if let Some(reason) = &state.held {
+        return Some(format!("held ({reason}); {} waiting", count(waiting, "item")));
+    }
+    if state.failures >= FAILURES {
+        return Some(format!("{} in a row failed; the last: {last}", count(u64::from(state.failures), "call")));
+    }
+    let expected = waiting > 0 || site.poll_every.is_some();
+    match (state.last_success, state.last_call) {
+        (Some(at), _) if expected && now.since(at) > LONG => {
+            Some(format!("not reached since {at}, {} waiting; the last call: {last}", count(waiting, "item")))
+        }
+        (None, Some(_)) => Some(format!("never reached; the last call: {last}")),
+        (Some(_) | None, _) => None,
+    }
+}
