@@ -65,7 +65,7 @@ enum Parting {
     Asked,
     /// They have said H, and we still have work.
     WasAsked,
-    /// We have said HY.
+    /// We have said HY, or heard it.
     Agreed,
 }
 
@@ -154,6 +154,8 @@ impl Courier {
             ("HY", _) if self.parting == Parting::Asked => {
                 self.say(self.control_channel(), "HY");
                 self.protocol.shut_down(now);
+                // Both know by now: the peer may be gone before it has acknowledged ours.
+                self.parting = Parting::Agreed;
             }
             ("HY", _) if self.parting == Parting::Agreed => self.protocol.shut_down(now),
             _ => self.end = Some(Err(Trouble::Words(text.to_owned()))),
