@@ -274,7 +274,10 @@ impl Greeting {
         };
         let caller = matches!(self.role, Role::Caller { .. });
         let desk = self.desk.take().expect("the desk is there before a protocol is chosen, and one is chosen once");
-        let start = proto::Start { caller, facts: self.facts.clone(), parameters: self.parameters.get(letter) };
+        let mut parameters = self.parameters.get(letter);
+        // Who announces features is Taylor or its kin. HDB, SVR4 and BSD take packets of exactly the size they asked for.
+        parameters.short_packets &= features != Features::default() && !features.has(Features::SVR4);
+        let start = proto::Start { caller, facts: self.facts.clone(), parameters };
         let protocol = (entry.make)(start);
         let longest = self.longest;
         Step::Go(Greeted { site, desk, features, protocol, letter, caller, worst, size_max, longest })
