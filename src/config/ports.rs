@@ -121,7 +121,7 @@ impl Checker<'_> {
             None => Script::default(),
         };
         let speed = set.speed.as_ref().map(|s| *s.get_ref());
-        Some(Way { port: name, kind, chat, reliable: set.reliable, speed })
+        Some(Way { port: name, kind, chat, reliable: set.reliable, half_duplex: set.half_duplex, speed })
     }
 
     fn kind(&mut self, key: &str, span: Range<usize>, set: &raw::Port) -> Option<PortKind> {
@@ -347,6 +347,7 @@ impl raw::Port {
             chat: own.chat.or(under.chat),
             chat_fail: own.chat_fail.or(under.chat_fail),
             reliable: own.reliable.or(under.reliable),
+            half_duplex: own.half_duplex.or(under.half_duplex),
         }
     }
 }

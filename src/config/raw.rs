@@ -82,6 +82,7 @@ pub struct Port {
     pub chat: Option<At<String>>,
     pub chat_fail: Option<At<Vec<String>>>,
     pub reliable: Option<bool>,
+    pub half_duplex: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

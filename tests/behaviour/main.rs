@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod cuts;
 mod docs;
+mod fuzz;
 mod lines;
 mod old_peers;
 mod sim;

@@ -56,6 +56,8 @@ fn answer(stream: &TcpStream, argv: &[String], cut: Option<u64>, carried: &Arc<C
         let _ = other.shutdown(std::net::Shutdown::Both);
     });
     copy(&mut output, &mut writer, &carried.back, cut);
+    // A dead line takes nothing any more: who still writes hears of it at once.
+    drop(output);
     let _ = stream.shutdown(std::net::Shutdown::Both);
     let _ = forth.join();
     // It sees the end of its input and does what it does last.

@@ -8,7 +8,7 @@ pub mod world;
 
 mod protocols;
 mod sessions;
-mod splits;
+pub mod splits;
 mod throughput;
 
 use bangpath::proto::PROTOCOLS;
