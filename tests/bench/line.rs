@@ -67,6 +67,9 @@ struct Way {
     seed: u64,
 }
 
+/// How late this program may come to a line on which bytes follow each other.
+const SLACK: Duration = Duration::from_millis(20);
+
 /// What bytes go over: who sent last, and when the last byte has gone.
 struct Medium(Mutex<(u8, Instant)>);
 
@@ -83,7 +86,9 @@ impl Medium {
             let (last, free) = *medium;
             let begin = if last == way { free } else { free + turn_round };
             if last == way || begin <= now {
-                let gone = begin.max(now) + line_time;
+                // A little late is the doing of this program, not of the line.
+                let late = now.saturating_duration_since(begin);
+                let gone = if late < SLACK { begin } else { now } + line_time;
                 *medium = (way, gone);
                 drop(medium);
                 thread::sleep(gone.saturating_duration_since(Instant::now()));
@@ -106,8 +111,8 @@ fn carry(
     let latency = Duration::from_millis(latency_ms.into());
     let turn_round = Duration::from_millis(turn_round_ms.into());
     thread::spawn(move || {
-        // A hundredth of a second at a time: as little as a UART's buffer.
-        let mut buffer = vec![0; (speed as usize / 1000).clamp(1, 1024)];
+        // A hundredth of a second at a time, but as much as the buffer of a UART.
+        let mut buffer = vec![0; (speed as usize / 1000).clamp(16, 1024)];
         let mut state = way.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         while let Ok(count) = from.read(&mut buffer) {
             if count == 0 {
