@@ -1,7 +1,9 @@
 //! What the outside learns of calls.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use crate::site::{BANGPATH, Site, said};
 
@@ -56,4 +58,41 @@ fn each_call_is_explained_told_to_the_hook_and_noted_as_taylor_does() {
     assert_eq!(call.status.code(), Some(75), "{}", said(&call));
     let log = fs::read_to_string(village.path("Log")).expect("a log");
     assert!(log.lines().last().is_some_and(|line| line.contains("ERROR: the line was lost")), "{log}");
+}
+
+/// What a `uucico` that answers with these options says first in protocol i, its handshake left out; whether it ran at all.
+fn first_packet(site: &Site, options: &[&str]) -> Option<Vec<u8>> {
+    let mut command = Command::new(BANGPATH);
+    command.args(["uucico", "-I"]).arg(site.config()).args(options);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    let mut to = child.stdin.take().expect("piped");
+    let _ = to.write_all(b"\x10Svillage -R -N047\0\x10Ui\0");
+    let mut heard = Vec::new();
+    // SYNC: a header of six bytes, four of data and their sum.
+    for byte in child.stdout.take().expect("piped").bytes().map_while(Result::ok) {
+        heard.push(byte);
+        let packet = heard.iter().position(|byte| *byte == 0x07).map(|at| &heard[at..]);
+        if let Some(packet) = packet.filter(|packet| packet.len() == 14) {
+            let packet = packet.to_vec();
+            drop(to);
+            let _ = child.wait();
+            return Some(packet);
+        }
+    }
+    let _ = child.wait();
+    None
+}
+
+#[test]
+fn who_answers_is_told_by_the_port_that_the_line_is_half_duplex() {
+    let site = Site::new(
+        "hub",
+        "[port.radio]\ntype = \"pipe\"\ncommand = [\"true\"]\nhalf-duplex = true\n[sites.village]\ncall = [{ port = \"radio\" }]\n",
+    );
+    // The last byte of its data is how many channels it takes.
+    let channels = |options: &[&str]| first_packet(&site, options).map(|packet| packet[9]);
+    assert_eq!(channels(&["-u", "village"]), Some(7));
+    assert_eq!(channels(&["-u", "village", "-p", "radio"]), Some(1));
+    assert_eq!(channels(&["-u", "village", "-p", "nowhere"]), None, "a port that no site has is a mistake");
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use nix::sys::termios::{self, BaudRate, SetArg};
@@ -94,8 +95,13 @@ pub struct NullModem {
 }
 
 impl NullModem {
+    /// Make it before other threads start programs.
     pub fn new() -> Self {
         let (a, b) = (openpty(None, None).expect("a pty"), openpty(None, None).expect("a pty"));
+        // A program started elsewhere would keep the line open, and it would look as if somebody had called.
+        for end in [&a.master, &a.slave, &b.master, &b.slave] {
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor");
+        }
         for slave in [&a.slave, &b.slave] {
             let mut modes = termios::tcgetattr(slave).expect("a terminal");
             termios::cfmakeraw(&mut modes);

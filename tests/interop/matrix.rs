@@ -69,13 +69,17 @@ struct Case {
     /// Lines of the site in our configuration and in Taylor's.
     ours: String,
     theirs: String,
+    /// The line of a cell with ptys.
+    modem: Option<NullModem>,
 }
 
 impl Case {
     fn new(letter: char, line: Line, we_call: bool) -> Self {
         let more: &[usize] = if everything() { &[1_000_000] } else { &[] };
         let sizes = [&SIZES[..], more].concat();
-        Self { letter, line, we_call, sizes, ours: String::new(), theirs: format!("protocol {letter}") }
+        let modem = (line == Line::Pty).then(NullModem::new);
+        let theirs = format!("protocol {letter}");
+        Self { letter, line, we_call, sizes, ours: String::new(), theirs, modem }
     }
 
     /// How many calls it may take. With a, one now and then stalls on a busy machine until Taylor gives up; what was left
@@ -243,7 +247,7 @@ impl Case {
     }
 
     fn over_ptys(&self) -> Option<()> {
-        let modem = NullModem::new();
+        let modem = self.modem.as_ref()?;
         let [near, far] = modem.devices.clone().map(|d| d.display().to_string());
         let ours = village();
         // As fast as a pty is: a million bytes at 115200 would take a minute and a half.
