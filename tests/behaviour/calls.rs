@@ -1,7 +1,7 @@
 //! What the outside learns of calls.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
@@ -70,7 +70,7 @@ fn first_packet(site: &Site, options: &[&str]) -> Option<Vec<u8>> {
     let _ = to.write_all(b"\x10Svillage -R -N047\0\x10Ui\0");
     let mut heard = Vec::new();
     // SYNC: a header of six bytes, four of data and their sum.
-    for byte in child.stdout.take().expect("piped").bytes().map_while(Result::ok) {
+    for byte in BufReader::new(child.stdout.take().expect("piped")).bytes().map_while(Result::ok) {
         heard.push(byte);
         let packet = heard.iter().position(|byte| *byte == 0x07).map(|at| &heard[at..]);
         if let Some(packet) = packet.filter(|packet| packet.len() == 14) {
