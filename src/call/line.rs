@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{PortKind, Site, Way};
+use crate::dialogue::Facts;
 use crate::link::{self, Clock, Link, LinkError, Nudges, Speaks, Tnc};
 use crate::session::chat::{Chat, ChatFailure};
 use crate::session::dial::{Connection, Dial, DialFailure, HangUp, Profile};
@@ -29,12 +30,20 @@ pub async fn open_port(kind: &PortKind) -> Result<Link, LinkError> {
 
 pub(super) async fn open(way: &Way) -> Result<Link, LinkError> {
     let mut link = open_port(&way.kind).await?;
-    link.facts.speed = link.facts.speed.or(way.speed);
-    if let Some(reliable) = way.reliable {
-        link.facts.reliable = reliable;
-        link.facts.end_to_end &= reliable;
-    }
+    way.describe(&mut link.facts);
     Ok(link)
+}
+
+impl Way {
+    /// Adds what the configuration knows of the line.
+    pub fn describe(&self, facts: &mut Facts) {
+        facts.speed = facts.speed.or(self.speed);
+        if let Some(reliable) = self.reliable {
+            facts.reliable = reliable;
+            facts.end_to_end &= reliable;
+        }
+        facts.full_duplex = self.half_duplex.map_or(facts.full_duplex, |half| !half);
+    }
 }
 
 /// Dials, where there is a modem. Gives what the peer has said already.

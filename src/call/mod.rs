@@ -131,9 +131,10 @@ pub struct Way {
     pub kind: PortKind,
     /// The login chat; empty: none.
     pub chat: Script,
-    /// What the port's own nature does not tell of the line: whether it loses bytes, and its speed in bits per
-    /// second where a slow line lies behind a program or a TCP address.
+    /// What the port's own nature does not tell of the line: whether it loses bytes, whether one side sends at a time, and
+    /// its speed in bits per second where a slow line lies behind a program or a TCP address.
     pub reliable: Option<bool>,
+    pub half_duplex: Option<bool>,
     pub speed: Option<u32>,
 }
 

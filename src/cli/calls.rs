@@ -200,10 +200,14 @@ fn call_all(opened: &Opened) -> Result<(), Failure> {
 /// Somebody is on our standard input and output: a login shell, inetd, ssh.
 fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
     let login = told.login.clone().or_else(super::local::user_name);
+    let way = told.port.as_deref().map(|port| on_port(opened, port)).transpose()?;
     let result = runtime()?.block_on(async {
         let (keep, mut nudges) = call::no_nudges();
         outlive_hang_up(keep.clone());
-        let link = link::standard_streams()?;
+        let mut link = link::standard_streams()?;
+        if let Some(way) = way {
+            way.describe(&mut link.facts);
+        }
         let progress = Arc::new(Progress::default());
         let caller = Unmet { login, ..Unmet::new(told.ask_login) };
         call::answer(&opened.context, link, caller, &progress, &mut nudges).await
@@ -211,6 +215,13 @@ fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
     unpack(opened)?;
     opened.nudge();
     result.map(drop).map_err(|error| Failure::of(TEMPORARY, &error))
+}
+
+/// The line we are on is this port: what is configured of it holds for callers, too.
+fn on_port<'a>(opened: &'a Opened, port: &str) -> Result<&'a call::Way, Failure> {
+    let mut ways = opened.config.sites.iter().flat_map(|site| &site.ways);
+    ways.find(|way| way.port.as_str() == port)
+        .ok_or_else(|| Failure::new(USAGE, format!("no site has the port `{port}` in its `call` list")))
 }
 
 /// The caller's program ends us with signals as soon as it has hung up. What has arrived is unpacked all the same:

@@ -30,7 +30,7 @@ const COMMANDS: [Classic; CLASSIC.len()] = [
             ("S", "SITE", "Call this site, whatever its windows say"),
             ("s", "SITE", "The same"),
             ("r", "ROLE", "1: call every site for which something waits; 0: answer"),
-            ("p", "PORT", "With -S: over this port"),
+            ("p", "PORT", "Over this port; without -S the caller is on it"),
             ("x", "LEVEL", "Ignored, as are -c -C -D -e -f -i -P -q -w -z: use $BANGPATH_LOG"),
             ("I", "FILE", "The configuration"),
         ],

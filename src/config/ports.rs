@@ -190,7 +190,16 @@ impl Checker<'_> {
             None => Script::default(),
         };
         let speed = set.speed.as_ref().map(|s| *s.get_ref());
-        Some(Way { port: name, pool: None, entry: 0, kind, chat, reliable: set.reliable, speed })
+        Some(Way {
+            port: name,
+            pool: None,
+            entry: 0,
+            kind,
+            chat,
+            reliable: set.reliable,
+            half_duplex: set.half_duplex,
+            speed,
+        })
     }
 
     pub(super) fn dial_codes(
@@ -472,6 +481,7 @@ impl raw::Port {
             reliable: own.reliable.or(under.reliable),
             eight_bit: own.eight_bit.or(under.eight_bit),
             transparent: own.transparent.or(under.transparent),
+            half_duplex: own.half_duplex.or(under.half_duplex),
         }
     }
 }

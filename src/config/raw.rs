@@ -89,6 +89,7 @@ pub struct Port {
     pub reliable: Option<bool>,
     pub eight_bit: Option<At<bool>>,
     pub transparent: Option<At<bool>>,
+    pub half_duplex: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]

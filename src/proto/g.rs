@@ -20,6 +20,9 @@ use crate::wire::packet::{Control, G_FIELD_MAX, G_MARK, GPacket, HEADER, parse_g
 const CHANNEL: Channel = Channel::Ours(1);
 /// Beyond the line's own time, how long a peer on a half-duplex line is silent when it has no more to say for now.
 const TURN_WAIT: Duration = Duration::from_millis(400);
+/// Under way to a peer at once, whatever it announced: Taylor 1.07 reads into 16 KiB, and what does not fit damages the
+/// file without a word (four packets of 4,096, also between two Taylors).
+const UNDER_WAY_MAX: usize = 16 * 1024 - 1;
 /// An INITC that comes while we run says that ours was lost. Answered this often: two that both run would go on for ever.
 const INIT_ANSWERS_MAX: u32 = 4;
 
@@ -81,6 +84,8 @@ pub struct G {
     inbox: VecDeque<Received>,
     /// What the peer sends from here on is the session's.
     peer_closed: bool,
+    /// Our CLOSE goes no earlier, but in answer to theirs.
+    close_at: Instant,
     receiving: Receiving,
 
     /// When something last went well in either direction, or began to be waited for.
@@ -158,6 +163,7 @@ impl G {
             hole: Hole::None,
             inbox: VecDeque::new(),
             peer_closed: false,
+            close_at: Instant::default(),
             receiving: Receiving::Command(Vec::new()),
             progress: Instant::default(),
             asked: Instant::default(),
@@ -165,6 +171,11 @@ impl G {
             doubtful: false,
             start,
         }
+    }
+
+    /// How many packets may be under way to the peer.
+    fn window(&self) -> usize {
+        self.opening.peer_window().min(UNDER_WAY_MAX / (HEADER + self.opening.peer_field()))
     }
 
     fn last_taken(&self) -> u8 {
@@ -429,7 +440,7 @@ impl G {
             self.asked = self.asked.max(sent.left);
             self.tally.counters.resent += 1;
         }
-        while out.len() - start < budget && self.outstanding.len() < self.opening.peer_window() {
+        while out.len() - start < budget && self.outstanding.len() < self.window() {
             let Some(payload) = self.outbox.next() else { return };
             write_g_data(self.next, acknowledged, &payload.bytes, payload.field, out);
             let left = self.pace.sent(now.instant, HEADER + payload.field);
@@ -447,7 +458,7 @@ impl G {
     /// Whether a new data packet can go at once, and with it our acknowledgement. One that is repeated does not do:
     /// the peer ignores what it says if it has the packet already.
     fn new_packet_ready(&self) -> bool {
-        self.outstanding.len() < self.opening.peer_window()
+        self.outstanding.len() < self.window()
             && self.outbox.is_ready()
             && !self.outstanding.iter().any(|sent| sent.due)
     }
@@ -556,7 +567,8 @@ impl Protocol for G {
         if running {
             self.transmit_data(now, out, self.budget().saturating_sub(out.len() - start));
         }
-        if self.stage == Stage::Closing && (self.outbox.is_empty() || self.peer_closed) {
+        let all_said = self.outbox.is_empty() && self.close_at <= now.instant;
+        if self.stage == Stage::Closing && (all_said || self.peer_closed) {
             // Twice, as the peer does not answer it and it may be lost.
             write_g_control(Control::Close, out);
             write_g_control(Control::Close, out);
@@ -571,6 +583,8 @@ impl Protocol for G {
             Stage::Ready | Stage::Running | Stage::Closing => {
                 let owes_at = self.owes_at().filter(|_| !self.start.facts.full_duplex);
                 let least = self.wake_at().min(self.gives_up_at());
+                let closing = self.stage == Stage::Closing && self.outbox.is_empty();
+                let least = if closing { least.min(self.close_at) } else { least };
                 Some(owes_at.map_or(least, |at| least.min(at)))
             }
         }
@@ -621,9 +635,13 @@ impl Protocol for G {
         }
     }
 
-    fn shut_down(&mut self, _now: Now) {
+    fn shut_down(&mut self, now: Now) {
         if self.stage == Stage::Running {
             self.stage = Stage::Closing;
+            // Where we take one packet at a time Taylor waits to say HY a third time, and a CLOSE in that wait is a failure to it.
+            if self.opening.our_window() == 1 {
+                self.close_at = now.instant + self.pace.patience();
+            }
         }
     }
 

@@ -350,7 +350,8 @@ fn parse_command(verb: char, text: &str, features: Features) -> Result<Command, 
             if send.notify == "\"\"" {
                 send.notify.clear();
             }
-            if features.has(Features::SIZES) {
+            // In E the size is one of the words that must be there.
+            if verb == 'E' || features.has(Features::SIZES) {
                 // SVR4 writes a dummy word before the size, in one of two places.
                 let at = if words.get(8) == Some(&"dummy") { 9 } else { 8 };
                 send.size = words.get(at).and_then(|w| c_number(w));
@@ -441,7 +442,9 @@ impl SendCommand {
         let (names, q) = quote_all([&self.from, &self.to, &self.user, &self.notify], features)?;
         let [from, to, user, notify] = names;
         let mut text = format!("{verb} {from} {to} {user} -{}{q} {} 0{:o}", self.options, self.temp, self.mode);
-        match self.size.filter(|_| features.has(Features::SIZES)) {
+        let size = if verb == 'E' { Some(self.size.unwrap_or(0)) } else { self.size };
+        // XP may announce E without sizes; in E the word stands nevertheless.
+        match size.filter(|_| verb == 'E' || features.has(Features::SIZES)) {
             Some(size) => {
                 let notify = if notify.is_empty() { "\"\"" } else { &notify };
                 let _ = write!(text, " {notify}");
@@ -655,6 +658,7 @@ mod tests {
     #[test]
     fn captured_commands_parse_and_print_alike() {
         round("E D.0001 D.alphaN0001 uucp -C D.0001 0666 \"\" 0x4a rmail bob", 0o47);
+        round("E D.0001 D.alphaN0001 uucp -C D.0001 0666 \"\" 0x4a rmail bob", 0o4);
         round("E D.0001 D.betaN0001 uucp -CZR D.0001 0666 bob 0x4d rmail ann@alpha.example", 0o47);
         round("S /alpha/pub/hello.txt ~/incoming/hello.txt uucp -Cd D.0002 0644 \"\" 0x16", 0o47);
         round("S D.0001 D.alphaN0001 uucp - D.0001 0666 \"\" 74", 0o11);

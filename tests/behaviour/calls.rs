@@ -1,7 +1,9 @@
 //! What the outside learns of calls.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use bangpath::base::names::SiteName;
 use bangpath::base::time::Timestamp;
@@ -146,4 +148,27 @@ fn a_table_of_statistics_has_room_in_a_terminal_and_begins_when_it_is_told() {
     assert!(shown.lines().all(|line| line.len() <= 80));
     assert!(village.run(&["site", "statistics", "hub", "--since", "1d"], b"").contains("\nhub   1       0 "));
     assert_eq!(village.try_run(&["site", "statistics", "--since", "long"], b"", None).status.code(), Some(64));
+}
+
+/// Whether a `uucico` that answers with these options speaks first in protocol i; `None`: it did not run at all.
+fn speaks_first(site: &Site, options: &[&str]) -> Option<bool> {
+    let mut command = Command::new(BANGPATH);
+    command.args(["uucico", "-I"]).arg(site.config()).args(options);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    let _ = child.stdin.take().expect("piped").write_all(b"\x10Svillage -R -N047\0\x10Ui\0");
+    let said = child.wait_with_output().expect("it ends").stdout;
+    // The mark of a packet in i.
+    (!said.is_empty()).then(|| said.contains(&0x07))
+}
+
+#[test]
+fn who_answers_is_told_by_the_port_that_the_line_is_half_duplex() {
+    let site = Site::new(
+        "hub",
+        "[port.radio]\ntype = \"pipe\"\ncommand = [\"true\"]\nhalf-duplex = true\n[sites.village]\ncall = [{ port = \"radio\" }]\n",
+    );
+    assert_eq!(speaks_first(&site, &["-u", "village"]), Some(true));
+    assert_eq!(speaks_first(&site, &["-u", "village", "-p", "radio"]), Some(false), "the first word is the caller's");
+    assert_eq!(speaks_first(&site, &["-u", "village", "-p", "nowhere"]), None, "a port that no site has is a mistake");
 }

@@ -7,6 +7,7 @@ mod config;
 mod cuts;
 mod docs;
 mod doctor;
+mod fuzz;
 mod lines;
 mod old_peers;
 mod sim;

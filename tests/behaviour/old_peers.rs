@@ -1,6 +1,7 @@
 //! Conversations with old programs, from `tests/dialogues`: handshakes byte for byte, then their commands in packets of their size.
 //!
-//! `> ` what we must send and `< ` what they send, with escapes; `g 64 3` protocol g begins, with their packet size and window; `>c ` and
+//! `> ` what we must send and `< ` what they send, with escapes; `>p ` and `<p ` the same for packets, in hexadecimal with `"text"` and
+//! `00*62` for 62 times 00. Or, where packets do not matter, `g 64 3`: protocol g begins, with their packet size and window; `>c ` and
 //! `<c ` commands, `>d ` and `<d ` whole files; `!hangup`. Before them stands what we have, after them what must have come of it.
 
 use std::collections::VecDeque;
@@ -114,16 +115,23 @@ impl Scene {
                 let (name, content) = text.split_once(' ').expect("name and content");
                 self.shelf.open().library.insert(name.to_owned(), content.as_bytes().to_vec());
             }
-            ">" => {
+            ">" | ">p" => {
                 self.pump();
                 // The first packet of the protocol may follow at once.
-                let expected = unescaped(text);
+                let expected = if word == ">" { unescaped(text) } else { packet(text) };
                 let rest = self.said.split_off(expected.len().min(self.said.len()));
                 let said = std::mem::replace(&mut self.said, rest);
                 assert_eq!(said.escape_ascii().to_string(), expected.escape_ascii().to_string(), "{}", self.name);
             }
             "<" => {
                 for byte in unescaped(text) {
+                    self.session().handle_input(now, &[byte]);
+                }
+            }
+            "<p" => {
+                self.pump();
+                assert_eq!(self.said.escape_ascii().to_string(), "", "{}: said before {text}", self.name);
+                for byte in packet(text) {
                     self.session().handle_input(now, &[byte]);
                 }
             }
@@ -167,6 +175,8 @@ impl Scene {
                 self.pump();
             }
             "!hangup" => {
+                self.pump();
+                assert_eq!(self.said.escape_ascii().to_string(), "", "{}: said at the end", self.name);
                 self.session().handle_hangup(now);
                 self.pump();
             }
@@ -210,6 +220,28 @@ fn unescaped(text: &str) -> Vec<u8> {
                 other => other.expect("an escape has two characters"),
             },
         });
+    }
+    bytes
+}
+
+/// Bytes in hexadecimal, `00*62` for many of one, and text in quotes.
+fn packet(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        let end = if rest.starts_with('"') {
+            let quoted = rest.match_indices('"').find(|(at, _)| *at > 0 && !rest[..*at].ends_with('\\'));
+            let end = quoted.expect("a closing quote").0;
+            bytes.extend(unescaped(&rest[1..end]));
+            end + 1
+        } else {
+            let end = rest.find(' ').unwrap_or(rest.len());
+            let (byte, count) = rest[..end].split_once('*').unwrap_or((&rest[..end], "1"));
+            let byte = u8::from_str_radix(byte, 16).expect("hexadecimal");
+            bytes.resize(bytes.len() + count.parse::<usize>().expect("a count"), byte);
+            end
+        };
+        rest = rest[end..].trim_start();
     }
     bytes
 }

@@ -1,45 +1,119 @@
-//! A line as a program: runs another and carries standard input and output at a speed, with a delay and noise.
+//! A line as a program: runs another and carries standard input and output at a speed, with a delay and noise, in both directions at
+//! once or in one at a time.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// `line SPEED LATENCY_MS NOISE SEED PROGRAM ARGUMENT…`
+/// What the line is like.
+#[derive(Debug, Clone, Copy)]
+pub struct Nature {
+    pub speed: u32,
+    pub latency_ms: u32,
+    /// Probability that a byte has a bit changed.
+    pub noise: f64,
+    /// Both directions share the line; one waits until the other has been silent for so long. 0: each has its own.
+    pub turn_round_ms: u32,
+}
+
+impl Nature {
+    /// The words before a program that put this line before it.
+    pub fn words(&self, seed: usize) -> Vec<String> {
+        let own = std::env::current_exe().expect("our name").display().to_string();
+        let numbers = [self.speed.to_string(), self.latency_ms.to_string(), self.noise.to_string()];
+        let rest = [self.turn_round_ms.to_string(), seed.to_string()];
+        [own, "line".to_owned()].into_iter().chain(numbers).chain(rest).collect()
+    }
+}
+
+/// `line SPEED LATENCY_MS NOISE TURN_ROUND_MS SEED PROGRAM ARGUMENT…`
 pub fn run(words: &[String]) {
-    let speed: u64 = words[0].parse().expect("a speed");
-    let latency = Duration::from_millis(words[1].parse().expect("milliseconds"));
-    let noise: f64 = words[2].parse().expect("a chance");
-    let seed: u64 = words[3].parse().expect("a seed");
-    let mut child = Command::new(&words[4])
-        .args(&words[5..])
+    let nature = Nature {
+        speed: words[0].parse().expect("a speed"),
+        latency_ms: words[1].parse().expect("milliseconds"),
+        noise: words[2].parse().expect("a chance"),
+        turn_round_ms: words[3].parse().expect("milliseconds"),
+    };
+    let seed: u64 = words[4].parse().expect("a seed");
+    let mut child = Command::new(&words[5])
+        .args(&words[6..])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .expect("the program starts");
     let (input, output) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
-    carry(std::io::stdin(), input, speed, latency, noise, seed);
-    let back = carry(output, std::io::stdout(), speed, latency, noise, seed + 1);
+    let media = match nature.turn_round_ms {
+        0 => [0, 1].map(|_| Arc::new(Medium::new())),
+        _ => {
+            let shared = Arc::new(Medium::new());
+            [Arc::clone(&shared), shared]
+        }
+    };
+    let [forth, back] = media;
+    carry(std::io::stdin(), input, nature, Way { number: 0, medium: forth, seed });
+    let back = carry(output, std::io::stdout(), nature, Way { number: 1, medium: back, seed: seed + 1 });
     let _ = back.join();
     let _ = child.wait();
     std::process::exit(0);
 }
 
+/// One direction.
+struct Way {
+    number: u8,
+    medium: Arc<Medium>,
+    seed: u64,
+}
+
+/// How late this program may come to a line on which bytes follow each other.
+const SLACK: Duration = Duration::from_millis(20);
+
+/// What bytes go over: who sent last, and when the last byte has gone.
+struct Medium(Mutex<(u8, Instant)>);
+
+impl Medium {
+    fn new() -> Self {
+        Self(Mutex::new((0, Instant::now())))
+    }
+
+    /// Waits for this direction's turn, and then until bytes that take so long have gone.
+    fn pass(&self, way: u8, line_time: Duration, turn_round: Duration) {
+        loop {
+            let mut medium = self.0.lock().expect("nobody panics with it");
+            let now = Instant::now();
+            let (last, free) = *medium;
+            let begin = if last == way { free } else { free + turn_round };
+            if last == way || begin <= now {
+                // A little late is the doing of this program, not of the line.
+                let late = now.saturating_duration_since(begin);
+                let gone = if late < SLACK { begin } else { now } + line_time;
+                *medium = (way, gone);
+                drop(medium);
+                thread::sleep(gone.saturating_duration_since(Instant::now()));
+                return;
+            }
+            drop(medium);
+            thread::sleep(begin.saturating_duration_since(now));
+        }
+    }
+}
+
 fn carry(
     mut from: impl Read + Send + 'static,
     mut to: impl Write + Send + 'static,
-    speed: u64,
-    latency: Duration,
-    noise: f64,
-    seed: u64,
+    nature: Nature,
+    way: Way,
 ) -> thread::JoinHandle<()> {
+    let Nature { speed, latency_ms, noise, turn_round_ms } = nature;
     let (under_way, arriving) = mpsc::channel::<(Instant, Vec<u8>)>();
+    let latency = Duration::from_millis(latency_ms.into());
+    let turn_round = Duration::from_millis(turn_round_ms.into());
     thread::spawn(move || {
-        // A hundredth of a second at a time: as little as a UART's buffer.
-        let mut buffer = vec![0; (speed as usize / 1000).clamp(1, 1024)];
-        let mut free = Instant::now();
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        // A hundredth of a second at a time, but as much as the buffer of a UART.
+        let mut buffer = vec![0; (speed as usize / 1000).clamp(16, 1024)];
+        let mut state = way.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         while let Ok(count) = from.read(&mut buffer) {
             if count == 0 {
                 return;
@@ -52,8 +126,8 @@ fn carry(
                     *byte ^= 1 << (state % 8);
                 }
             }
-            free = free.max(Instant::now()) + Duration::from_nanos(count as u64 * 10_000_000_000 / speed);
-            thread::sleep(free.saturating_duration_since(Instant::now()));
+            let line_time = Duration::from_nanos(count as u64 * 10_000_000_000 / u64::from(speed));
+            way.medium.pass(way.number, line_time, turn_round);
             if under_way.send((Instant::now() + latency, buffer[..count].to_vec())).is_err() {
                 return;
             }

@@ -37,6 +37,9 @@ fn main() {
     if only.is_none_or(|o| o == "letters") {
         rows.extend(uucp::letters());
     }
+    if only.is_none_or(|o| o == "half-duplex") {
+        rows.extend(uucp::half_duplex());
+    }
     if only.is_none_or(|o| o == "servers") {
         rows.extend(servers::rows());
     }

@@ -3,37 +3,51 @@
 use std::fs;
 use std::time::Instant;
 
+use super::line::Nature;
 use super::ours::{Ours, noise};
 use super::taylor::Taylor;
 use super::{Row, median};
 
 struct Case {
     protocol: &'static str,
-    speed: u32,
-    latency: u32,
-    noise: f64,
+    line: Nature,
     files: usize,
     size: usize,
     runs: usize,
 }
 
+const fn clean(speed: u32) -> Nature {
+    Nature { speed, latency_ms: 0, noise: 0.0, turn_round_ms: 0 }
+}
+
+const fn far() -> Nature {
+    Nature { latency_ms: 300, ..clean(57_600) }
+}
+
 const CASES: [Case; 7] = [
-    Case { protocol: "g", speed: 9600, latency: 0, noise: 0.0, files: 2, size: 8_000, runs: 3 },
-    Case { protocol: "i", speed: 9600, latency: 0, noise: 0.0, files: 2, size: 8_000, runs: 3 },
-    Case { protocol: "g", speed: 115_200, latency: 0, noise: 0.0, files: 2, size: 50_000, runs: 3 },
-    Case { protocol: "i", speed: 115_200, latency: 0, noise: 0.0, files: 2, size: 50_000, runs: 3 },
-    Case { protocol: "g", speed: 57_600, latency: 300, noise: 0.0, files: 20, size: 2_000, runs: 1 },
-    Case { protocol: "i", speed: 57_600, latency: 300, noise: 0.0, files: 20, size: 2_000, runs: 3 },
-    Case { protocol: "i", speed: 57_600, latency: 0, noise: 3e-4, files: 2, size: 30_000, runs: 5 },
+    Case { protocol: "g", line: clean(9600), files: 2, size: 8_000, runs: 3 },
+    Case { protocol: "i", line: clean(9600), files: 2, size: 8_000, runs: 3 },
+    Case { protocol: "g", line: clean(115_200), files: 2, size: 50_000, runs: 3 },
+    Case { protocol: "i", line: clean(115_200), files: 2, size: 50_000, runs: 3 },
+    Case { protocol: "g", line: far(), files: 20, size: 2_000, runs: 1 },
+    Case { protocol: "i", line: far(), files: 20, size: 2_000, runs: 3 },
+    Case { protocol: "i", line: Nature { noise: 3e-4, ..clean(57_600) }, files: 2, size: 30_000, runs: 5 },
 ];
 
 /// The other letters: a clean line, and one with latency. Two Taylors fail at the second file of a call with f.
 pub fn letters() -> Vec<Row> {
-    let clean = |protocol| Case { protocol, speed: 115_200, latency: 0, noise: 0.0, files: 2, size: 50_000, runs: 1 };
-    let far = |protocol| Case { protocol, speed: 57_600, latency: 300, noise: 0.0, files: 8, size: 2_000, runs: 1 };
-    let alone = Case { files: 1, ..clean("f") };
-    let cases = ["t", "e", "y", "G", "v", "j", "a"].map(clean).into_iter().chain([alone]);
-    cases.chain(["t", "e", "y", "v", "j", "a"].map(far)).map(|case| row(&case)).collect()
+    let near = |protocol| Case { protocol, line: clean(115_200), files: 2, size: 50_000, runs: 1 };
+    let distant = |protocol| Case { protocol, line: far(), files: 8, size: 2_000, runs: 1 };
+    let alone = Case { files: 1, ..near("f") };
+    let cases = ["t", "e", "y", "G", "v", "j", "a"].map(near).into_iter().chain([alone]);
+    cases.chain(["t", "e", "y", "v", "j", "a"].map(distant)).map(|case| row(&case)).collect()
+}
+
+/// One direction at a time, as over a radio: both programs are told.
+pub fn half_duplex() -> Vec<Row> {
+    let line = Nature { turn_round_ms: 500, ..clean(2400) };
+    let case = |protocol| Case { protocol, line, files: 4, size: 2_000, runs: 1 };
+    ["i", "e", "g", "y"].map(case).iter().map(row).collect()
 }
 
 pub fn rows() -> Vec<Row> {
@@ -47,11 +61,13 @@ fn row(case: &Case) -> Row {
         ours.push(by_us(case, run));
         theirs.extend(by_taylor(case, run));
     }
-    let noise = if case.noise > 0.0 { format!(", byte errors {:.0e}", case.noise) } else { String::new() };
-    let latency = if case.latency > 0 { format!(", {} ms", case.latency) } else { String::new() };
+    let Nature { speed, latency_ms, noise, turn_round_ms } = case.line;
+    let noise = if noise > 0.0 { format!(", byte errors {noise:.0e}") } else { String::new() };
+    let latency = if latency_ms > 0 { format!(", {latency_ms} ms") } else { String::new() };
+    let duplex = if turn_round_ms > 0 { format!(" half duplex, {turn_round_ms} ms") } else { String::new() };
     let what = format!(
-        "{} at {} bit/s{latency}{noise}: {} files of {} bytes",
-        case.protocol, case.speed, case.files, case.size
+        "{} at {speed} bit/s{duplex}{latency}{noise}: {} files of {} bytes",
+        case.protocol, case.files, case.size
     );
     eprintln!("{what}: ours {ours:.0?}, Taylor {theirs:.0?} bytes/s");
     let theirs = (!theirs.is_empty()).then(|| median(theirs));
@@ -60,11 +76,13 @@ fn row(case: &Case) -> Row {
 
 /// This program as the line to another.
 fn line(case: &Case, run: usize, argv: &[String]) -> Vec<String> {
-    let own = std::env::current_exe().expect("our name").display().to_string();
-    let mut words = vec![own, "line".to_owned(), case.speed.to_string(), case.latency.to_string()];
-    words.extend([case.noise.to_string(), (run * 10 + 1).to_string()]);
+    let mut words = case.line.words(run * 10 + 1);
     words.extend(argv.iter().cloned());
     words
+}
+
+fn is_half_duplex(case: &Case) -> bool {
+    case.line.turn_round_ms > 0
 }
 
 /// Bytes of files in a second of the call.
@@ -73,12 +91,19 @@ fn rate(case: &Case, begun: Instant) -> f64 {
 }
 
 fn by_us(case: &Case, run: usize) -> f64 {
-    let hub = Ours::new("hub", "[sites.village]\n");
+    let half_duplex =
+        if is_half_duplex(case) { format!("half-duplex = true\nspeed = {}\n", case.line.speed) } else { String::new() };
+    let line_port = format!("[port.line]\ntype = \"pipe\"\ncommand = [\"true\"]\n{half_duplex}\n");
+    let hub = Ours::new("hub", &format!("{line_port}[sites.village]\ncall = [{{ port = \"line\" }}]\n"));
     let village = Ours::new("village", "");
-    let argv = line(case, run, &hub.uucico());
-    let reliable = case.noise == 0.0;
+    let mut answering = hub.uucico();
+    if is_half_duplex(case) {
+        answering.extend(["-p", "line"].map(str::to_owned));
+    }
+    let argv = line(case, run, &answering);
+    let reliable = case.line.noise == 0.0;
     village.configure(&format!(
-        "[port.out]\ntype = \"pipe\"\ncommand = {argv:?}\nreliable = {reliable}\n\n[sites.hub]\ncall = [{{ port = \"out\" }}]\nprotocols = \"{}\"\n",
+        "[port.out]\ntype = \"pipe\"\ncommand = {argv:?}\nreliable = {reliable}\n{half_duplex}\n[sites.hub]\ncall = [{{ port = \"out\" }}]\nprotocols = \"{}\"\n",
         case.protocol
     ));
     for n in 0..case.files {
@@ -98,9 +123,14 @@ fn by_us(case: &Case, run: usize) -> f64 {
 
 fn by_taylor(case: &Case, run: usize) -> Option<f64> {
     let protocol = format!("protocol {}", case.protocol);
-    let hub = Taylor::new("hub", "village", "type stdin", &protocol)?;
-    let argv = line(case, run, &hub.uucico());
-    let port = format!("type pipe\ncommand {}", argv.join(" "));
+    let half_duplex = if is_half_duplex(case) { "\nhalf-duplex true" } else { "" };
+    let hub = Taylor::new("hub", "village", &format!("type stdin{half_duplex}"), &protocol)?;
+    let mut answering = hub.uucico();
+    if is_half_duplex(case) {
+        answering.extend(["-p", "out"].map(str::to_owned));
+    }
+    let argv = line(case, run, &answering);
+    let port = format!("type pipe\ncommand {}{half_duplex}", argv.join(" "));
     let village = Taylor::new("village", "hub", &port, &protocol)?;
     for n in 0..case.files {
         let file = village.path(&format!("file{n}"));

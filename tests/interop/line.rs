@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use nix::sys::termios::{self, BaudRate, SetArg};
@@ -56,6 +57,8 @@ fn answer(stream: &TcpStream, argv: &[String], cut: Option<u64>, carried: &Arc<C
         let _ = other.shutdown(std::net::Shutdown::Both);
     });
     copy(&mut output, &mut writer, &carried.back, cut);
+    // A dead line takes nothing any more: who still writes hears of it at once.
+    drop(output);
     let _ = stream.shutdown(std::net::Shutdown::Both);
     let _ = forth.join();
     // It sees the end of its input and does what it does last.
@@ -92,8 +95,13 @@ pub struct NullModem {
 }
 
 impl NullModem {
+    /// Make it before other threads start programs.
     pub fn new() -> Self {
         let (a, b) = (openpty(None, None).expect("a pty"), openpty(None, None).expect("a pty"));
+        // A program started elsewhere would keep the line open, and it would look as if somebody had called.
+        for end in [&a.master, &a.slave, &b.master, &b.slave] {
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("a descriptor");
+        }
         for slave in [&a.slave, &b.slave] {
             let mut modes = termios::tcgetattr(slave).expect("a terminal");
             termios::cfmakeraw(&mut modes);

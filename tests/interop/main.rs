@@ -6,6 +6,7 @@ mod demo;
 mod exchange;
 mod line;
 mod mail;
+mod matrix;
 mod netserial;
 mod news;
 mod ours;

@@ -99,6 +99,19 @@ fn the_captured_file_is_read() {
 }
 
 #[test]
+fn no_more_is_under_way_than_taylor_has_room_for() {
+    let mut g = Bench::new('g', true);
+    g.sent();
+    g.feed(&[Control::InitA(7), Control::InitB(7), Control::InitC(7)].map(control).concat());
+    g.sent();
+    g.protocol.send_data(CHANNEL, 0, &[b'x'; 8192]);
+    let mut sent = g.sent();
+    g.protocol.send_data(CHANNEL, 8192, &[b'x'; 8192]);
+    sent.extend(g.sent());
+    assert_eq!(packets(&sent), "1:0 2:0 3:0");
+}
+
+#[test]
 fn a_damaged_packet_is_asked_for_at_once_and_once() {
     let mut g = started();
     g.feed(&packet(1, 0, "a"));
@@ -320,4 +333,28 @@ fn v_sends_small_packets_and_the_large_g_fills_all_up() {
     bench.protocol.send_command(CHANNEL, b"EY");
     bench.protocol.send_data(CHANNEL, 0, b"");
     assert_eq!(bench.sent().len(), 2 * (6 + 128));
+}
+
+#[test]
+fn with_a_window_of_one_the_close_of_the_peer_is_waited_for_a_moment() {
+    let closing = || {
+        let mut g = Bench::with('g', true, Parameters { window: 1, ..Parameters::default_for('g') });
+        g.sent();
+        g.feed(&hex(INITS));
+        g.sent();
+        g.protocol.send_command(CHANNEL, b"HY");
+        g.protocol.shut_down(g.now);
+        assert_eq!(packets(&g.sent()), "1:0");
+        g
+    };
+    let mut g = closing();
+    g.feed(&packet(1, 1, "HY\0"));
+    assert_eq!(packets(&g.sent()), "RR1", "it may say it again");
+    assert_eq!(g.feed(&control(Control::Close)), []);
+    assert_eq!(packets(&g.sent()), "CLOSE CLOSE");
+    let mut silent = closing();
+    silent.feed(&control(Control::Ready(1)));
+    silent.now.instant = silent.protocol.poll_timeout().expect("it does not wait for ever");
+    silent.pass(0);
+    assert_eq!(packets(&silent.sent()), "CLOSE CLOSE");
 }

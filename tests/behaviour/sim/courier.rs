@@ -65,7 +65,7 @@ enum Parting {
     Asked,
     /// They have said H, and we still have work.
     WasAsked,
-    /// We have said HY.
+    /// We have said HY, or heard it.
     Agreed,
 }
 
@@ -156,6 +156,8 @@ impl Courier {
                 // From here on the peer may go without a word, as in a session.
                 self.parting = Parting::Agreed;
                 self.protocol.shut_down(now);
+                // Both know by now: the peer may be gone before it has acknowledged ours.
+                self.parting = Parting::Agreed;
             }
             ("HY", _) if self.parting == Parting::Agreed => self.protocol.shut_down(now),
             _ => self.end = Some(Err(Trouble::Words(text.to_owned()))),

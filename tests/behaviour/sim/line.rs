@@ -1,4 +1,4 @@
-//! One direction of a simulated line: speed, latency, noise, lost bytes, and where it is cut.
+//! One direction of a simulated line: speed, latency, noise, lost and inserted bytes, and where or when it is cut.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,6 +17,8 @@ pub struct Quality {
     pub errors: f64,
     /// Probability that a byte does not arrive.
     pub losses: f64,
+    /// Probability, at each byte, that another arrives behind it that nobody sent.
+    pub insertions: f64,
     /// Probability, at each byte, that noise sets in for the time of `burst_length` bytes at most.
     pub bursts: f64,
     pub burst_length: u64,
@@ -32,6 +34,8 @@ pub struct Quality {
     pub turn_round: Option<Duration>,
     /// The carrier drops when this many bytes have gone.
     pub cut_at: Option<u64>,
+    /// The carrier drops after this time.
+    pub drops_after: Option<Duration>,
 }
 
 impl Quality {
@@ -41,6 +45,7 @@ impl Quality {
             latency: Duration::from_millis(5),
             errors: 0.0,
             losses: 0.0,
+            insertions: 0.0,
             bursts: 0.0,
             burst_length: 0,
             harmless: 0,
@@ -49,6 +54,7 @@ impl Quality {
             eats_flow_control: false,
             turn_round: None,
             cut_at: None,
+            drops_after: None,
         }
     }
 
@@ -62,6 +68,10 @@ impl Quality {
 
     pub fn losses(self, losses: f64) -> Self {
         Self { losses, ..self }
+    }
+
+    pub fn insertions(self, insertions: f64) -> Self {
+        Self { insertions, ..self }
     }
 
     pub fn bursts(self, bursts: f64, burst_length: u64) -> Self {
@@ -90,6 +100,10 @@ impl Quality {
 
     pub fn cut_at(self, byte: u64) -> Self {
         Self { cut_at: Some(byte), ..self }
+    }
+
+    pub fn drops_after(self, seconds: u64) -> Self {
+        Self { drops_after: Some(Duration::from_secs(seconds)), ..self }
     }
 
     /// What the equipment on the way makes of a byte.
@@ -163,6 +177,9 @@ impl Line {
             if let Some(byte) = self.noise(byte, byte_time).and_then(|byte| self.quality.pass(byte)) {
                 self.under_way.push_back((arrival, byte));
             }
+            if let Some(byte) = self.inserted().and_then(|byte| self.quality.pass(byte)) {
+                self.under_way.push_back((arrival, byte));
+            }
         }
         None
     }
@@ -188,6 +205,15 @@ impl Line {
             return Some(byte ^ (1 + self.chance.below(255) as u8));
         }
         Some(byte)
+    }
+
+    fn inserted(&mut self) -> Option<u8> {
+        let Quality { insertions, harmless, .. } = self.quality;
+        if insertions <= 0.0 || self.carried <= harmless || !self.chance.happens(insertions) {
+            return None;
+        }
+        self.damaged += 1;
+        Some(self.chance.next() as u8)
     }
 
     /// How long what has been put on the line will still take to leave.

@@ -9,7 +9,7 @@ pub mod world;
 mod line_tests;
 mod protocols;
 mod sessions;
-mod splits;
+pub mod splits;
 mod tested_calls;
 mod throughput;
 

@@ -157,6 +157,9 @@ fn i_is_exact_whatever_the_line_does() {
         check('i', Quality::clean(9600).losses(3e-4), seed);
         check('i', Quality::clean(57_600).bursts(3e-5, 200), seed);
         check('i', Quality::clean(9600).errors(3e-4), seed);
+        check('i', Quality::clean(9600).losses(1e-3), seed);
+        check('i', Quality::clean(9600).insertions(1e-3), seed);
+        check('i', Quality::clean(57_600).bursts(1e-5, 50).losses(2e-4).insertions(2e-4).errors(3e-4), seed);
         let report = check('i', Quality::clean(115_200).errors(1e-3), seed);
         assert!(report.damaged > 0, "the noise was there");
         check('i', Quality::clean(57_600).latency(300).errors(1e-3), seed);
@@ -171,6 +174,9 @@ fn j_and_a_are_exact_whatever_the_line_does_and_eats() {
         check_clean(letter, Quality::clean(9600).eats_flow_control(), seed);
         check(letter, Quality::clean(9600).losses(3e-4).eats_flow_control(), seed);
         check(letter, Quality::clean(57_600).bursts(3e-5, 200), seed);
+        check(letter, Quality::clean(9600).losses(1e-3).eats_flow_control(), seed);
+        check(letter, Quality::clean(9600).insertions(1e-3).eats_flow_control(), seed);
+        check(letter, Quality::clean(57_600).bursts(1e-5, 50).losses(2e-4).insertions(2e-4).errors(3e-4), seed);
         let report = check(letter, Quality::clean(115_200).errors(1e-3).eats_flow_control(), seed);
         assert!(report.damaged > 0, "the noise was there");
         check(letter, Quality::clean(57_600).latency(300).errors(1e-3), seed);
@@ -184,6 +190,7 @@ fn g_and_its_kin_are_as_exact_as_their_sum() {
         for letter in ['g', 'G', 'v'] {
             check(letter, Quality::clean(9600).losses(3e-4), seed);
             check(letter, Quality::clean(57_600).latency(300).losses(3e-4), seed);
+            check(letter, Quality::clean(9600).insertions(3e-4), seed);
             check(letter, Quality::clean(57_600).bursts(3e-5, 200), seed);
         }
     }

@@ -234,6 +234,47 @@ fn a_restarted_file_moves_only_the_rest() {
 }
 
 #[test]
+fn a_line_that_drops_every_thirty_seconds_still_moves_a_million_bytes() {
+    // The line alone needs six calls; each loses a second or two to its beginning and to what was under way.
+    for letter in letters().filter(|letter| *letter != 'f') {
+        let (here, there) = (Shelf::default(), Shelf::default());
+        let expected = fill(&here, &mut Chance::new(30, 9), &[1_000_000]);
+        let quality = Quality::clean(57_600).drops_after(30);
+        let mut calls = 0;
+        while !here.open().outbox.is_empty() {
+            calls += 1;
+            assert!(calls <= 8, "{letter}: {} bytes in {calls} calls", there.open().bytes_in);
+            let report = call(letter, quality, calls, [&here, &there]);
+            assert!(report.elapsed <= Duration::from_secs(31), "{letter}: {:?}", report.elapsed);
+        }
+        assert!(arrived(&there) == expected, "{letter}");
+    }
+}
+
+/// Everything goes up in one call over a half-duplex line; gives how often the line was turned round.
+fn turns(letter: char, sizes: &[usize]) -> u64 {
+    let (here, there) = (Shelf::default(), Shelf::default());
+    let expected = fill(&here, &mut Chance::new(50, 9), sizes);
+    let report = call(letter, Quality::clean(2400).half_duplex(500), 1, [&here, &there]);
+    assert!(report.caller.ending.is_complete() && arrived(&there) == expected, "{letter}: {}", report.caller.ending);
+    report.turns
+}
+
+#[test]
+fn fifty_letters_turn_a_half_duplex_line_round_as_seldom_as_the_protocol_lets_them() {
+    let check = |letter: char, sizes: &[usize], turns_max: u64| {
+        let turns = turns(letter, sizes);
+        assert!(turns <= turns_max, "{letter}, {} files: the line was turned round {turns} times", sizes.len());
+    };
+    check('y', &[700; 50], 4 * 50 + 12);
+    // Offers, files and confirmations of as many as the window takes go together.
+    check('i', &[700; 50], 40);
+    // One file of the same size: what a batch is on the wire.
+    check('y', &[700 * 50], 20);
+    check('i', &[700 * 50], 20);
+}
+
+#[test]
 fn files_are_asked_for_and_refused() {
     for letter in letters() {
         let (here, there) = (Shelf::default(), Shelf::default());

@@ -55,7 +55,7 @@ fn start(caller: bool, letter: char) -> Start {
 }
 
 /// All that the answerer hears in a conversation on a bad line.
-fn overhear(letter: char, quality: Quality, seed: u64) -> Vec<u8> {
+pub fn overhear(letter: char, quality: Quality, seed: u64) -> Vec<u8> {
     let mut chance = Chance::new(seed, 5);
     let bytes = Rc::new(RefCell::new(Vec::new()));
     let files = texts(&mut chance, &[0, 100, 3000]);

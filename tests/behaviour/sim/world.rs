@@ -22,6 +22,8 @@ pub struct World<A: Dialogue, B: Dialogue> {
     forth: Line,
     back: Line,
     hang_up_at: Option<Instant>,
+    /// When the carrier drops, whatever is under way.
+    drops_at: Option<Instant>,
 }
 
 struct Side<D: Dialogue> {
@@ -86,6 +88,7 @@ impl<A: Dialogue, B: Dialogue> World<A, B> {
             forth: Line::new(forth, Chance::new(seed, 1)),
             back: Line::new(back, Chance::new(seed, 2)),
             hang_up_at: None,
+            drops_at: forth.drops_after.map(|after| start.instant + after),
         }
     }
 
@@ -155,7 +158,7 @@ impl<A: Dialogue, B: Dialogue> World<A, B> {
                 return Err(Stuck::NoDeadline("answerer", self.elapsed()));
             }
         }
-        let next = [forth, back, self.hang_up_at].into_iter().flatten().min();
+        let next = [forth, back, self.hang_up_at, self.drops_at].into_iter().flatten().min();
         Ok(next.ok_or(Stuck::NoDeadline("world", self.elapsed()))?.max(self.now.instant))
     }
 
@@ -165,8 +168,9 @@ impl<A: Dialogue, B: Dialogue> World<A, B> {
         self.caller.hear(now, self.back.arrived(now.instant));
         self.caller.look_at_clock(now);
         self.answerer.look_at_clock(now);
-        if self.hang_up_at.is_some_and(|at| at <= now.instant) {
-            self.hang_up_at = None;
+        let dead = [self.hang_up_at, self.drops_at].into_iter().flatten().any(|at| at <= now.instant);
+        if dead {
+            (self.hang_up_at, self.drops_at) = (None, None);
             self.forth.cut();
             self.back.cut();
             self.caller.hang_up(now);
