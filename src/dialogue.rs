@@ -157,9 +157,9 @@ impl Facts {
 impl fmt::Display for Facts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.peer)?;
-        match self.speed {
-            Some(bps) => write!(f, " at {bps} bit/s"),
-            None => Ok(()),
+        if let Some(bps) = self.speed {
+            write!(f, " at {bps} bit/s")?;
         }
+        if self.full_duplex { Ok(()) } else { f.write_str(", half duplex") }
     }
 }

@@ -1,9 +1,7 @@
 //! What the outside learns of calls.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
 
 use bangpath::base::names::SiteName;
 use bangpath::base::time::Timestamp;
@@ -150,16 +148,11 @@ fn a_table_of_statistics_has_room_in_a_terminal_and_begins_when_it_is_told() {
     assert_eq!(village.try_run(&["site", "statistics", "--since", "long"], b"", None).status.code(), Some(64));
 }
 
-/// Whether a `uucico` that answers with these options speaks first in protocol i; `None`: it did not run at all.
-fn speaks_first(site: &Site, options: &[&str]) -> Option<bool> {
-    let mut command = Command::new(BANGPATH);
-    command.args(["uucico", "-I"]).arg(site.config()).args(options);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
-    let _ = child.stdin.take().expect("piped").write_all(b"\x10Svillage -R -N047\0\x10Ui\0");
-    let said = child.wait_with_output().expect("it ends").stdout;
-    // The mark of a packet in i.
-    (!said.is_empty()).then(|| said.contains(&0x07))
+/// What a `uucico` that answers with these options says of its line.
+fn line_told(site: &Site, options: &[&str]) -> String {
+    let config = site.config().display().to_string();
+    let words = [&["-vv", "uucico", "-I", &config], options].concat();
+    said(&site.try_run(&words, b"\x10Svillage -R -N047\0\x10UN\0", None))
 }
 
 #[test]
@@ -168,7 +161,10 @@ fn who_answers_is_told_by_the_port_that_the_line_is_half_duplex() {
         "hub",
         "[port.radio]\ntype = \"pipe\"\ncommand = [\"true\"]\nhalf-duplex = true\n[sites.village]\ncall = [{ port = \"radio\" }]\n",
     );
-    assert_eq!(speaks_first(&site, &["-u", "village"]), Some(true));
-    assert_eq!(speaks_first(&site, &["-u", "village", "-p", "radio"]), Some(false), "the first word is the caller's");
-    assert_eq!(speaks_first(&site, &["-u", "village", "-p", "nowhere"]), None, "a port that no site has is a mistake");
+    let told = line_told(&site, &["-u", "village"]);
+    assert!(told.contains("link=") && !told.contains("half duplex"), "{told}");
+    let told = line_told(&site, &["-u", "village", "-p", "radio"]);
+    assert!(told.contains(", half duplex"), "{told}");
+    let told = line_told(&site, &["-u", "village", "-p", "nowhere"]);
+    assert!(!told.contains("link="), "a port that no site has is a mistake: {told}");
 }
