@@ -378,7 +378,8 @@ impl G {
         self.acknowledge(now, self.acknowledged_by(number).saturating_sub(1));
         let Some(oldest) = self.outstanding.front() else { return };
         // Several RJ may be under way for one loss: those sent before the repetition could arrive are not about it.
-        let just_repeated = oldest.due || oldest.times > 1 && now.instant < oldest.left + self.pace.usual() * 3 / 4;
+        let just_repeated = oldest.due
+            || oldest.times > 1 && now.instant < oldest.left + self.pace.quickest().unwrap_or_default() * 3 / 4;
         if just_repeated {
             return;
         }
@@ -486,7 +487,9 @@ impl G {
     fn gives_up_at(&self) -> Instant {
         let outstanding: usize = self.outstanding.iter().map(|sent| HEADER + sent.payload.field).sum();
         let line = self.pace.line_time(outstanding + HEADER + self.opening.our_field());
-        self.progress + self.total_patience() + line
+        // A peer that is heard is not gone: one packet may be damaged many times in a row.
+        let alive = self.heard.min(self.progress + self.total_patience() * 4);
+        self.progress.max(alive) + self.total_patience() + line
     }
 
     fn total_patience(&self) -> Duration {

@@ -156,7 +156,10 @@ impl Search {
                 // Too many are in doubt to look at each: what is so twice is so.
                 let (lost, changed) =
                     (first.lost.intersection(&heard.doubtful()), first.changed.intersection(&heard.doubtful()));
-                self.settled = Some(Heard { lost, changed, ..heard });
+                let twice = Heard { lost, changed, ..heard };
+                let few = (1..=DOUBTFUL_MAX).contains(&twice.doubtful().len());
+                // Two bursts of noise may have struck the same ones.
+                if few { self.all = Some(twice) } else { self.settled = Some(twice) }
             }
             (Sample::Again(_), Some(all)) if self.settled.is_none() => {
                 let looked_at = all.looked_at + heard.looked_at;
