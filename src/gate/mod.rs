@@ -4,5 +4,6 @@ pub mod nntp_in;
 pub mod nntp_out;
 #[cfg(test)]
 mod script;
+mod server;
 pub mod smtp_in;
 pub mod smtp_out;

@@ -2,10 +2,11 @@
 
 use std::ops::RangeInclusive;
 
-use super::{NntpIn, OUTPUT_MAX, State};
+use super::{NntpIn, Work};
 use crate::base::limits::HEADER_MAX;
 use crate::base::newsgroup::{GroupName, Wildmat};
 use crate::base::time::Timestamp;
+use crate::gate::server::OUTPUT_MAX;
 use crate::store::articles::{Article, Group, Overview};
 use crate::store::{Body, StoreError, View};
 use crate::wire::header::Header;
@@ -22,14 +23,14 @@ const READ: usize = 8 * 1024;
 
 /// What of groups a listing shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Groups {
+pub enum Groups {
     Active,
     Times,
     Descriptions,
 }
 
 /// An answer of many lines, and how far it has come.
-pub(super) enum Answer {
+pub enum Answer {
     Groups { show: Groups, wildmat: Wildmat, since: Timestamp, after: String },
     Numbers { group: GroupName, range: RangeInclusive<u64> },
     Over { group: GroupName, range: RangeInclusive<u64> },
@@ -38,7 +39,7 @@ pub(super) enum Answer {
 }
 
 /// What HDR shows.
-pub(super) enum Field {
+pub enum Field {
     Bytes,
     Lines,
     /// One that is in the overview.
@@ -186,7 +187,7 @@ fn unreadable(why: std::io::Error) -> StoreError {
 }
 
 /// What is sent of an article.
-pub(super) struct Text {
+pub struct Text {
     body: Body,
     at: u64,
     end: u64,
@@ -225,7 +226,7 @@ impl Text {
 impl NntpIn {
     /// The next piece of an answer; always some work.
     pub(super) fn answer_on(&mut self) -> bool {
-        let State::Answering(answer) = &mut self.state else {
+        let Some(Work::Answering(answer)) = &mut self.work else {
             return false;
         };
         let more = self.store.read(|view| {
@@ -241,7 +242,7 @@ impl NntpIn {
             Ok(true) => {}
             Ok(false) => {
                 self.output.extend_from_slice(b".\r\n");
-                self.state = State::Idle;
+                self.work = None;
             }
             Err(why) => self.break_off(&why),
         }
@@ -250,14 +251,14 @@ impl NntpIn {
 
     /// The next piece of an article; always some work.
     pub(super) fn send_on(&mut self) -> bool {
-        let State::Sending(text) = &mut self.state else {
+        let Some(Work::Sending(text)) = &mut self.work else {
             return false;
         };
         match text.piece(&mut self.output) {
             Ok(true) => {}
             Ok(false) => {
                 std::mem::take(&mut text.dots).finish(&mut self.output);
-                self.state = State::Idle;
+                self.work = None;
             }
             Err(why) => self.break_off(&why),
         }
