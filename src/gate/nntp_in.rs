@@ -14,6 +14,7 @@ use crate::base::limits::NNTP_COMMAND_MAX;
 use crate::base::newsgroup::GroupName;
 use crate::base::time::Now;
 use crate::gate::server::{Ended, Server, Service};
+use crate::gate::text::Text;
 use crate::news::Policy;
 use crate::store::{Store, StoreError};
 use crate::wire::nntp::{Command, List, Reply};
@@ -23,7 +24,7 @@ mod answers;
 mod incoming;
 mod reading;
 
-use answers::{Answer, Text};
+use answers::Answer;
 use incoming::Incoming;
 
 /// The first line of a reply without its CRLF (RFC 3977 section 3.1). The reason of a refusal may be longer.
@@ -226,9 +227,8 @@ const HELP: [&str; 6] = [
 mod tests {
     use super::*;
     use crate::base::limits::BAD_COMMANDS_MAX;
-    use crate::dialogue::Dialogue;
-    use crate::gate::script::{Player, SPLITS, Split, start};
-    use crate::gate::server::{INPUT_MAX, OUTPUT_MAX};
+    use crate::gate::script::{Player, SPLITS, Split, check_splits, start};
+    use crate::gate::server::tests::check_back_pressure;
     use crate::news::testing::{facts, open, village};
 
     pub(super) fn server(store: &Store, policy: Policy) -> NntpIn {
@@ -373,16 +373,7 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_is_not_read_from() {
         let (_dir, store) = open();
-        let mut server = server(&store, village());
-        let commands = b"LIST\r\n".repeat(INPUT_MAX / 6);
-        let mut taken = 0;
-        while server.room() > 0 && taken < 10_000_000 {
-            let len = server.room().min(commands.len());
-            server.handle_input(start(), &commands[..len]);
-            taken += len;
-        }
-        assert!(taken < 3 * INPUT_MAX, "{taken}");
-        assert!(server.output.len() < 2 * OUTPUT_MAX);
+        check_back_pressure(server(&store, village()), b"LIST\r\n");
     }
 
     #[test]
@@ -412,19 +403,6 @@ mod tests {
         let (_dir, store) = open();
         Player::new(server(&store, village()), Split::Whole)
             .play(&[HELLO, "< IHAVE <1@x>\n> 335 …\n", ARTICLE, "> 235 …"].concat());
-        let mut seed = 1_u64;
-        for _ in 0..150 {
-            let mut input = Vec::new();
-            for _ in 0..12 {
-                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                input.extend_from_slice(WORDS[(seed >> 40) as usize % WORDS.len()]);
-            }
-            let answers = SPLITS.map(|split| {
-                let mut player = Player::new(server(&store, village()), split);
-                player.feed(&input);
-                (String::from_utf8(player.heard()).expect("replies are text"), player.outcome)
-            });
-            assert!(answers.iter().all(|answer| *answer == answers[0]), "{}: {answers:?}", input.escape_ascii());
-        }
+        check_splits(b"", &WORDS, || server(&store, village()));
     }
 }

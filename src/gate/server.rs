@@ -174,3 +174,22 @@ impl<S: Service> Dialogue for Server<S> {
         INPUT_MAX.saturating_sub(self.input.pending().len())
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::gate::script::start;
+
+    /// A client that says a command again and again and reads nothing is not read from any more.
+    pub fn check_back_pressure<S: Service>(mut server: Server<S>, command: &[u8]) {
+        let commands = command.repeat(INPUT_MAX / command.len());
+        let mut taken = 0;
+        while server.room() > 0 && taken < 10_000_000 {
+            let len = server.room().min(commands.len());
+            server.handle_input(start(), &commands[..len]);
+            taken += len;
+        }
+        assert!(taken < 3 * INPUT_MAX, "{taken}");
+        assert!(server.output.len() < 2 * OUTPUT_MAX);
+    }
+}

@@ -148,21 +148,25 @@ impl SmtpIn {
 mod tests {
     use super::*;
     use crate::base::limits::BAD_COMMANDS_MAX;
-    use crate::dialogue::Dialogue;
-    use crate::gate::script::{Player, SPLITS, Split, start};
-    use crate::gate::server::{INPUT_MAX, OUTPUT_MAX};
+    use crate::gate::script::{Player, SPLITS, Split, check_splits, start};
+    use crate::gate::server::INPUT_MAX;
+    use crate::gate::server::tests::check_back_pressure;
     use crate::mail::policy::tests::village;
     use crate::mail::tests::{contents, open};
 
     const STRANGER: &str = "203.0.113.9";
     const NEIGHBOUR: &str = "192.168.7.7";
 
+    fn server(store: &Store, policy: Policy, peer: &str) -> SmtpIn {
+        SmtpIn::new(store.clone(), Arc::new(policy), peer.parse().expect("an address"), start())
+    }
+
     /// Plays a conversation in every split, each with a store of its own; what is in the store afterwards, and the outcome.
     fn check(peer: &str, script: &str, expected: &str) -> Option<Outcome> {
         let mut last = None;
         for split in SPLITS {
             let (_dir, store) = open();
-            let server = SmtpIn::new(store.clone(), Arc::new(village()), peer.parse().expect("an address"), start());
+            let server = server(&store, village(), peer);
             let mut player = Player::new(server, split);
             player.play(script);
             assert_eq!(contents(&store), expected, "{split:?}");
@@ -232,7 +236,7 @@ mod tests {
             let (dir, store) = open();
             store.keep_free(reserve);
             let policy = Policy { message_max: u64::MAX, ..village() };
-            let server = SmtpIn::new(store.clone(), Arc::new(policy), STRANGER.parse().expect("an address"), start());
+            let server = server(&store, policy, STRANGER);
             (dir, store, Player::new(server, Split::Whole))
         };
         let hello = "> 220 …\n< HELO x\n> 250 …\n";
@@ -289,8 +293,7 @@ mod tests {
             > 221 2.0.0 goodbye";
         for split in SPLITS {
             let (_dir, store) = open();
-            let server =
-                SmtpIn::new(store.clone(), Arc::new(village()), NEIGHBOUR.parse().expect("an address"), start());
+            let server = server(&store, village(), NEIGHBOUR);
             Player::new(server, split).play(script);
             let shown = contents(&store);
             let lines: Vec<&str> = shown.lines().map(|line| line.split(" Received").next().unwrap_or(line)).collect();
@@ -358,8 +361,7 @@ mod tests {
         let body = format!("A: 1\\r\\n\\r\\nx\\r\\n\\0.\\r\\n{evil}\\r\\n.\\r\\n");
         for split in SPLITS {
             let (_dir, store) = open();
-            let server =
-                SmtpIn::new(store.clone(), Arc::new(village()), STRANGER.parse().expect("an address"), start());
+            let server = server(&store, village(), STRANGER);
             let script = format!(
                 "> 220 …\n< HELO x\n> 250 …\n< MAIL FROM:<a@b>\n> 250 …\n< RCPT TO:<ann>\n> 250 …\n< DATA\n> 354 …\n<< {body}\n> 250 …"
             );
@@ -444,7 +446,7 @@ mod tests {
     /// A server at DATA, and all it says from here on.
     fn at_data(policy: Policy) -> (tempfile::TempDir, Store, Player<SmtpIn>) {
         let (dir, store) = open();
-        let server = SmtpIn::new(store.clone(), Arc::new(policy), STRANGER.parse().expect("an address"), start());
+        let server = server(&store, policy, STRANGER);
         let mut player = Player::new(server, Split::Whole);
         player
             .play("> 220 …\n< HELO x\n> 250 …\n< MAIL FROM:<a@b>\n> 250 …\n< RCPT TO:<ann>\n> 250 …\n< DATA\n> 354 …");
@@ -484,7 +486,7 @@ mod tests {
     #[test]
     fn a_command_line_of_a_gigabyte_is_refused_at_once_and_only_once() {
         let (_dir, store) = open();
-        let server = SmtpIn::new(store, Arc::new(village()), STRANGER.parse().expect("an address"), start());
+        let server = server(&store, village(), STRANGER);
         let mut player = Player::new(server, Split::Whole);
         player.heard();
         let piece = [b'x'; 64 * 1024];
@@ -499,16 +501,7 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_is_not_read_from() {
         let (_dir, store) = open();
-        let mut server = SmtpIn::new(store, Arc::new(village()), STRANGER.parse().expect("an address"), start());
-        let commands = b"NOOP\r\n".repeat(INPUT_MAX / 6);
-        let mut taken = 0;
-        while server.room() > 0 && taken < 10_000_000 {
-            let len = server.room().min(commands.len());
-            server.handle_input(start(), &commands[..len]);
-            taken += len;
-        }
-        assert!(taken < 3 * INPUT_MAX, "{taken}");
-        assert!(server.output.len() < 2 * OUTPUT_MAX);
+        check_back_pressure(server(&store, village(), STRANGER), b"NOOP\r\n");
     }
 
     #[test]
@@ -532,20 +525,6 @@ mod tests {
             b"From x\r\n",
         ];
         let (_dir, store) = open();
-        let mut seed = 1_u64;
-        for _ in 0..150 {
-            let mut input = b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<ann>\r\n".to_vec();
-            for _ in 0..12 {
-                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                input.extend_from_slice(WORDS[(seed >> 40) as usize % WORDS.len()]);
-            }
-            let answers = SPLITS.map(|split| {
-                let peer = STRANGER.parse().expect("an address");
-                let mut player = Player::new(SmtpIn::new(store.clone(), Arc::new(village()), peer, start()), split);
-                player.feed(&input);
-                (String::from_utf8(player.heard()).expect("replies are text"), player.outcome)
-            });
-            assert!(answers.iter().all(|answer| *answer == answers[0]), "{}: {answers:?}", input.escape_ascii());
-        }
+        check_splits(b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<ann>\r\n", &WORDS, || server(&store, village(), STRANGER));
     }
 }

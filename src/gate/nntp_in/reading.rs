@@ -4,11 +4,12 @@ use std::ops::RangeInclusive;
 
 use tracing::error;
 
-use super::answers::{Answer, Field, Groups, Text, over_line};
+use super::answers::{self, Answer, Field, Groups, over_line};
 use super::{NntpIn, Selected, Work};
 use crate::base::newsgroup::{GroupName, Wildmat};
 use crate::base::time::Timestamp;
 use crate::gate::server::Ended;
+use crate::gate::text::Text;
 use crate::store::StoreError;
 use crate::store::articles::{Article, Group};
 use crate::wire::nntp::{Part, Where, Which};
@@ -148,8 +149,8 @@ impl NntpIn {
         let body = || self.store.read(|view| view.body(article.body));
         let (code, text) = match part {
             Part::Article => (220, Some(Text::whole(body()?))),
-            Part::Head => (221, Some(Text::head(body()?)?)),
-            Part::Body => (222, Some(Text::without_head(body()?)?)),
+            Part::Head => (221, Some(answers::head(body()?)?)),
+            Part::Body => (222, Some(answers::without_head(body()?)?)),
             Part::Stat => (223, None),
         };
         if let Which::Number(number) = which {
