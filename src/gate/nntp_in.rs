@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use crate::base::limits::{BAD_COMMANDS_MAX, NNTP_COMMAND_MAX};
+use crate::base::limits::NNTP_COMMAND_MAX;
 use crate::base::newsgroup::GroupName;
-use crate::base::time::{Instant, Now};
-use crate::dialogue::{Dialogue, Nudge, Request};
+use crate::base::time::Now;
+use crate::gate::server::{Ended, Server, Service};
+use crate::gate::text::Text;
 use crate::news::Policy;
 use crate::store::{Store, StoreError};
 use crate::wire::nntp::{Command, List, Reply};
@@ -23,32 +24,11 @@ mod answers;
 mod incoming;
 mod reading;
 
-use answers::{Answer, Text};
+use answers::Answer;
 use incoming::Incoming;
 
-/// RFC 3977 section 3.1 asks for three minutes at least; people who read are slow.
-const IDLE: Duration = Duration::from_secs(15 * 60);
-/// Input that waits because the client does not read our replies.
-const INPUT_MAX: usize = 64 * 1024;
-/// Replies above this wait for the line.
-const OUTPUT_MAX: usize = 8 * 1024;
 /// The first line of a reply without its CRLF (RFC 3977 section 3.1). The reason of a refusal may be longer.
 const REPLY_MAX: usize = 510;
-/// Given to the line at once.
-const PIECE: usize = 16 * 1024;
-
-/// How a conversation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    Quit,
-    Lost,
-    TimedOut,
-    TooManyErrors,
-    WindDown,
-    /// The store failed in the middle of an answer, where nothing else can be said.
-    Broken,
-}
-
 /// What a conversation came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
@@ -58,20 +38,13 @@ pub struct Outcome {
 }
 
 /// The server's side of one NNTP connection.
-pub struct NntpIn {
-    store: Store,
+pub type NntpIn = Server<Nntp>;
+
+/// What it keeps beside what every server does.
+pub struct Nntp {
     policy: Arc<Policy>,
-    peer: IpAddr,
     selected: Option<Selected>,
-    state: State,
-    input: LineReader,
-    output: Vec<u8>,
-    deadline: Instant,
-    /// Bad commands since the last good one.
-    bad: u32,
     taken: u32,
-    wind_down: bool,
-    ended: Option<Ended>,
 }
 
 /// The group that was chosen, and the current article in it, if there is one.
@@ -80,8 +53,8 @@ struct Selected {
     current: Option<u64>,
 }
 
-enum State {
-    Idle,
+/// What may be under way between two commands.
+pub enum Work {
     /// An article comes in.
     Incoming(Box<Incoming>),
     /// An answer of many lines goes out.
@@ -90,29 +63,47 @@ enum State {
     Sending(Box<Text>),
 }
 
+impl Service for Nntp {
+    type Work = Work;
+    type Outcome = Outcome;
+
+    /// RFC 3977 section 3.1 asks for three minutes at least; people who read are slow.
+    const IDLE: Duration = Duration::from_secs(15 * 60);
+
+    fn go_on(server: &mut NntpIn, now: Now) -> bool {
+        match server.work {
+            None => server.line(now),
+            Some(Work::Incoming(_)) => server.incoming(now),
+            Some(Work::Answering(_)) => server.answer_on(),
+            Some(Work::Sending(_)) => server.send_on(),
+        }
+    }
+
+    fn farewell(ended: Ended) -> Option<&'static str> {
+        match ended {
+            Ended::Quit => Some("205 goodbye"),
+            Ended::TimedOut => Some("400 nothing heard for too long"),
+            Ended::TooManyErrors => Some("400 too many errors"),
+            Ended::WindDown => Some("400 shutting down"),
+            Ended::Lost | Ended::Broken => None,
+        }
+    }
+
+    fn outcome(&self, ended: Ended) -> Outcome {
+        Outcome { taken: self.taken, ended }
+    }
+}
+
 impl NntpIn {
     pub fn new(store: Store, policy: Arc<Policy>, peer: IpAddr, now: Now) -> Self {
-        let mut server = Self {
-            selected: None,
-            state: State::Idle,
-            input: LineReader::new(NNTP_COMMAND_MAX, LineEnds::Tolerant),
-            output: Vec::new(),
-            deadline: now.instant + IDLE,
-            bad: 0,
-            taken: 0,
-            wind_down: false,
-            ended: None,
-            store,
-            policy,
-            // A socket for both families shows IPv4 clients as `::ffff:192.0.2.1`.
-            peer: peer.to_canonical(),
-        };
+        let service = Nntp { policy, selected: None, taken: 0 };
+        let mut server = Self::open(store, peer, service, LineReader::new(NNTP_COMMAND_MAX, LineEnds::Tolerant), now);
         server.greet();
         server
     }
 
     fn greet(&mut self) {
-        self.say(200, format!("{} bangpath news server ready, posting allowed", self.policy.path_name));
+        self.say(200, format!("{} bangpath news server ready, posting allowed", self.service.policy.path_name));
     }
 
     fn say(&mut self, code: u16, text: impl Into<String>) {
@@ -126,57 +117,28 @@ impl NntpIn {
         self.output.extend_from_slice(b"\r\n");
     }
 
-    fn end(&mut self, ended: Ended, code: u16, text: &str) {
-        self.say(code, text);
-        self.state = State::Idle;
-        self.ended = Some(ended);
-    }
-
-    /// Works on what has arrived until there is no more, or the client must first read.
-    fn process(&mut self, now: Now) {
-        while self.ended.is_none() && self.output.len() < OUTPUT_MAX {
-            let worked = match &self.state {
-                State::Idle => self.line(now),
-                State::Incoming(_) => self.incoming(now),
-                State::Answering(_) => self.answer_on(),
-                State::Sending(_) => self.send_on(),
-            };
-            if self.wind_down && matches!(self.state, State::Idle) && self.ended.is_none() {
-                self.end(Ended::WindDown, 400, "shutting down");
-            }
-            if !worked {
-                break;
-            }
-        }
-    }
-
     fn line(&mut self, now: Now) -> bool {
-        let Some(line) = self.input.next_line() else {
-            return false;
-        };
-        self.deadline = now.instant + IDLE;
-        match line {
+        match self.next_line(now) {
+            None => return false,
             // An empty line is no command; some clients send one behind an article.
-            Ok(line) if line.iter().all(|b| matches!(b, b' ' | b'\t')) => {}
-            Ok(line) => match Command::parse(&line, now.wall) {
+            Some(Ok(line)) if line.iter().all(|b| matches!(b, b' ' | b'\t')) => {}
+            Some(Ok(line)) => match Command::parse(&line, now.wall) {
                 Ok(command) => {
+                    // Only mistakes in a row count.
                     self.bad = 0;
                     self.command(now, command);
                 }
                 Err(why) => self.complain(why.code(), why.to_string()),
             },
-            Err(why) => self.complain(501, why.to_string()),
+            Some(Err(why)) => self.complain(501, why.to_string()),
         }
         true
     }
 
-    /// A reply to a mistake. Too many of them in a row end the conversation.
+    /// A reply to a mistake.
     fn complain(&mut self, code: u16, text: String) {
         self.say(code, text);
-        self.bad += 1;
-        if self.bad >= BAD_COMMANDS_MAX {
-            self.end(Ended::TooManyErrors, 400, "too many errors");
-        }
+        self.count_mistake();
     }
 
     fn command(&mut self, now: Now, command: Command) {
@@ -194,7 +156,7 @@ impl NntpIn {
                 Ok(())
             }
             Command::Quit => {
-                self.end(Ended::Quit, 205, "goodbye");
+                self.end(Ended::Quit);
                 Ok(())
             }
             Command::Post => {
@@ -261,67 +223,12 @@ const HELP: [&str; 6] = [
     "POST  IHAVE message-id",
 ];
 
-impl Dialogue for NntpIn {
-    type Outcome = Outcome;
-
-    fn handle_input(&mut self, now: Now, bytes: &[u8]) {
-        self.input.push(bytes);
-        self.process(now);
-    }
-
-    fn handle_timeout(&mut self, now: Now) {
-        if now.instant >= self.deadline && self.ended.is_none() {
-            self.end(Ended::TimedOut, 400, "nothing heard for too long");
-        }
-    }
-
-    fn handle_hangup(&mut self, _now: Now) {
-        self.state = State::Idle;
-        self.output.clear();
-        self.ended.get_or_insert(Ended::Lost);
-    }
-
-    fn handle_nudge(&mut self, now: Now, nudge: Nudge) {
-        match nudge {
-            Nudge::Store => {}
-            Nudge::WindDown | Nudge::HangUp => {
-                self.wind_down = true;
-                self.process(now);
-            }
-        }
-    }
-
-    fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
-        if self.output.is_empty() {
-            self.process(now);
-        }
-        if !self.output.is_empty() {
-            // Who takes a long answer slowly is not idle.
-            self.deadline = now.instant + IDLE;
-        }
-        out.extend(self.output.drain(..self.output.len().min(PIECE)));
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.ended.is_none().then_some(self.deadline)
-    }
-
-    fn poll_request(&mut self) -> Option<Request<Outcome>> {
-        let ended = self.ended.filter(|_| self.output.is_empty())?;
-        let outcome = Outcome { taken: self.taken, ended };
-        let unread = self.input.pending().to_vec();
-        Some(Request::Finish { outcome, unread })
-    }
-
-    fn room(&self) -> usize {
-        INPUT_MAX.saturating_sub(self.input.pending().len())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::script::{Player, SPLITS, Split, start};
+    use crate::base::limits::BAD_COMMANDS_MAX;
+    use crate::gate::script::{Player, SPLITS, Split, check_splits, start};
+    use crate::gate::server::tests::check_back_pressure;
     use crate::news::testing::{facts, open, village};
 
     pub(super) fn server(store: &Store, policy: Policy) -> NntpIn {
@@ -466,16 +373,7 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_is_not_read_from() {
         let (_dir, store) = open();
-        let mut server = server(&store, village());
-        let commands = b"LIST\r\n".repeat(INPUT_MAX / 6);
-        let mut taken = 0;
-        while server.room() > 0 && taken < 10_000_000 {
-            let len = server.room().min(commands.len());
-            server.handle_input(start(), &commands[..len]);
-            taken += len;
-        }
-        assert!(taken < 3 * INPUT_MAX, "{taken}");
-        assert!(server.output.len() < 2 * OUTPUT_MAX);
+        check_back_pressure(server(&store, village()), b"LIST\r\n");
     }
 
     #[test]
@@ -505,19 +403,6 @@ mod tests {
         let (_dir, store) = open();
         Player::new(server(&store, village()), Split::Whole)
             .play(&[HELLO, "< IHAVE <1@x>\n> 335 …\n", ARTICLE, "> 235 …"].concat());
-        let mut seed = 1_u64;
-        for _ in 0..150 {
-            let mut input = Vec::new();
-            for _ in 0..12 {
-                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                input.extend_from_slice(WORDS[(seed >> 40) as usize % WORDS.len()]);
-            }
-            let answers = SPLITS.map(|split| {
-                let mut player = Player::new(server(&store, village()), split);
-                player.feed(&input);
-                (String::from_utf8(player.heard()).expect("replies are text"), player.outcome)
-            });
-            assert!(answers.iter().all(|answer| *answer == answers[0]), "{}: {answers:?}", input.escape_ascii());
-        }
+        check_splits(b"", &WORDS, || server(&store, village()));
     }
 }

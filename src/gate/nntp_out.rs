@@ -3,27 +3,18 @@
 //! What the peer has taken or does not want is finished in the change that records it; what it wants later waits. A
 //! connection that breaks leaves the article under way in the queue: offered again, the peer knows whether it has it.
 
-use std::time::Duration;
-
 use tracing::{error, info, warn};
 
 use crate::base::limits::{ARTICLE_ATTEMPTS_MAX, NNTP_REPLY_LINE_MAX};
 use crate::base::names::{Grade, PeerName};
-use crate::base::time::{Instant, Now};
-use crate::dialogue::{Dialogue, Nudge, Request};
+use crate::base::time::Now;
+use crate::gate::client::{Client, Ended, Errand, FINAL, GOODBYE, PIECE_SENT, REPLY};
+use crate::gate::text::Text;
 use crate::mail::delivery::retry_at;
 use crate::store::ledger::Fact;
-use crate::store::{Body, Cargo, Hop, Item, Store, StoreError};
+use crate::store::{Cargo, Hop, Item, Store, StoreError};
 use crate::wire::nntp::Reply;
-use crate::wire::text::{DotWriter, LineEnds, LineReader};
-
-/// How long each answer may take, and a piece of an article to leave us. A server may be busy with its spool.
-const REPLY: Duration = Duration::from_secs(5 * 60);
-const PIECE_SENT: Duration = Duration::from_secs(3 * 60);
-const FINAL: Duration = Duration::from_secs(10 * 60);
-const GOODBYE: Duration = Duration::from_secs(30);
-/// Given to the line at once.
-const PIECE: usize = 8 * 1024;
+use crate::wire::text::BadLine;
 
 /// What a conversation came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,39 +28,29 @@ pub struct Outcome {
 }
 
 /// The client's side of one NNTP connection. One at a time for each peer.
-pub struct NntpOut {
-    store: Store,
+pub type NntpOut = Client<Nntp>;
+
+/// What it keeps beside what every client does.
+pub struct Nntp {
     hop: Hop,
-    peer: PeerName,
-    state: State,
-    lines: LineReader,
-    output: Vec<u8>,
-    deadline: Instant,
-    outcome: Outcome,
-    wind_down: bool,
-    over: bool,
+    sent: u32,
+    refused: u32,
 }
 
-enum State {
+/// What it waits for.
+pub enum State {
     Greeting,
     /// Offered with IHAVE.
     Offered(Box<Job>),
-    Text(Box<Job>, Text),
+    Text(Box<Job>),
     Final(Box<Job>),
     Quit,
-    /// Nothing more is said or heard.
-    Over,
 }
 
-struct Job {
+pub struct Job {
     item: Item,
     message_id: String,
-    body: Body,
-}
-
-struct Text {
-    at: u64,
-    dots: DotWriter,
+    text: Text,
 }
 
 /// What comes next.
@@ -89,62 +70,80 @@ enum Fate {
     Later(String),
 }
 
+impl Errand for Nntp {
+    type State = State;
+    type Outcome = Outcome;
+
+    fn answered(client: &mut NntpOut, now: Now, line: Result<Vec<u8>, BadLine>) {
+        match line.map(|line| Reply::parse(&line)) {
+            Ok(Ok(reply)) => client.reply(now, &reply),
+            Ok(Err(why)) => Self::break_off(client, now, why.to_string()),
+            Err(why) => Self::break_off(client, now, format!("the server's reply: {why}")),
+        }
+    }
+
+    fn go_on(client: &mut NntpOut, now: Now) {
+        match client.state.take() {
+            Some(State::Text(job)) => client.send_text(now, job),
+            state => client.state = state,
+        }
+    }
+
+    /// The article under way has had its attempt: it must not break off the next connection before all others.
+    fn break_off(client: &mut NntpOut, now: Now, why: String) {
+        match client.state.take() {
+            Some(State::Offered(job) | State::Text(job) | State::Final(job)) => {
+                match client.defer(now, &job.item, &why) {
+                    Ok(()) => client.fail(why),
+                    Err(why) => client.store_failed(&why),
+                }
+            }
+            // Nothing was left to say.
+            Some(State::Quit) => client.end(Ended::Done),
+            None | Some(State::Greeting) => client.fail(why),
+        }
+    }
+
+    fn outcome(&mut self, ended: Ended) -> Outcome {
+        let failure = match ended {
+            Ended::Done => None,
+            Ended::Failed(why) => Some(why),
+            Ended::Store(why) => Some(format!("our store: {why}")),
+        };
+        Outcome { sent: self.sent, refused: self.refused, failure }
+    }
+}
+
 impl NntpOut {
     /// A connection to the peer is open; nothing has been said.
     pub fn new(store: Store, peer: PeerName, now: Now) -> Self {
-        Self {
-            store,
-            hop: Hop::Nntp(peer.clone()),
-            peer,
-            state: State::Greeting,
-            lines: LineReader::new(NNTP_REPLY_LINE_MAX, LineEnds::Tolerant),
-            output: Vec::new(),
-            deadline: now.instant + REPLY,
-            outcome: Outcome::default(),
-            wind_down: false,
-            over: false,
-        }
+        let (host, errand) = (peer.to_string(), Nntp { hop: Hop::Nntp(peer), sent: 0, refused: 0 });
+        let mut client = Self::open(store, host, errand, NNTP_REPLY_LINE_MAX, now);
+        client.wait(now, REPLY, State::Greeting);
+        client
     }
 
-    fn say(&mut self, command: &str) {
-        self.output.extend_from_slice(format!("{command}\r\n").as_bytes());
-    }
-
-    fn wait(&mut self, now: Now, time: Duration, state: State) {
-        self.deadline = now.instant + time;
-        self.state = state;
-    }
-
-    fn process(&mut self, now: Now) {
-        while !self.over {
-            let Some(line) = self.lines.next_line() else {
-                return;
-            };
-            match line.map(|line| Reply::parse(&line)) {
-                Ok(Ok(reply)) => self.reply(now, reply),
-                Ok(Err(why)) => self.nonsense(now, why.to_string()),
-                Err(why) => self.nonsense(now, format!("the server's reply: {why}")),
-            }
-        }
-    }
-
-    fn reply(&mut self, now: Now, reply: Reply) {
-        match (std::mem::replace(&mut self.state, State::Over), reply.code) {
+    fn reply(&mut self, now: Now, reply: &Reply) {
+        let Some(state) = self.state.take() else {
+            return;
+        };
+        match (state, reply.code) {
             // 201: readers may not post; that says nothing about peers.
             (State::Greeting, 200 | 201) => self.next_item(now),
-            (State::Offered(job), 335) => {
-                self.wait(now, PIECE_SENT, State::Text(job, Text { at: 0, dots: DotWriter::default() }));
-            }
-            (State::Offered(job), 435 | 437) => self.settle(now, *job, Fate::Refused(reply.to_string())),
+            (State::Offered(job), 335) => self.wait(now, PIECE_SENT, State::Text(job)),
             // 431 is what streaming servers say for "later"; with 501 they do not like the Message-ID, or us.
-            (State::Offered(job), 431 | 436 | 501) => self.settle(now, *job, Fate::Later(reply.to_string())),
+            (State::Offered(job), 431 | 436 | 501) | (State::Final(job), 431 | 436) => {
+                self.settle(now, *job, Fate::Later(reply.to_string()));
+            }
+            (State::Offered(job) | State::Final(job), 435 | 437) => {
+                self.settle(now, *job, Fate::Refused(reply.to_string()));
+            }
             (State::Final(job), 235) => self.settle(now, *job, Fate::Sent),
-            (State::Final(job), 435 | 437) => self.settle(now, *job, Fate::Refused(reply.to_string())),
-            (State::Final(job), 431 | 436) => self.settle(now, *job, Fate::Later(reply.to_string())),
-            (State::Quit | State::Over, _) => self.end(),
+            (State::Quit, _) => self.end(Ended::Done),
             // 400 and 5xx at any time, or words that make no sense here: this peer can do nothing for us now.
-            (state @ (State::Greeting | State::Offered(_) | State::Text(..) | State::Final(_)), _) => {
-                self.break_off(now, state, format!("{} says {reply}", self.peer));
+            (state @ (State::Greeting | State::Offered(_) | State::Text(_) | State::Final(_)), _) => {
+                self.state = Some(state);
+                Nntp::break_off(self, now, format!("{} says {reply}", self.host));
             }
         }
     }
@@ -159,7 +158,7 @@ impl NntpOut {
                     return self.wait(now, GOODBYE, State::Quit);
                 }
                 Ok(Next::Job(job)) => {
-                    self.say(&format!("IHAVE {}", job.message_id));
+                    self.say(format_args!("IHAVE {}", job.message_id));
                     return self.wait(now, REPLY, State::Offered(job));
                 }
                 Ok(Next::Unreadable(item, why)) => self.defer(now, &item, &why),
@@ -174,7 +173,7 @@ impl NntpOut {
 
     fn load(&self, now: Now) -> Result<Next, StoreError> {
         self.store.read(|view| {
-            let Some(item) = view.ready_items(&self.hop, now.wall, Grade::LEAST, 1)?.pop() else {
+            let Some(item) = view.ready_items(&self.errand.hop, now.wall, Grade::LEAST, 1)?.pop() else {
                 return Ok(Next::Nothing);
             };
             let Cargo::Article { message_id, body } = &item.cargo else {
@@ -182,7 +181,7 @@ impl NntpOut {
             };
             let message_id = message_id.clone();
             match view.body(*body) {
-                Ok(body) => Ok(Next::Job(Box::new(Job { item, message_id, body }))),
+                Ok(body) => Ok(Next::Job(Box::new(Job { item, message_id, text: Text::whole(body) }))),
                 Err(StoreError::Damaged(why)) => Ok(Next::Impossible(item, why)),
                 Err(why @ StoreError::Io { .. }) => Ok(Next::Unreadable(item, why.to_string())),
                 Err(why @ (StoreError::Full(_) | StoreError::Database { .. } | StoreError::Schema { .. })) => Err(why),
@@ -191,20 +190,20 @@ impl NntpOut {
     }
 
     fn defer(&self, now: Now, item: &Item, why: &str) -> Result<(), StoreError> {
-        warn!(peer = %self.peer, item = item.id.0, why, "article deferred");
+        warn!(peer = %self.host, item = item.id.0, why, "article deferred");
         self.store.write(|change| change.defer_item(item.id, retry_at(now.wall, item.attempts), why))
     }
 
     /// It would stand before all others for ever.
     fn bury(&self, now: Now, item: &Item, why: &str) -> Result<(), StoreError> {
-        error!(peer = %self.peer, item = item.id.0, why, "an item cannot be sent: see `bangpath dead`");
+        error!(peer = %self.host, item = item.id.0, why, "an item cannot be sent: see `bangpath dead`");
         self.store.write(|change| {
             change.bury_item(item.id, why, now.wall)?;
             change.record(Fact {
                 at: now.wall,
                 verb: "buried",
                 what: "article",
-                place: self.peer.to_string(),
+                place: self.host.clone(),
                 id: item.id.0.to_string(),
                 bytes: item.size,
                 detail: why.to_owned(),
@@ -230,7 +229,7 @@ impl NntpOut {
             at: now.wall,
             verb,
             what: "article",
-            place: self.peer.to_string(),
+            place: self.host.clone(),
             id: job.message_id.clone(),
             bytes: item.size,
             detail,
@@ -242,9 +241,9 @@ impl NntpOut {
         });
         match written {
             Ok(()) => {
-                let count = if verb == "sent" { &mut self.outcome.sent } else { &mut self.outcome.refused };
+                let count = if verb == "sent" { &mut self.errand.sent } else { &mut self.errand.refused };
                 *count += 1;
-                info!(peer = %self.peer, id = job.message_id, verb, bytes = item.size, "article offered");
+                info!(peer = %self.host, id = job.message_id, verb, bytes = item.size, "article offered");
                 self.next_item(now);
             }
             // It stays in the queue as it was; going on would only offer it again at once.
@@ -253,122 +252,35 @@ impl NntpOut {
     }
 
     fn store_failed(&mut self, why: &StoreError) {
-        error!(peer = %self.peer, %why, "cannot record what became of an article");
-        self.fail(format!("our store: {why}"));
+        error!(peer = %self.host, %why, "cannot record what became of an article");
+        self.end(Ended::Store(why.to_string()));
     }
 
     fn fail(&mut self, why: String) {
-        warn!(peer = %self.peer, why, "news peer failed");
-        self.outcome.failure.get_or_insert(why);
-        self.end();
-    }
-
-    fn nonsense(&mut self, now: Now, why: String) {
-        let state = std::mem::replace(&mut self.state, State::Over);
-        self.break_off(now, state, why);
-    }
-
-    /// The article under way has had its attempt: it must not break off the next connection before all others.
-    fn break_off(&mut self, now: Now, state: State, why: String) {
-        match state {
-            State::Offered(job) | State::Text(job, _) | State::Final(job) => match self.defer(now, &job.item, &why) {
-                Ok(()) => self.fail(why),
-                Err(why) => self.store_failed(&why),
-            },
-            State::Greeting | State::Quit | State::Over => self.fail(why),
-        }
-    }
-
-    fn end(&mut self) {
-        self.state = State::Over;
-        self.output.clear();
-        self.over = true;
-    }
-
-    /// The connection is of no use any more. When nothing was left to say that is no failure.
-    fn lost(&mut self, now: Now, why: &str) {
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Quit => self.end(),
-            state @ (State::Greeting | State::Offered(_) | State::Text(..) | State::Final(_) | State::Over) => {
-                self.break_off(now, state, format!("{} {why}", self.peer));
-            }
-        }
+        warn!(peer = %self.host, why, "news peer failed");
+        self.end(Ended::Failed(why));
     }
 
     /// The next piece of the article, or its end.
-    fn send_text(&mut self, now: Now, job: Box<Job>, mut text: Text) {
-        let mut piece = [0; PIECE];
-        match job.body.read_at(text.at, &mut piece) {
-            Ok(0) => {
-                text.dots.finish(&mut self.output);
-                self.wait(now, FINAL, State::Final(job));
-            }
-            Ok(count) => {
-                text.at += count as u64;
-                text.dots.push(&piece[..count], &mut self.output);
-                self.wait(now, PIECE_SENT, State::Text(job, text));
-            }
-            // Without its final dot the peer will not take it for whole.
-            Err(why) => self.break_off(now, State::Final(job), format!("an article cannot be read: {why}")),
-        }
-    }
-}
-
-impl Dialogue for NntpOut {
-    type Outcome = Outcome;
-
-    fn handle_input(&mut self, now: Now, bytes: &[u8]) {
-        self.lines.push(bytes);
-        self.process(now);
-    }
-
-    fn handle_timeout(&mut self, now: Now) {
-        if now.instant >= self.deadline && !self.over {
-            self.lost(now, "did not answer in time");
-        }
-    }
-
-    fn handle_hangup(&mut self, now: Now) {
-        if !self.over {
-            self.lost(now, "closed the connection");
-        }
-        self.output.clear();
-    }
-
-    fn handle_nudge(&mut self, _now: Now, nudge: Nudge) {
-        match nudge {
-            Nudge::Store => {}
-            Nudge::WindDown | Nudge::HangUp => self.wind_down = true,
-        }
-    }
-
-    fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
-        if self.output.is_empty() {
-            match std::mem::replace(&mut self.state, State::Over) {
-                State::Text(job, text) => self.send_text(now, job, text),
-                state => self.state = state,
+    fn send_text(&mut self, now: Now, mut job: Box<Job>) {
+        match job.text.piece(&mut self.output) {
+            Ok(true) => self.wait(now, PIECE_SENT, State::Text(job)),
+            Ok(false) => self.wait(now, FINAL, State::Final(job)),
+            Err(why) => {
+                // Without its final dot the peer will not take it for whole.
+                self.state = Some(State::Final(job));
+                Nntp::break_off(self, now, format!("an article cannot be read: {why}"));
             }
         }
-        // Stuffing and line ends make a piece three times as long at most.
-        out.append(&mut self.output);
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        (!self.over).then_some(self.deadline)
-    }
-
-    fn poll_request(&mut self) -> Option<Request<Outcome>> {
-        if !self.over || !self.output.is_empty() {
-            return None;
-        }
-        let outcome = std::mem::take(&mut self.outcome);
-        Some(Request::Finish { outcome, unread: self.lines.pending().to_vec() })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::dialogue::{Dialogue, Request};
     use crate::gate::script::{Player, SPLITS, Split, start};
     use crate::news::testing::{facts, open, queued};
     use crate::store::{NewItem, Store};
@@ -569,5 +481,22 @@ mod tests {
         assert_eq!(queued(&store), ["up <0@x>"]);
         let item = store.read(|view| view.items(&crate::store::ItemFilter::default())).expect("it works").remove(0);
         assert_eq!((item.attempts, item.not_before), (1, start().wall + Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn an_article_that_is_cut_short_under_way_is_not_sent_as_if_whole() {
+        let (dir, store) = open();
+        queue_article(&store, "<1@x>", &"x\n".repeat(50_000));
+        let mut player = Player::new(NntpOut::new(store.clone(), peer(), start()), Split::Whole);
+        player.play(HELLO);
+        for file in std::fs::read_dir(dir.path().join("bodies")).expect("a folder") {
+            let file = std::fs::OpenOptions::new().write(true).open(file.expect("a file").path()).expect("writable");
+            file.set_len(50_000).expect("it can be cut");
+        }
+        player.feed(b"335 go on\r\n");
+        assert!(player.heard().ends_with(b"x\r\n"));
+        let failure = Some("an article cannot be read: unexpected end of file".to_owned());
+        assert_eq!(player.outcome, Some(Outcome { failure, ..Outcome::default() }));
+        assert_eq!(queued(&store), ["up <1@x>"]);
     }
 }

@@ -3,6 +3,7 @@
 //! `> ` what we must say (a trailing `…` stands for anything), `< ` what they say, `<< ` the same with escapes and without CRLF,
 //! `@ 30` seconds pass, `!hangup`, `!winddown`. Lines without a mark are remarks.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use crate::base::time::{Now, Timestamp};
@@ -135,6 +136,27 @@ impl<D: Dialogue> Player<D> {
                 }
             }
         }
+    }
+}
+
+/// Says words in any order, by a seed, behind a beginning: what is answered must not depend on the split.
+pub fn check_splits<D>(beginning: &[u8], words: &[&[u8]], server: impl Fn() -> D)
+where
+    D: Dialogue<Outcome: PartialEq + Debug>,
+{
+    let mut seed = 1_u64;
+    for _ in 0..150 {
+        let mut input = beginning.to_vec();
+        for _ in 0..12 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            input.extend_from_slice(words[(seed >> 40) as usize % words.len()]);
+        }
+        let answers = SPLITS.map(|split| {
+            let mut player = Player::new(server(), split);
+            player.feed(&input);
+            (String::from_utf8(player.heard()).expect("replies are text"), player.outcome)
+        });
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{}: {answers:?}", input.escape_ascii());
     }
 }
 

@@ -3,38 +3,21 @@
 //! Every recipient is routed when it is named, so that refusals come at RCPT. The message streams into a draft; at the final
 //! dot [`mail::accept`] runs in one change, and `250` is said only after the store has it.
 
-use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use crate::base::limits::SMTP_COMMAND_MAX;
+use crate::base::time::Now;
+use crate::gate::server::{Ended, Server, Service};
+use crate::mail::Policy;
+use crate::store::Store;
+use crate::wire::smtp::{Command, Reply, Status};
+use crate::wire::text::{LineEnds, LineReader};
 
-use crate::base::address::Address;
-use crate::base::limits::{BAD_COMMANDS_MAX, MESSAGE_LINE_MAX, RECIPIENTS_MAX, SMTP_COMMAND_MAX};
-use crate::base::time::{Instant, Now};
-use crate::dialogue::{Dialogue, Nudge, Request};
-use crate::mail::{self, Intake, IntakeError, Origin, Policy, Refused, Submission};
-use crate::store::{Envelope, Store, StoreError};
-use crate::wire::smtp::{Command, Mail, Reply, Status};
-use crate::wire::text::{DotReader, Flaw, LineEnds, LineReader};
+mod transaction;
 
-/// RFC 5321 section 4.5.3.2.7.
-const IDLE: Duration = Duration::from_secs(5 * 60);
-/// Input that waits because the client does not read our replies.
-const INPUT_MAX: usize = 64 * 1024;
-/// Replies above this wait for the line.
-const OUTPUT_MAX: usize = 8 * 1024;
-
-/// How a conversation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    Quit,
-    Lost,
-    TimedOut,
-    TooManyErrors,
-    WindDown,
-}
+use transaction::{Data, Transaction};
 
 /// What a conversation came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,60 +28,57 @@ pub struct Outcome {
 }
 
 /// The server's side of one SMTP connection.
-pub struct SmtpIn {
-    store: Store,
+pub type SmtpIn = Server<Smtp>;
+
+/// What it keeps beside what every server does.
+pub struct Smtp {
     policy: Arc<Policy>,
-    peer: IpAddr,
     /// Who the client is, once it has said HELO or EHLO: its name and whether it speaks ESMTP.
     client: Option<(String, bool)>,
-    state: State,
-    input: LineReader,
-    output: Vec<u8>,
-    deadline: Instant,
-    bad: u32,
     accepted: u32,
-    wind_down: bool,
-    ended: Option<Ended>,
 }
 
-enum State {
-    Idle,
+/// What may be under way between two commands.
+pub enum Work {
     Envelope(Transaction),
     Data(Box<Data>),
 }
 
-struct Transaction {
-    mail: Mail,
-    recipients: Vec<Address>,
-    refused: usize,
-}
+impl Service for Smtp {
+    type Work = Work;
+    type Outcome = Outcome;
 
-struct Data {
-    origin: Origin,
-    envelope: Envelope,
-    dots: DotReader,
-    /// The message so far, or what will be said of it at its end.
-    intake: Result<Intake, Reply>,
+    /// RFC 5321 section 4.5.3.2.7.
+    const IDLE: Duration = Duration::from_secs(5 * 60);
+
+    fn go_on(server: &mut SmtpIn, now: Now) -> bool {
+        match server.work {
+            Some(Work::Data(_)) => server.data(now),
+            None | Some(Work::Envelope(_)) => server.line(now),
+        }
+    }
+
+    fn farewell(ended: Ended) -> Option<&'static str> {
+        match ended {
+            Ended::Quit => Some("221 2.0.0 goodbye"),
+            Ended::TimedOut => Some("421 4.4.2 nothing heard for too long"),
+            Ended::TooManyErrors => Some("421 4.7.0 too many errors"),
+            Ended::WindDown => Some("421 4.3.2 shutting down"),
+            Ended::Lost | Ended::Broken => None,
+        }
+    }
+
+    fn outcome(&self, ended: Ended) -> Outcome {
+        Outcome { accepted: self.accepted, ended }
+    }
 }
 
 impl SmtpIn {
     pub fn new(store: Store, policy: Arc<Policy>, peer: IpAddr, now: Now) -> Self {
-        let mut server = Self {
-            client: None,
-            state: State::Idle,
-            input: LineReader::new(SMTP_COMMAND_MAX, LineEnds::Strict),
-            output: Vec::new(),
-            deadline: now.instant + IDLE,
-            bad: 0,
-            accepted: 0,
-            wind_down: false,
-            ended: None,
-            store,
-            policy,
-            // A socket for both families shows IPv4 clients as `::ffff:192.0.2.1`.
-            peer: peer.to_canonical(),
-        };
-        server.say(&Reply::plain(220, [format!("{} ESMTP bangpath", server.policy.hostname)]));
+        let greeting = Reply::plain(220, [format!("{} ESMTP bangpath", policy.hostname)]);
+        let service = Smtp { policy, client: None, accepted: 0 };
+        let mut server = Self::open(store, peer, service, LineReader::new(SMTP_COMMAND_MAX, LineEnds::Strict), now);
+        server.say(&greeting);
         server
     }
 
@@ -106,36 +86,11 @@ impl SmtpIn {
         reply.print(&mut self.output);
     }
 
-    fn end(&mut self, ended: Ended, reply: &Reply) {
-        self.say(reply);
-        self.state = State::Idle;
-        self.ended = Some(ended);
-    }
-
-    /// Works on what has arrived until there is no more, or the client must first read.
-    fn process(&mut self, now: Now) {
-        while self.ended.is_none() && self.output.len() < OUTPUT_MAX {
-            let worked = match self.state {
-                State::Data(_) => self.data(now),
-                State::Idle | State::Envelope(_) => self.line(now),
-            };
-            if self.wind_down && matches!(self.state, State::Idle) && self.ended.is_none() {
-                self.end(Ended::WindDown, &Reply::new(421, Status(4, 3, 2), "shutting down"));
-            }
-            if !worked {
-                break;
-            }
-        }
-    }
-
     fn line(&mut self, now: Now) -> bool {
-        let Some(line) = self.input.next_line() else {
-            return false;
-        };
-        self.deadline = now.instant + IDLE;
-        let command = match line {
-            Ok(line) => Command::parse(&line).map_err(|why| why.reply()),
-            Err(why) => Err(Reply::new(500, Status(5, 5, 2), why.to_string())),
+        let command = match self.next_line(now) {
+            None => return false,
+            Some(Ok(line)) => Command::parse(&line).map_err(|why| why.reply()),
+            Some(Err(why)) => Err(Reply::new(500, Status(5, 5, 2), why.to_string())),
         };
         match command {
             Ok(command) => self.command(now, command),
@@ -144,25 +99,22 @@ impl SmtpIn {
         true
     }
 
-    /// A reply to a mistake. Too many of them end the conversation.
+    /// A reply to a mistake.
     fn complain(&mut self, reply: &Reply) {
         self.say(reply);
-        self.bad += 1;
-        if self.bad >= BAD_COMMANDS_MAX {
-            self.end(Ended::TooManyErrors, &Reply::new(421, Status(4, 7, 0), "too many errors"));
-        }
+        self.count_mistake();
     }
 
     fn command(&mut self, now: Now, command: Command) {
         match command {
             Command::Helo(name) => {
                 self.hello(name, false);
-                self.say(&Reply::plain(250, [self.policy.hostname.clone()]));
+                self.say(&Reply::plain(250, [self.service.policy.hostname.clone()]));
             }
             Command::Ehlo(name) => {
-                let greeting = format!("{} greets {name}", self.policy.hostname);
+                let greeting = format!("{} greets {name}", self.service.policy.hostname);
                 self.hello(name, true);
-                let size = format!("SIZE {}", self.policy.message_max);
+                let size = format!("SIZE {}", self.service.policy.message_max);
                 let offers = ["PIPELINING", "8BITMIME", &size, "SMTPUTF8", "ENHANCEDSTATUSCODES", "HELP"];
                 self.say(&Reply::plain(250, [greeting].into_iter().chain(offers.map(str::to_owned))));
             }
@@ -170,7 +122,7 @@ impl SmtpIn {
             Command::Rcpt(recipient) => self.rcpt(recipient),
             Command::Data => self.begin_data(now),
             Command::Rset => {
-                self.state = State::Idle;
+                self.work = None;
                 self.say(&Reply::new(250, Status(2, 0, 0), "forgotten"));
             }
             Command::Noop => self.say(&Reply::new(250, Status(2, 0, 0), "nothing done")),
@@ -178,267 +130,43 @@ impl SmtpIn {
             Command::Help => {
                 self.say(&Reply::new(214, Status(2, 0, 0), "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY QUIT"))
             }
-            Command::Quit => self.end(Ended::Quit, &Reply::new(221, Status(2, 0, 0), "goodbye")),
+            Command::Quit => self.end(Ended::Quit),
         }
     }
 
     fn hello(&mut self, name: String, extended: bool) {
-        self.client = Some((name, extended));
-        self.state = State::Idle;
+        self.service.client = Some((name, extended));
+        self.work = None;
     }
 
     fn out_of_order(&mut self, text: &str) {
         self.complain(&Reply::new(503, Status(5, 5, 1), text));
     }
-
-    fn mail(&mut self, mail: Mail) {
-        if self.client.is_none() {
-            return self.out_of_order("say EHLO first");
-        }
-        if matches!(self.state, State::Envelope(_)) {
-            return self.out_of_order("there is a sender already");
-        }
-        let max = self.policy.message_max;
-        if mail.size.is_some_and(|size| size > max) {
-            let text = format!("we take messages up to {max} bytes");
-            return self.say(&Reply::new(552, Status(5, 3, 4), text));
-        }
-        // RFC 1870 section 6.1: better said now than behind the text.
-        if let Err(why) = self.store.room_for(mail.size.unwrap_or(0)) {
-            return self.say(&store_trouble(&why));
-        }
-        if mail.sender.as_ref().is_some_and(Address::needs_utf8) && !mail.smtputf8 {
-            return self.say(&Reply::new(553, Status(5, 6, 7), "this address needs SMTPUTF8"));
-        }
-        self.state = State::Envelope(Transaction { mail, recipients: Vec::new(), refused: 0 });
-        self.say(&Reply::new(250, Status(2, 1, 0), "sender ok"));
-    }
-
-    fn rcpt(&mut self, recipient: Address) {
-        let origin = self.origin();
-        let State::Envelope(transaction) = &mut self.state else {
-            return self.out_of_order("say MAIL first");
-        };
-        let reply = if transaction.recipients.len() + transaction.refused >= RECIPIENTS_MAX {
-            Reply::new(452, Status(4, 5, 3), "too many recipients")
-        } else if recipient.needs_utf8() && !transaction.mail.smtputf8 {
-            Reply::new(553, Status(5, 6, 7), "this address needs SMTPUTF8")
-        } else {
-            match self.store.read(|view| mail::destination(view, &self.policy, &origin, &recipient)) {
-                Ok(Ok(_)) => {
-                    transaction.recipients.push(recipient);
-                    return self.say(&Reply::new(250, Status(2, 1, 5), "recipient ok"));
-                }
-                Ok(Err(why)) => Reply::new(550, why.status, why.text),
-                Err(why) => store_trouble(&why),
-            }
-        };
-        transaction.refused += 1;
-        self.say(&reply);
-    }
-
-    fn origin(&self) -> Origin {
-        let smtputf8 = matches!(&self.state, State::Envelope(transaction) if transaction.mail.smtputf8);
-        let (name, extended) = self.client.clone().unwrap_or_default();
-        let protocol = match (extended, smtputf8) {
-            (_, true) => "UTF8SMTP",
-            (true, false) => "ESMTP",
-            (false, false) => "SMTP",
-        };
-        Origin::Smtp { peer: self.peer, name, protocol }
-    }
-
-    fn begin_data(&mut self, now: Now) {
-        let origin = self.origin();
-        let transaction = match std::mem::replace(&mut self.state, State::Idle) {
-            State::Envelope(transaction) => transaction,
-            State::Idle | State::Data(_) => return self.out_of_order("say MAIL and RCPT first"),
-        };
-        if transaction.recipients.is_empty() {
-            self.state = State::Envelope(transaction);
-            return self.say(&Reply::new(554, Status(5, 5, 1), "no valid recipients"));
-        }
-        if let Err(why) = self.store.room_for(transaction.mail.size.unwrap_or(0)) {
-            return self.say(&store_trouble(&why));
-        }
-        let received = origin.received(&self.policy, &transaction.recipients, now.wall);
-        let completion = origin.completion(&self.policy, now.wall);
-        let intake = Intake::new(self.store.draft(), received, completion, self.policy.message_max);
-        self.state = State::Data(Box::new(Data {
-            origin,
-            envelope: Envelope { sender: transaction.mail.sender, recipients: transaction.recipients },
-            dots: DotReader::new(LineEnds::Strict, MESSAGE_LINE_MAX),
-            intake: Ok(intake),
-        }));
-        self.say(&Reply::plain(354, ["end with a dot alone on a line".to_owned()]));
-    }
-
-    /// Takes text up to the final dot, whatever is wrong with it: only behind the dot can a refusal be told.
-    fn data(&mut self, now: Now) -> bool {
-        let State::Data(data) = &mut self.state else {
-            return false;
-        };
-        if self.input.pending().is_empty() {
-            return false;
-        }
-        let mut text = Vec::new();
-        let progress = data.dots.push(self.input.pending(), &mut text);
-        self.input.consume(progress.used);
-        self.deadline = now.instant + IDLE;
-        if let Ok(intake) = &mut data.intake {
-            let flaw = data.dots.flaw().map(flawed);
-            if let Some(reply) = flaw.or_else(|| intake.write(&text).err().map(|why| not_taken(&why))) {
-                // The draft goes with it: the rest is read and thrown away.
-                data.intake = Err(reply);
-            }
-        }
-        if progress.done {
-            self.finish_data(now);
-        }
-        true
-    }
-
-    fn finish_data(&mut self, now: Now) {
-        let State::Data(data) = std::mem::replace(&mut self.state, State::Idle) else {
-            return;
-        };
-        let Data { origin, envelope, intake, .. } = *data;
-        // Synced here, so that no other client waits for it in the store.
-        let sealed = intake.and_then(|intake| {
-            let mut message = intake.finish().map_err(|why| not_taken(&why))?;
-            message.out.seal().map_err(|why| not_taken(&why.into()))?;
-            Ok(message)
-        });
-        let message = match sealed {
-            Ok(message) => message,
-            Err(reply) => {
-                info!(peer = %self.peer, %reply, "message refused");
-                return self.say(&reply);
-            }
-        };
-        let (id, bytes) = (message.noted.message_id.clone(), message.size);
-        let submission = Submission { origin, envelope, message, failures: Vec::new() };
-        let reply = match self.store.write(|change| mail::accept(change, &self.policy, now, submission)) {
-            Ok(accepted) => {
-                self.accepted += 1;
-                let (queued, delivered) = (accepted.queued.len(), accepted.delivered);
-                info!(peer = %self.peer, id, bytes, queued, delivered, "message accepted");
-                Reply::new(250, Status(2, 0, 0), "accepted")
-            }
-            Err(Refused::Store(why)) => store_trouble(&why),
-            Err(why @ Refused::Loop) => Reply::new(554, Status(5, 4, 6), why.to_string()),
-            Err(why @ (Refused::NoRecipients | Refused::TooManyRecipients)) => {
-                Reply::new(554, Status(5, 5, 1), why.to_string())
-            }
-        };
-        self.say(&reply);
-    }
-}
-
-impl Dialogue for SmtpIn {
-    type Outcome = Outcome;
-
-    fn handle_input(&mut self, now: Now, bytes: &[u8]) {
-        self.input.push(bytes);
-        self.process(now);
-    }
-
-    fn handle_timeout(&mut self, now: Now) {
-        if now.instant >= self.deadline && self.ended.is_none() {
-            self.end(Ended::TimedOut, &Reply::new(421, Status(4, 4, 2), "nothing heard for too long"));
-        }
-    }
-
-    fn handle_hangup(&mut self, _now: Now) {
-        self.state = State::Idle;
-        self.output.clear();
-        self.ended.get_or_insert(Ended::Lost);
-    }
-
-    fn handle_nudge(&mut self, now: Now, nudge: Nudge) {
-        match nudge {
-            Nudge::Store => {}
-            Nudge::WindDown | Nudge::HangUp => {
-                self.wind_down = true;
-                self.process(now);
-            }
-        }
-    }
-
-    fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
-        if self.output.is_empty() {
-            self.process(now);
-        }
-        out.append(&mut self.output);
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.ended.is_none().then_some(self.deadline)
-    }
-
-    fn poll_request(&mut self) -> Option<Request<Outcome>> {
-        let ended = self.ended.filter(|_| self.output.is_empty())?;
-        let outcome = Outcome { accepted: self.accepted, ended };
-        let unread = self.input.pending().to_vec();
-        Some(Request::Finish { outcome, unread })
-    }
-
-    fn room(&self) -> usize {
-        INPUT_MAX.saturating_sub(self.input.pending().len())
-    }
-}
-
-fn flawed(flaw: Flaw) -> Reply {
-    match flaw {
-        Flaw::BareEnd => Reply::new(554, Status(5, 6, 11), "a CR or LF stands alone in the message"),
-        Flaw::LineTooLong => {
-            Reply::new(554, Status(5, 6, 0), format!("a line of the message is longer than {MESSAGE_LINE_MAX} bytes"))
-        }
-    }
-}
-
-fn not_taken(why: &IntakeError) -> Reply {
-    match why {
-        IntakeError::HeaderTooLong(why) => Reply::new(552, Status(5, 3, 4), why.to_string()),
-        IntakeError::TooLarge(_) => Reply::new(552, Status(5, 3, 4), why.to_string()),
-        IntakeError::Io(source) if source.kind() == io::ErrorKind::StorageFull => full(),
-        IntakeError::Io(source) => {
-            warn!(%source, "cannot keep a message");
-            Reply::new(451, Status(4, 3, 0), "cannot keep it now")
-        }
-    }
-}
-
-fn store_trouble(why: &StoreError) -> Reply {
-    warn!(%why, "the store refuses a message");
-    match why {
-        StoreError::Full(_) => full(),
-        StoreError::Io { .. } | StoreError::Database { .. } | StoreError::Schema { .. } | StoreError::Damaged(_) => {
-            Reply::new(451, Status(4, 3, 0), "cannot keep it now")
-        }
-    }
-}
-
-fn full() -> Reply {
-    Reply::new(452, Status(4, 3, 1), "no space left here; try later")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::script::{Player, SPLITS, Split, start};
+    use crate::base::limits::BAD_COMMANDS_MAX;
+    use crate::gate::script::{Player, SPLITS, Split, check_splits, start};
+    use crate::gate::server::INPUT_MAX;
+    use crate::gate::server::tests::check_back_pressure;
     use crate::mail::policy::tests::village;
     use crate::mail::tests::{contents, open};
 
     const STRANGER: &str = "203.0.113.9";
     const NEIGHBOUR: &str = "192.168.7.7";
 
+    fn server(store: &Store, policy: Policy, peer: &str) -> SmtpIn {
+        SmtpIn::new(store.clone(), Arc::new(policy), peer.parse().expect("an address"), start())
+    }
+
     /// Plays a conversation in every split, each with a store of its own; what is in the store afterwards, and the outcome.
     fn check(peer: &str, script: &str, expected: &str) -> Option<Outcome> {
         let mut last = None;
         for split in SPLITS {
             let (_dir, store) = open();
-            let server = SmtpIn::new(store.clone(), Arc::new(village()), peer.parse().expect("an address"), start());
+            let server = server(&store, village(), peer);
             let mut player = Player::new(server, split);
             player.play(script);
             assert_eq!(contents(&store), expected, "{split:?}");
@@ -508,7 +236,7 @@ mod tests {
             let (dir, store) = open();
             store.keep_free(reserve);
             let policy = Policy { message_max: u64::MAX, ..village() };
-            let server = SmtpIn::new(store.clone(), Arc::new(policy), STRANGER.parse().expect("an address"), start());
+            let server = server(&store, policy, STRANGER);
             (dir, store, Player::new(server, Split::Whole))
         };
         let hello = "> 220 …\n< HELO x\n> 250 …\n";
@@ -565,8 +293,7 @@ mod tests {
             > 221 2.0.0 goodbye";
         for split in SPLITS {
             let (_dir, store) = open();
-            let server =
-                SmtpIn::new(store.clone(), Arc::new(village()), NEIGHBOUR.parse().expect("an address"), start());
+            let server = server(&store, village(), NEIGHBOUR);
             Player::new(server, split).play(script);
             let shown = contents(&store);
             let lines: Vec<&str> = shown.lines().map(|line| line.split(" Received").next().unwrap_or(line)).collect();
@@ -634,8 +361,7 @@ mod tests {
         let body = format!("A: 1\\r\\n\\r\\nx\\r\\n\\0.\\r\\n{evil}\\r\\n.\\r\\n");
         for split in SPLITS {
             let (_dir, store) = open();
-            let server =
-                SmtpIn::new(store.clone(), Arc::new(village()), STRANGER.parse().expect("an address"), start());
+            let server = server(&store, village(), STRANGER);
             let script = format!(
                 "> 220 …\n< HELO x\n> 250 …\n< MAIL FROM:<a@b>\n> 250 …\n< RCPT TO:<ann>\n> 250 …\n< DATA\n> 354 …\n<< {body}\n> 250 …"
             );
@@ -720,7 +446,7 @@ mod tests {
     /// A server at DATA, and all it says from here on.
     fn at_data(policy: Policy) -> (tempfile::TempDir, Store, Player<SmtpIn>) {
         let (dir, store) = open();
-        let server = SmtpIn::new(store.clone(), Arc::new(policy), STRANGER.parse().expect("an address"), start());
+        let server = server(&store, policy, STRANGER);
         let mut player = Player::new(server, Split::Whole);
         player
             .play("> 220 …\n< HELO x\n> 250 …\n< MAIL FROM:<a@b>\n> 250 …\n< RCPT TO:<ann>\n> 250 …\n< DATA\n> 354 …");
@@ -760,7 +486,7 @@ mod tests {
     #[test]
     fn a_command_line_of_a_gigabyte_is_refused_at_once_and_only_once() {
         let (_dir, store) = open();
-        let server = SmtpIn::new(store, Arc::new(village()), STRANGER.parse().expect("an address"), start());
+        let server = server(&store, village(), STRANGER);
         let mut player = Player::new(server, Split::Whole);
         player.heard();
         let piece = [b'x'; 64 * 1024];
@@ -775,32 +501,7 @@ mod tests {
     #[test]
     fn a_client_that_does_not_read_is_not_read_from() {
         let (_dir, store) = open();
-        let mut server = SmtpIn::new(store, Arc::new(village()), STRANGER.parse().expect("an address"), start());
-        let commands = b"NOOP\r\n".repeat(INPUT_MAX / 6);
-        let mut taken = 0;
-        while server.room() > 0 && taken < 10_000_000 {
-            let len = server.room().min(commands.len());
-            server.handle_input(start(), &commands[..len]);
-            taken += len;
-        }
-        assert!(taken < 3 * INPUT_MAX, "{taken}");
-        assert!(server.output.len() < 2 * OUTPUT_MAX);
-    }
-
-    #[test]
-    fn a_full_disk_means_later_and_so_does_every_other_trouble_of_ours() {
-        let full = io::Error::from(io::ErrorKind::StorageFull);
-        let broken = || io::Error::from(io::ErrorKind::Other);
-        let path = std::path::PathBuf::from("/spool");
-        for (reply, expected) in [
-            (not_taken(&IntakeError::Io(full)), "452 4.3.1 no space left here; try later"),
-            (not_taken(&IntakeError::Io(broken())), "451 4.3.0 cannot keep it now"),
-            (store_trouble(&StoreError::Full(path.clone())), "452 4.3.1 no space left here; try later"),
-            (store_trouble(&StoreError::Io { path, source: broken() }), "451 4.3.0 cannot keep it now"),
-            (store_trouble(&StoreError::Damaged(String::new())), "451 4.3.0 cannot keep it now"),
-        ] {
-            assert_eq!(reply.to_string(), expected);
-        }
+        check_back_pressure(server(&store, village(), STRANGER), b"NOOP\r\n");
     }
 
     #[test]
@@ -824,20 +525,6 @@ mod tests {
             b"From x\r\n",
         ];
         let (_dir, store) = open();
-        let mut seed = 1_u64;
-        for _ in 0..150 {
-            let mut input = b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<ann>\r\n".to_vec();
-            for _ in 0..12 {
-                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                input.extend_from_slice(WORDS[(seed >> 40) as usize % WORDS.len()]);
-            }
-            let answers = SPLITS.map(|split| {
-                let peer = STRANGER.parse().expect("an address");
-                let mut player = Player::new(SmtpIn::new(store.clone(), Arc::new(village()), peer, start()), split);
-                player.feed(&input);
-                (String::from_utf8(player.heard()).expect("replies are text"), player.outcome)
-            });
-            assert!(answers.iter().all(|answer| *answer == answers[0]), "{}: {answers:?}", input.escape_ascii());
-        }
+        check_splits(b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<ann>\r\n", &WORDS, || server(&store, village(), STRANGER));
     }
 }

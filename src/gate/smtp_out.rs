@@ -12,33 +12,18 @@ use tracing::{error, info, warn};
 use crate::base::address::Address;
 use crate::base::limits::{SMTP_ITEMS_MAX, SMTP_REPLY_LINE_MAX};
 use crate::base::names::Grade;
-use crate::base::time::{Instant, Now};
-use crate::dialogue::{Dialogue, Nudge, Request};
+use crate::base::time::Now;
+pub use crate::gate::client::Ended;
+use crate::gate::client::{Client, Errand, FINAL, GOODBYE, PIECE_SENT, REPLY};
+use crate::gate::text::Text;
 use crate::mail::delivery::{self, Settled, Verdict};
 use crate::mail::{Failure, Policy, bounce, rewrite};
-use crate::store::{Body, Cargo, Hop, Item, ItemId, Store, StoreError};
+use crate::store::{Cargo, Hop, Item, ItemId, Store, StoreError};
 use crate::wire::smtp::{Command, Mail, Offers, Reply, ReplyReader, Status};
-use crate::wire::text::{DotWriter, LineEnds, LineReader};
+use crate::wire::text::BadLine;
 
-/// How long each answer may take (RFC 5321 section 4.5.3.2), and a piece of the text to leave us.
-const REPLY: Duration = Duration::from_secs(5 * 60);
+/// How long the answer to DATA may take (RFC 5321 section 4.5.3.2.4).
 const DATA: Duration = Duration::from_secs(2 * 60);
-const PIECE_SENT: Duration = Duration::from_secs(3 * 60);
-const FINAL: Duration = Duration::from_secs(10 * 60);
-const GOODBYE: Duration = Duration::from_secs(30);
-/// Given to the line at once.
-const PIECE: usize = 8 * 1024;
-
-/// How a conversation ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
-    /// Nothing was left for this host, or we were asked to stop.
-    Done,
-    /// The host would not talk to us, or talked nonsense; or the line was lost.
-    Failed(String),
-    /// Our store would not take what became of an item.
-    Store(String),
-}
 
 /// What a conversation came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,23 +34,19 @@ pub struct Outcome {
 }
 
 /// The client's side of one SMTP connection. One at a time for each hop, or an item may be sent twice.
-pub struct SmtpOut {
-    store: Store,
+pub type SmtpOut = Client<Smtp>;
+
+/// What it keeps beside what every client does.
+pub struct Smtp {
     policy: Arc<Policy>,
     hop: Hop,
-    host: String,
-    state: State,
     offers: Offers,
-    lines: LineReader,
     replies: ReplyReader,
-    output: Vec<u8>,
-    deadline: Instant,
     items: Vec<(ItemId, Settled)>,
-    wind_down: bool,
-    ended: Option<Ended>,
 }
 
-enum State {
+/// What it waits for.
+pub enum State {
     Greeting,
     Ehlo,
     Helo,
@@ -74,15 +55,13 @@ enum State {
     /// Waiting for what they say to recipient number `next`.
     Recipients(Box<Job>, usize),
     Data(Box<Job>),
-    Text(Box<Job>, Text),
+    Text(Box<Job>),
     Final(Box<Job>),
     Reset,
     Quit,
-    /// Nothing more is said or heard.
-    Over,
 }
 
-struct Job {
+pub struct Job {
     item: Item,
     /// As the queue has them, and what was decided for each.
     recipients: Vec<(Address, Option<Verdict>)>,
@@ -90,102 +69,111 @@ struct Job {
     told: Vec<usize>,
     taken: Vec<usize>,
     sender_refused: Option<Verdict>,
-    body: Body,
+    text: Text,
 }
 
-struct Text {
-    at: u64,
-    dots: DotWriter,
+impl Errand for Smtp {
+    type State = State;
+    type Outcome = Outcome;
+
+    fn answered(client: &mut SmtpOut, now: Now, line: Result<Vec<u8>, BadLine>) {
+        let reply = match line {
+            Ok(line) => client.errand.replies.push(&line).map_err(|why| why.to_string()),
+            Err(why) => Err(format!("the server's reply: {why}")),
+        };
+        match reply {
+            Ok(None) => {}
+            Ok(Some(reply)) => client.reply(now, reply),
+            Err(why) => Self::break_off(client, now, why),
+        }
+    }
+
+    fn go_on(client: &mut SmtpOut, now: Now) {
+        match client.state.take() {
+            Some(State::Text(job)) => client.send_text(now, job),
+            state => client.state = state,
+        }
+    }
+
+    /// What was under way waits, and whoever opened it lets the host wait.
+    fn break_off(client: &mut SmtpOut, now: Now, why: String) {
+        let retry = Verdict::Retry(why.clone());
+        match client.state.take() {
+            Some(State::Greeting | State::Ehlo | State::Helo) => warn!(host = client.host, why, "no SMTP service"),
+            Some(
+                State::Sender(job)
+                | State::Recipients(job, _)
+                | State::Data(job)
+                | State::Text(job)
+                | State::Final(job),
+            ) => client.settle(now, *job, &retry),
+            Some(State::Quit) => return client.end(Ended::Done),
+            Some(State::Reset) | None => {}
+        }
+        client.end(Ended::Failed(why));
+    }
+
+    fn outcome(&mut self, ended: Ended) -> Outcome {
+        Outcome { items: std::mem::take(&mut self.items), ended }
+    }
 }
 
 impl SmtpOut {
     /// A connection to the host of `hop` ([`Hop::Smtp`]) is open; nothing has been said.
     pub fn new(store: Store, policy: Arc<Policy>, host: &str, port: u16, now: Now) -> Self {
-        Self {
-            store,
-            policy,
-            hop: Hop::Smtp { host: host.to_owned(), port },
-            host: host.to_owned(),
-            state: State::Greeting,
-            offers: Offers::default(),
-            lines: LineReader::new(SMTP_REPLY_LINE_MAX, LineEnds::Tolerant),
-            replies: ReplyReader::default(),
-            output: Vec::new(),
-            deadline: now.instant + REPLY,
-            items: Vec::new(),
-            wind_down: false,
-            ended: None,
-        }
-    }
-
-    fn say(&mut self, command: &Command) {
-        self.output.extend_from_slice(format!("{command}\r\n").as_bytes());
-    }
-
-    fn wait(&mut self, now: Now, time: Duration, state: State) {
-        self.deadline = now.instant + time;
-        self.state = state;
-    }
-
-    fn process(&mut self, now: Now) {
-        while self.ended.is_none() {
-            let Some(line) = self.lines.next_line() else {
-                return;
-            };
-            let reply = match line {
-                Ok(line) => self.replies.push(&line).map_err(|why| why.to_string()),
-                Err(why) => Err(format!("the server's reply: {why}")),
-            };
-            match reply {
-                Ok(None) => {}
-                Ok(Some(reply)) => self.reply(now, reply),
-                Err(why) => self.break_off(now, &why),
-            }
-        }
+        let hop = Hop::Smtp { host: host.to_owned(), port };
+        let (offers, replies) = (Offers::default(), ReplyReader::default());
+        let errand = Smtp { policy, hop, offers, replies, items: Vec::new() };
+        let mut client = Self::open(store, host.to_owned(), errand, SMTP_REPLY_LINE_MAX, now);
+        client.wait(now, REPLY, State::Greeting);
+        client
     }
 
     fn reply(&mut self, now: Now, reply: Reply) {
-        if reply.code == 421 && !matches!(self.state, State::Quit) {
-            return self.break_off(now, &format!("{} says {reply}", self.host));
+        if reply.code == 421 && !matches!(self.state, Some(State::Quit)) {
+            return Smtp::break_off(self, now, format!("{} says {reply}", self.host));
         }
-        match std::mem::replace(&mut self.state, State::Over) {
+        let Some(state) = self.state.take() else {
+            return;
+        };
+        match state {
             State::Greeting if reply.code == 220 => {
-                self.say(&Command::Ehlo(self.policy.hostname.clone()));
+                self.say(Command::Ehlo(self.errand.policy.hostname.clone()));
                 self.wait(now, REPLY, State::Ehlo);
             }
             State::Ehlo if reply.is_positive() => {
-                self.offers = Offers::from_reply(&reply);
+                self.errand.offers = Offers::from_reply(&reply);
                 self.next_item(now);
             }
             // A server from before RFC 1869.
             State::Ehlo if !reply.is_transient() => {
-                self.say(&Command::Helo(self.policy.hostname.clone()));
+                self.say(Command::Helo(self.errand.policy.hostname.clone()));
                 self.wait(now, REPLY, State::Helo);
             }
             State::Helo if reply.is_positive() => self.next_item(now),
             state @ (State::Greeting | State::Ehlo | State::Helo) => {
-                self.state = state;
-                self.break_off(now, &format!("{} says {reply}", self.host));
+                self.state = Some(state);
+                Smtp::break_off(self, now, format!("{} says {reply}", self.host));
             }
             State::Sender(job) => self.sender_answered(now, job, &reply),
             State::Recipients(job, next) => self.recipient_answered(now, job, next, &reply),
             State::Data(job) if reply.code == 354 => {
-                self.wait(now, PIECE_SENT, State::Text(job, Text { at: 0, dots: DotWriter::default() }));
+                self.wait(now, PIECE_SENT, State::Text(job));
             }
             State::Data(job) => self.finish_item(now, *job, &self.verdict(&reply), true),
             State::Final(job) => self.finish_item(now, *job, &self.verdict(&reply), false),
             // It has given up in mid-text: nothing can be said on this connection any more.
-            State::Text(job, _) => {
+            State::Text(job) => {
                 let verdict = if reply.is_positive() {
                     Verdict::Retry(format!("{} answered before the end of the text", self.host))
                 } else {
                     self.verdict(&reply)
                 };
                 self.settle(now, *job, &verdict);
-                self.over(Ended::Failed(format!("{} says {reply}", self.host)));
+                self.end(Ended::Failed(format!("{} says {reply}", self.host)));
             }
             State::Reset => self.next_item(now),
-            State::Quit | State::Over => self.over(Ended::Done),
+            State::Quit => self.end(Ended::Done),
         }
     }
 
@@ -205,10 +193,10 @@ impl SmtpOut {
 
     /// Begins with the next item that waits, or takes its leave.
     fn next_item(&mut self, now: Now) {
-        let item = if self.wind_down || self.items.len() >= SMTP_ITEMS_MAX { Ok(None) } else { self.load(now) };
+        let item = if self.wind_down || self.errand.items.len() >= SMTP_ITEMS_MAX { Ok(None) } else { self.load(now) };
         match item {
             Ok(None) => {
-                self.say(&Command::Quit);
+                self.say(Command::Quit);
                 self.wait(now, GOODBYE, State::Quit);
             }
             Ok(Some((job, header_utf8))) => self.begin(now, job, header_utf8),
@@ -218,13 +206,14 @@ impl SmtpOut {
 
     fn load(&self, now: Now) -> Result<Option<(Box<Job>, bool)>, StoreError> {
         loop {
-            let ready = self.store.read::<_, StoreError>(|view| view.ready_items(&self.hop, now.wall, Grade::LEAST, 1));
+            let ready =
+                self.store.read::<_, StoreError>(|view| view.ready_items(&self.errand.hop, now.wall, Grade::LEAST, 1));
             let Some(item) = ready?.pop() else { return Ok(None) };
             match self.read(&item) {
-                Ok((body, header_utf8)) => {
+                Ok((text, header_utf8)) => {
                     let recipients = recipients(&item).iter().map(|to| (to.clone(), None)).collect();
                     let (told, taken) = (Vec::new(), Vec::new());
-                    let job = Job { recipients, told, taken, sender_refused: None, body, item };
+                    let job = Job { recipients, told, taken, sender_refused: None, text, item };
                     return Ok(Some((Box::new(job), header_utf8)));
                 }
                 Err(why) => delivery::set_aside(&self.store, now.wall, &item, why)?,
@@ -233,32 +222,32 @@ impl SmtpOut {
     }
 
     /// The text, and whether its header is UTF-8.
-    fn read(&self, item: &Item) -> Result<(Body, bool), StoreError> {
+    fn read(&self, item: &Item) -> Result<(Text, bool), StoreError> {
         let Cargo::Mail { body, .. } = &item.cargo else {
             return Err(StoreError::Damaged(format!("item {} is no mail and waits for SMTP", item.id.0)));
         };
         self.store.read(|view| {
             let header = bounce::original_header(view, *body)?;
             let header_utf8 = !header.as_bytes().is_ascii() && std::str::from_utf8(header.as_bytes()).is_ok();
-            Ok((view.body(*body)?, header_utf8))
+            Ok((Text::whole(view.body(*body)?), header_utf8))
         })
     }
 
     fn begin(&mut self, now: Now, mut job: Box<Job>, header_utf8: bool) {
-        if self.offers.size_max.is_some_and(|max| job.item.size > max) {
+        if self.errand.offers.size_max.is_some_and(|max| job.item.size > max) {
             let text = format!("{} takes no message of {} bytes", self.host, job.item.size);
             let verdict = self.failed(Status(5, 3, 4), text, false);
             self.settle(now, *job, &verdict);
             return self.next_item_unless_over(now);
         }
-        let sender = job.sender().map(|sender| rewrite::smtp_address(&self.policy, sender));
+        let sender = job.sender().map(|sender| rewrite::smtp_address(&self.errand.policy, sender));
         let no_utf8 = self.failed(Status(5, 6, 7), format!("{} knows no addresses beyond ASCII", self.host), false);
-        if sender.as_ref().is_some_and(Address::needs_utf8) && !self.offers.smtputf8 {
+        if sender.as_ref().is_some_and(Address::needs_utf8) && !self.errand.offers.smtputf8 {
             self.settle(now, *job, &no_utf8);
             return self.next_item_unless_over(now);
         }
         for (n, (recipient, verdict)) in job.recipients.iter_mut().enumerate() {
-            if recipient.needs_utf8() && !self.offers.smtputf8 {
+            if recipient.needs_utf8() && !self.errand.offers.smtputf8 {
                 *verdict = Some(named(&no_utf8, recipient));
             } else {
                 job.told.push(n);
@@ -271,16 +260,16 @@ impl SmtpOut {
         let utf8 = header_utf8
             || sender.as_ref().is_some_and(Address::needs_utf8)
             || job.told.iter().any(|n| job.recipients[*n].0.needs_utf8());
-        self.say(&Command::Mail(Mail {
+        self.say(Command::Mail(Mail {
             sender,
-            size: self.offers.size.then_some(job.item.size),
-            eight_bit: self.offers.eight_bit,
-            smtputf8: self.offers.smtputf8 && utf8,
+            size: self.errand.offers.size.then_some(job.item.size),
+            eight_bit: self.errand.offers.eight_bit,
+            smtputf8: self.errand.offers.smtputf8 && utf8,
         }));
-        if self.offers.pipelining {
+        if self.errand.offers.pipelining {
             for n in &job.told {
-                let recipient = rewrite::smtp_address(&self.policy, &job.recipients[*n].0);
-                self.output.extend_from_slice(format!("{}\r\n", Command::Rcpt(recipient)).as_bytes());
+                let recipient = rewrite::smtp_address(&self.errand.policy, &job.recipients[*n].0);
+                self.say(Command::Rcpt(recipient));
             }
         }
         self.wait(now, REPLY, State::Sender(job));
@@ -289,7 +278,7 @@ impl SmtpOut {
     fn sender_answered(&mut self, now: Now, mut job: Box<Job>, reply: &Reply) {
         if reply.code / 100 != 2 {
             let verdict = self.verdict(reply);
-            if !self.offers.pipelining {
+            if !self.errand.offers.pipelining {
                 return self.finish_item(now, *job, &verdict, true);
             }
             // The answers to the recipients are on their way and mean nothing.
@@ -300,9 +289,9 @@ impl SmtpOut {
 
     /// Waits for the answer to recipient `next`, having asked for it if that is not done.
     fn ask_recipient(&mut self, now: Now, job: Box<Job>, next: usize) {
-        if !self.offers.pipelining {
-            let recipient = rewrite::smtp_address(&self.policy, &job.recipients[job.told[next]].0);
-            self.say(&Command::Rcpt(recipient));
+        if !self.errand.offers.pipelining {
+            let recipient = rewrite::smtp_address(&self.errand.policy, &job.recipients[job.told[next]].0);
+            self.say(Command::Rcpt(recipient));
         }
         self.wait(now, REPLY, State::Recipients(job, next));
     }
@@ -331,7 +320,7 @@ impl SmtpOut {
             let nobody = Verdict::Retry(format!("{} takes no recipient", self.host));
             return self.finish_item(now, *job, &nobody, true);
         }
-        self.say(&Command::Data);
+        self.say(Command::Data);
         self.wait(now, DATA, State::Data(job));
     }
 
@@ -339,7 +328,7 @@ impl SmtpOut {
     fn finish_item(&mut self, now: Now, job: Job, rest: &Verdict, reset: bool) {
         self.settle(now, job, rest);
         if reset && self.ended.is_none() {
-            self.say(&Command::Rset);
+            self.say(Command::Rset);
             self.wait(now, REPLY, State::Reset);
         } else {
             self.next_item_unless_over(now);
@@ -363,11 +352,11 @@ impl SmtpOut {
             })
             .collect();
         let item = &job.item;
-        match self.store.write(|change| delivery::settle(change, &self.policy, now, item, verdicts)) {
+        match self.store.write(|change| delivery::settle(change, &self.errand.policy, now, item, verdicts)) {
             Ok(settled) => {
                 let Settled { sent, returned, waiting, .. } = settled;
                 info!(host = self.host, item = item.id.0, sent, returned, waiting, "mail tried");
-                self.items.push((item.id, settled));
+                self.errand.items.push((item.id, settled));
             }
             // It stays in the queue as it was; going on would only try it again at once.
             Err(why) => self.store_failed(&why),
@@ -376,48 +365,18 @@ impl SmtpOut {
 
     fn store_failed(&mut self, why: &StoreError) {
         error!(host = self.host, %why, "cannot record what became of mail");
-        self.over(Ended::Store(why.to_string()));
-    }
-
-    /// The connection is of no use any more. What was under way waits, and whoever opened it lets the host wait.
-    fn break_off(&mut self, now: Now, why: &str) {
-        let retry = Verdict::Retry(why.to_owned());
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Greeting | State::Ehlo | State::Helo => warn!(host = self.host, why, "no SMTP service"),
-            State::Sender(job)
-            | State::Recipients(job, _)
-            | State::Data(job)
-            | State::Text(job, _)
-            | State::Final(job) => self.settle(now, *job, &retry),
-            State::Quit => return self.over(Ended::Done),
-            State::Reset | State::Over => {}
-        }
-        self.over(Ended::Failed(why.to_owned()));
-    }
-
-    fn over(&mut self, ended: Ended) {
-        self.state = State::Over;
-        self.output.clear();
-        self.ended.get_or_insert(ended);
+        self.end(Ended::Store(why.to_string()));
     }
 
     /// The next piece of the text, or its end.
-    fn send_text(&mut self, now: Now, job: Box<Job>, mut text: Text) {
-        let mut piece = [0; PIECE];
-        match job.body.read_at(text.at, &mut piece) {
-            Ok(0) => {
-                text.dots.finish(&mut self.output);
-                self.wait(now, FINAL, State::Final(job));
-            }
-            Ok(len) => {
-                text.at += len as u64;
-                text.dots.push(&piece[..len], &mut self.output);
-                self.wait(now, PIECE_SENT, State::Text(job, text));
-            }
+    fn send_text(&mut self, now: Now, mut job: Box<Job>) {
+        match job.text.piece(&mut self.output) {
+            Ok(true) => self.wait(now, PIECE_SENT, State::Text(job)),
+            Ok(false) => self.wait(now, FINAL, State::Final(job)),
             Err(why) => {
                 // Without its final dot the host will not take it for whole.
                 self.settle(now, *job, &Verdict::Retry(format!("the body cannot be read: {why}")));
-                self.over(Ended::Store(why.to_string()));
+                self.end(Ended::Store(why.to_string()));
             }
         }
     }
@@ -455,56 +414,6 @@ fn named(verdict: &Verdict, recipient: &Address) -> Verdict {
     }
 }
 
-impl Dialogue for SmtpOut {
-    type Outcome = Outcome;
-
-    fn handle_input(&mut self, now: Now, bytes: &[u8]) {
-        self.lines.push(bytes);
-        self.process(now);
-    }
-
-    fn handle_timeout(&mut self, now: Now) {
-        if now.instant >= self.deadline && self.ended.is_none() {
-            self.break_off(now, &format!("{} did not answer in time", self.host));
-        }
-    }
-
-    fn handle_hangup(&mut self, now: Now) {
-        if self.ended.is_none() {
-            self.break_off(now, &format!("{} closed the connection", self.host));
-        }
-        self.output.clear();
-    }
-
-    fn handle_nudge(&mut self, _now: Now, nudge: Nudge) {
-        match nudge {
-            Nudge::Store => {}
-            Nudge::WindDown | Nudge::HangUp => self.wind_down = true,
-        }
-    }
-
-    fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
-        if self.output.is_empty() {
-            match std::mem::replace(&mut self.state, State::Over) {
-                State::Text(job, text) => self.send_text(now, job, text),
-                state => self.state = state,
-            }
-        }
-        // A long list of recipients goes in pieces too; stuffing makes a piece of text twice as long at most.
-        out.extend(self.output.drain(..self.output.len().min(2 * PIECE + 16)));
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.ended.is_none().then_some(self.deadline)
-    }
-
-    fn poll_request(&mut self) -> Option<Request<Outcome>> {
-        let ended = self.ended.clone().filter(|_| self.output.is_empty())?;
-        let items = std::mem::take(&mut self.items);
-        Some(Request::Finish { outcome: Outcome { items, ended }, unread: self.lines.pending().to_vec() })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -531,12 +440,19 @@ mod tests {
         > QUIT
         < 221 bye\n";
     const BODY: &str = "
+        > DATA
+        < 354 go on
         > Message-ID: <1@x>
         > From: ann
         > Date: today
         >
         > hello
         > .\n";
+
+    /// A whole conversation in which a letter is taken.
+    fn taken(hello: &str, envelope: &str) -> String {
+        [hello, envelope, BODY, "< 250 ok\n", BYE].concat()
+    }
 
     fn client(store: &Store) -> SmtpOut {
         SmtpOut::new(store.clone(), Arc::new(village()), "mail.lan.example", 2525, start())
@@ -566,9 +482,7 @@ mod tests {
              > RCPT TO:<r@lan.example>
              < 250 2.1.0 ok
              < 250 2.1.5 ok
-             < 250 2.1.5 ok
-             > DATA
-             < 354 go on\n",
+             < 250 2.1.5 ok\n",
             BODY,
             "< 250 2.0.0 queued as 1\n",
             BYE,
@@ -586,27 +500,21 @@ mod tests {
 
     #[test]
     fn an_old_server_is_asked_one_thing_at_a_time() {
-        let script = [
+        let script = taken(
             OLD,
             "> MAIL FROM:<ann@village.example>
              < 250 ok
              > RCPT TO:<q@lan.example>
              < 250 ok
              > RCPT TO:<r@lan.example>
-             < 251 will forward
-             > DATA
-             < 354 go on\n",
-            BODY,
-            "< 250 ok\n",
-            BYE,
-        ]
-        .concat();
+             < 251 will forward\n",
+        );
         check(&["q@lan.example", "r@lan.example"], &script, &[]);
     }
 
     #[test]
     fn each_recipient_has_its_own_fate() {
-        let script = [
+        let script = taken(
             HELLO,
             "> MAIL FROM:…
              > RCPT TO:<q@lan.example>
@@ -616,14 +524,8 @@ mod tests {
              < 550-5.1.1 no such
              < 550 5.1.1 user
              < 450 4.2.1 busy
-             < 250 ok
-             > DATA
-             < 354 go on\n",
-            BODY,
-            "< 250 ok\n",
-            BYE,
-        ]
-        .concat();
+             < 250 ok\n",
+        );
         let to = ["q@lan.example", "r@lan.example", "s@lan.example"];
         let waiting = "item mail.lan.example:2525 C: <ann@village.example> to <r@lan.example> (mail.lan.example says 450 4.2.1 busy)";
         check(&to, &script, &["mailbox ann: <>", waiting]);
@@ -635,7 +537,7 @@ mod tests {
             ("< 550 5.7.1 not you\n< 503 x\n> RSET\n< 250 ok\n", "550 5.7.1 not you"),
             ("< 250 ok\n< 553 no\n> RSET\n< 250 ok\n", "553 no"),
             ("< 250 ok\n< 250 ok\n> DATA\n< 554 no\n> RSET\n< 250 ok\n", "554 no"),
-            (&format!("< 250 ok\n< 250 ok\n> DATA\n< 354 ok\n{BODY}< 552 too big\n"), "552 too big"),
+            (&format!("< 250 ok\n< 250 ok\n{BODY}< 552 too big\n"), "552 too big"),
         ] {
             let script = [HELLO, "> MAIL …\n> RCPT …\n", answers, BYE].concat();
             check(&["q@lan.example"], &script, &["mailbox ann: <>"]);
@@ -659,19 +561,13 @@ mod tests {
             (format!("{begun}< 451 no\n< 503 x\n> RSET\n< 250 ok\n{BYE}"), "mail.lan.example says 451 no"),
             (format!("{begun}< 250 ok\n< 451 no\n> RSET\n< 250 ok\n{BYE}"), "mail.lan.example says 451 no"),
             (
-                format!("{begun}< 250 ok\n< 250 ok\n> DATA\n< 354 ok\n{BODY}< 452 4.3.1 full\n{BYE}"),
+                format!("{begun}< 250 ok\n< 250 ok\n{BODY}< 452 4.3.1 full\n{BYE}"),
                 "mail.lan.example says 452 4.3.1 full",
             ),
             (format!("{begun}< 421 4.3.2 going\n"), "mail.lan.example says 421 4.3.2 going"),
             (format!("{begun}!hangup\n"), "mail.lan.example closed the connection"),
-            (
-                format!("{begun}< 250 ok\n< 250 ok\n> DATA\n< 354 ok\n{BODY}!hangup\n"),
-                "mail.lan.example closed the connection",
-            ),
-            (
-                format!("{begun}< 250 ok\n< 250 ok\n> DATA\n< 354 ok\n{BODY}@ 601\n"),
-                "mail.lan.example did not answer in time",
-            ),
+            (format!("{begun}< 250 ok\n< 250 ok\n{BODY}!hangup\n"), "mail.lan.example closed the connection"),
+            (format!("{begun}< 250 ok\n< 250 ok\n{BODY}@ 601\n"), "mail.lan.example did not answer in time"),
             (format!("{begun}@ 301\n"), "mail.lan.example did not answer in time"),
             (format!("{begun}< hello\n"), "a line of the server does not begin with a code"),
             (format!("{begun}< {}\n", "x".repeat(3000)), "the server's reply: line too long"),
@@ -720,17 +616,13 @@ mod tests {
              > RCPT TO:<r@lan.example>
              < 250 ok
              < 250 ok
-             < 452 4.5.3 too many
-             > DATA
-             < 354 go on\n",
+             < 452 4.5.3 too many\n",
             BODY,
             "< 250 ok
              > MAIL …
              > RCPT TO:<r@lan.example>
              < 250 ok
-             < 250 ok
-             > DATA
-             < 354 go on\n",
+             < 250 ok\n",
             BODY,
             "< 250 ok\n",
             BYE,
@@ -749,19 +641,13 @@ mod tests {
     fn addresses_beyond_ascii_go_only_where_they_are_known() {
         check(&["ü@lan.example"], &[HELLO, BYE].concat(), &["mailbox ann: <>"]);
         let hello = HELLO.replace("SIZE 100000", "SMTPUTF8");
-        let script = [
+        let script = taken(
             &hello,
             "> MAIL FROM:<ann@village.example> BODY=8BITMIME SMTPUTF8
              > RCPT TO:<ü@lan.example>
              < 250 ok
-             < 250 ok
-             > DATA
-             < 354 go on\n",
-            BODY,
-            "< 250 ok\n",
-            BYE,
-        ]
-        .concat();
+             < 250 ok\n",
+        );
         check(&["ü@lan.example"], &script, &[]);
     }
 
@@ -800,9 +686,8 @@ mod tests {
         for _ in 0..2 {
             submit(&store, Origin::Report, "", &["q@lan.example"], TEXT).expect("it is accepted");
         }
-        let script =
-            [HELLO, "> MAIL …\n> RCPT …\n!winddown\n< 250 ok\n< 250 ok\n> DATA\n< 354 ok\n", BODY, "< 250 ok\n", BYE];
-        Player::new(client(&store), Split::Whole).play(&script.concat());
+        let script = taken(HELLO, "> MAIL …\n> RCPT …\n!winddown\n< 250 ok\n< 250 ok\n");
+        Player::new(client(&store), Split::Whole).play(&script);
         assert_eq!(placed(&store).len(), 1);
     }
 }

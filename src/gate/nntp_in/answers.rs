@@ -2,34 +2,33 @@
 
 use std::ops::RangeInclusive;
 
-use super::{NntpIn, OUTPUT_MAX, State};
+use super::{NntpIn, Work};
 use crate::base::limits::HEADER_MAX;
 use crate::base::newsgroup::{GroupName, Wildmat};
 use crate::base::time::Timestamp;
+use crate::gate::server::OUTPUT_MAX;
+use crate::gate::text::{READ, Text};
 use crate::store::articles::{Article, Group, Overview};
 use crate::store::{Body, StoreError, View};
 use crate::wire::header::Header;
 use crate::wire::nntp::one_line;
-use crate::wire::text::DotWriter;
 
 /// Lines read from the store at once, and articles whose header must be read for a line.
 const LINES: usize = 100;
 const HEADERS: usize = 10;
 /// Pieces in one look at the store, however few of their lines are wanted: a long look makes its log grow.
 const PIECES: usize = 20;
-/// How much of a body is read at once.
-const READ: usize = 8 * 1024;
 
 /// What of groups a listing shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Groups {
+pub enum Groups {
     Active,
     Times,
     Descriptions,
 }
 
 /// An answer of many lines, and how far it has come.
-pub(super) enum Answer {
+pub enum Answer {
     Groups { show: Groups, wildmat: Wildmat, since: Timestamp, after: String },
     Numbers { group: GroupName, range: RangeInclusive<u64> },
     Over { group: GroupName, range: RangeInclusive<u64> },
@@ -38,7 +37,7 @@ pub(super) enum Answer {
 }
 
 /// What HDR shows.
-pub(super) enum Field {
+pub enum Field {
     Bytes,
     Lines,
     /// One that is in the overview.
@@ -185,47 +184,22 @@ fn unreadable(why: std::io::Error) -> StoreError {
     StoreError::Damaged(format!("an article cannot be read: {why}"))
 }
 
-/// What is sent of an article.
-pub(super) struct Text {
-    body: Body,
-    at: u64,
-    end: u64,
-    dots: DotWriter,
+/// What HEAD shows of an article.
+pub(super) fn head(body: Body) -> Result<Text, StoreError> {
+    let end = header_end(&body)?;
+    Ok(Text::part(body, 0..end))
 }
 
-impl Text {
-    pub fn whole(body: Body) -> Self {
-        Self { at: 0, end: body.len(), dots: DotWriter::default(), body }
-    }
-
-    pub fn head(body: Body) -> Result<Self, StoreError> {
-        let end = header_end(&body)?;
-        Ok(Self { end, ..Self::whole(body) })
-    }
-
-    pub fn without_head(body: Body) -> Result<Self, StoreError> {
-        let at = header_end(&body)? + 1;
-        Ok(Self { at, ..Self::whole(body) })
-    }
-
-    /// Appends the next piece; whether there is more.
-    fn piece(&mut self, out: &mut Vec<u8>) -> Result<bool, StoreError> {
-        let mut piece = [0; READ];
-        let wish = usize::try_from(self.end - self.at).unwrap_or(READ).min(READ);
-        let count = self.body.read_at(self.at, &mut piece[..wish]).map_err(unreadable)?;
-        if count < wish {
-            return Err(unreadable(std::io::ErrorKind::UnexpectedEof.into()));
-        }
-        self.at += count as u64;
-        self.dots.push(&piece[..count], out);
-        Ok(self.at < self.end)
-    }
+/// What BODY shows of an article.
+pub(super) fn without_head(body: Body) -> Result<Text, StoreError> {
+    let rest = header_end(&body)? + 1..body.len();
+    Ok(Text::part(body, rest))
 }
 
 impl NntpIn {
     /// The next piece of an answer; always some work.
     pub(super) fn answer_on(&mut self) -> bool {
-        let State::Answering(answer) = &mut self.state else {
+        let Some(Work::Answering(answer)) = &mut self.work else {
             return false;
         };
         let more = self.store.read(|view| {
@@ -241,7 +215,7 @@ impl NntpIn {
             Ok(true) => {}
             Ok(false) => {
                 self.output.extend_from_slice(b".\r\n");
-                self.state = State::Idle;
+                self.work = None;
             }
             Err(why) => self.break_off(&why),
         }
@@ -250,16 +224,13 @@ impl NntpIn {
 
     /// The next piece of an article; always some work.
     pub(super) fn send_on(&mut self) -> bool {
-        let State::Sending(text) = &mut self.state else {
+        let Some(Work::Sending(text)) = &mut self.work else {
             return false;
         };
         match text.piece(&mut self.output) {
             Ok(true) => {}
-            Ok(false) => {
-                std::mem::take(&mut text.dots).finish(&mut self.output);
-                self.state = State::Idle;
-            }
-            Err(why) => self.break_off(&why),
+            Ok(false) => self.work = None,
+            Err(why) => self.break_off(&unreadable(why)),
         }
         true
     }

@@ -2,7 +2,7 @@
 
 use tracing::{info, warn};
 
-use super::{IDLE, NntpIn, State};
+use super::{NntpIn, Work};
 use crate::base::limits::MESSAGE_LINE_MAX;
 use crate::base::time::Now;
 use crate::news::{self, Source, Verdict};
@@ -12,7 +12,7 @@ use crate::wire::nntp::{self, Reply};
 use crate::wire::text::{DotReader, LineEnds};
 
 /// An article on its way in.
-pub(super) struct Incoming {
+pub struct Incoming {
     way: Way,
     dots: DotReader,
     /// The article so far, or what will be said of it at its end.
@@ -93,27 +93,27 @@ impl NntpIn {
             Way::Ihave(_) => 335,
         };
         self.say(code, "send it, end with a dot alone on a line");
-        self.state = State::Incoming(Box::new(Incoming {
+        self.work = Some(Work::Incoming(Box::new(Incoming {
             way,
             dots: DotReader::new(LineEnds::Tolerant, MESSAGE_LINE_MAX),
             draft: Ok(self.store.draft()),
-        }));
+        })));
     }
 
     /// Takes text up to the final dot, whatever is wrong with it: only behind the dot can a refusal be told.
     pub(super) fn incoming(&mut self, now: Now) -> bool {
-        let State::Incoming(incoming) = &mut self.state else {
-            return false;
-        };
         if self.input.pending().is_empty() {
             return false;
         }
+        self.heard(now);
+        let Some(Work::Incoming(incoming)) = &mut self.work else {
+            return false;
+        };
         let mut text = Vec::new();
         let progress = incoming.dots.push(self.input.pending(), &mut text);
         self.input.consume(progress.used);
-        self.deadline = now.instant + IDLE;
         // A refusal takes the place of the draft: the rest is read and thrown away.
-        if let Err(refusal) = incoming.keep(&text, self.policy.article_max) {
+        if let Err(refusal) = incoming.keep(&text, self.service.policy.article_max) {
             incoming.draft = Err(refusal);
         }
         if progress.done {
@@ -123,7 +123,7 @@ impl NntpIn {
     }
 
     fn finish_incoming(&mut self, now: Now) {
-        let State::Incoming(incoming) = std::mem::replace(&mut self.state, State::Idle) else {
+        let Some(Work::Incoming(incoming)) = self.work.take() else {
             return;
         };
         let Incoming { way, draft, .. } = *incoming;
@@ -150,9 +150,9 @@ impl NntpIn {
             info!(peer = %self.peer, offered, own, "article refused: not the one offered");
             return way.refused(&format!("its Message-ID is {own}, which was not offered"));
         }
-        match self.store.write(|change| news::accept(change, &self.policy, now, &source, article)) {
+        match self.store.write(|change| news::accept(change, &self.service.policy, now, &source, article)) {
             Ok(Verdict::Taken { message_id, placed }) => {
-                self.taken += 1;
+                self.service.taken += 1;
                 info!(peer = %self.peer, message_id, bytes = article.len(), groups = placed.len(), "article accepted");
                 way.taken()
             }
@@ -198,10 +198,11 @@ fn not_kept(way: &Way, why: &std::io::Error) -> Reply {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Outcome;
     use super::super::tests::{ARTICLE, HELLO, check, server};
-    use super::super::{Ended, INPUT_MAX, Outcome};
     use super::*;
     use crate::gate::script::{Player, SPLITS, Split};
+    use crate::gate::server::{Ended, INPUT_MAX};
     use crate::news::Policy;
     use crate::news::testing::{body, facts, open, queued, village};
 

@@ -4,10 +4,12 @@ use std::ops::RangeInclusive;
 
 use tracing::error;
 
-use super::answers::{Answer, Field, Groups, Text, over_line};
-use super::{Ended, NntpIn, Selected, State};
+use super::answers::{self, Answer, Field, Groups, over_line};
+use super::{NntpIn, Selected, Work};
 use crate::base::newsgroup::{GroupName, Wildmat};
 use crate::base::time::Timestamp;
+use crate::gate::server::Ended;
+use crate::gate::text::Text;
 use crate::store::StoreError;
 use crate::store::articles::{Article, Group};
 use crate::wire::nntp::{Part, Where, Which};
@@ -40,12 +42,11 @@ impl NntpIn {
     /// The middle of an answer is no place for an error: only the end of the connection tells that it is not whole.
     pub(super) fn break_off(&mut self, why: &StoreError) {
         error!(peer = %self.peer, %why, "cannot go on with an answer to a news client");
-        self.state = State::Idle;
-        self.ended = Some(Ended::Broken);
+        self.end(Ended::Broken);
     }
 
     fn begin(&mut self, answer: Answer) {
-        self.state = State::Answering(Box::new(answer));
+        self.work = Some(Work::Answering(Box::new(answer)));
     }
 
     /// Makes the group the selected one and its first article the current one. `None`: there is no such group.
@@ -56,7 +57,7 @@ impl NntpIn {
         };
         if let Some(group) = &found {
             let current = (group.count > 0).then_some(group.low);
-            self.selected = Some(Selected { name: group.name.clone(), current });
+            self.service.selected = Some(Selected { name: group.name.clone(), current });
         }
         Ok(found)
     }
@@ -74,7 +75,7 @@ impl NntpIn {
         name: Option<&str>,
         range: Option<RangeInclusive<u64>>,
     ) -> Result<(), StoreError> {
-        let named = name.map(str::to_owned).or_else(|| self.selected.as_ref().map(|s| s.name.to_string()));
+        let named = name.map(str::to_owned).or_else(|| self.service.selected.as_ref().map(|s| s.name.to_string()));
         let Some(name) = named else {
             self.absent(Absent::Group);
             return Ok(());
@@ -90,7 +91,7 @@ impl NntpIn {
 
     /// NEXT and LAST.
     pub(super) fn step(&mut self, forward: bool) -> Result<(), StoreError> {
-        let Some(selected) = &self.selected else {
+        let Some(selected) = &self.service.selected else {
             self.absent(Absent::Group);
             return Ok(());
         };
@@ -114,14 +115,14 @@ impl NntpIn {
     }
 
     fn set_current(&mut self, number: u64) {
-        if let Some(selected) = &mut self.selected {
+        if let Some(selected) = &mut self.service.selected {
             selected.current = Some(number);
         }
     }
 
     /// The article with its number, 0 where it was asked for by its Message-ID (RFC 3977 section 6.2.1.2).
     fn find(&self, which: &Which) -> Result<Result<(u64, Article), Absent>, StoreError> {
-        let (number, absent) = match (which, &self.selected) {
+        let (number, absent) = match (which, &self.service.selected) {
             (Which::Id(id), _) => {
                 let found = self.store.read(|view| view.article(id))?;
                 return Ok(found.map(|article| (0, article)).ok_or(Absent::Id));
@@ -131,7 +132,7 @@ impl NntpIn {
             (Which::Current, Some(Selected { current: Some(number), .. })) => (*number, Absent::Current),
             (Which::Current, Some(Selected { current: None, .. })) => return Ok(Err(Absent::Current)),
         };
-        let Some(selected) = &self.selected else { return Ok(Err(Absent::Group)) };
+        let Some(selected) = &self.service.selected else { return Ok(Err(Absent::Group)) };
         let found = self.store.read(|view| view.article_at(&selected.name, number))?;
         Ok(found.map(|article| (number, article)).ok_or(absent))
     }
@@ -148,8 +149,8 @@ impl NntpIn {
         let body = || self.store.read(|view| view.body(article.body));
         let (code, text) = match part {
             Part::Article => (220, Some(Text::whole(body()?))),
-            Part::Head => (221, Some(Text::head(body()?)?)),
-            Part::Body => (222, Some(Text::without_head(body()?)?)),
+            Part::Head => (221, Some(answers::head(body()?)?)),
+            Part::Body => (222, Some(answers::without_head(body()?)?)),
             Part::Stat => (223, None),
         };
         if let Which::Number(number) = which {
@@ -157,7 +158,7 @@ impl NntpIn {
         }
         self.say(code, format!("{number} {}", article.overview.message_id));
         if let Some(text) = text {
-            self.state = State::Sending(Box::new(text));
+            self.work = Some(Work::Sending(Box::new(text)));
         }
         Ok(())
     }
@@ -167,7 +168,7 @@ impl NntpIn {
         &self,
         range: RangeInclusive<u64>,
     ) -> Result<Result<(GroupName, RangeInclusive<u64>), Absent>, StoreError> {
-        let Some(Selected { name, .. }) = &self.selected else { return Ok(Err(Absent::Group)) };
+        let Some(Selected { name, .. }) = &self.service.selected else { return Ok(Err(Absent::Group)) };
         let found = self.store.read(|view| view.numbers(name, range.clone(), 1))?;
         Ok(if found.is_empty() { Err(Absent::Range) } else { Ok((name.clone(), range)) })
     }
