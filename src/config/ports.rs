@@ -84,11 +84,6 @@ impl Checker<'_> {
     fn answering(&mut self, key: &str, name: PortName, port: &raw::Port) -> Option<AnsweringPort> {
         let span = port.kind.as_ref().map_or(0..0, raw::At::span);
         match self.kind(key, span.clone(), port)? {
-            PortKind::Serial { line: SerialLine { place: Place::Server(_), .. }, .. } => {
-                let hint = "let the server's own port answer, and connect to uucp = \"ADDRESS\" in [listen]";
-                self.complain(span, key, "a serial port at a server does not answer yet", hint);
-                None
-            }
             kind @ (PortKind::Serial { .. } | PortKind::Radio { .. }) => Some(AnsweringPort {
                 name,
                 kind,
@@ -425,7 +420,7 @@ fn parity_of(text: &str) -> Result<Parity, String> {
 impl raw::Port {
     /// Whether it says where it leads.
     fn is_whole(&self) -> bool {
-        self.device.is_some() || self.address.is_some() || self.command.is_some()
+        self.device.is_some() || self.server.is_some() || self.address.is_some() || self.command.is_some()
     }
 
     /// These keys, and for those not given the ones of `port`.

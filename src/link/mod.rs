@@ -43,6 +43,8 @@ pub enum LinkError {
     Radio { address: String, why: String },
     #[error("{address} gives no serial port: {why}")]
     SerialServer { address: String, why: String },
+    #[error("{0} gives no serial port: it hangs up at once: is the port in use?")]
+    SerialServerBusy(String),
     #[error("cannot listen on {address}{}", listen_hint(.source))]
     Listen { address: String, source: io::Error },
     #[error("cannot run {program}")]

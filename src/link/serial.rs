@@ -352,11 +352,20 @@ impl Link {
         self.claim.as_mut().map_or(Ok(()), Claim::take)
     }
 
-    /// Returns when there is something to read on a serial line, without reading it.
-    pub async fn readable(&mut self) -> io::Result<()> {
-        match &self.claim {
-            Some(claim) => claim.readable().await,
-            None => std::future::pending().await,
+    /// Waits until something comes on a serial line, or a carrier where that counts. Of our own lines nothing is read, for
+    /// it may be another program's; at a server the line is ours alone, and what came is given.
+    pub async fn heard(&mut self, carrier_counts: bool) -> io::Result<Vec<u8>> {
+        let Self { claim, reader, telnet, lines, .. } = self;
+        let input = async {
+            match (claim, telnet) {
+                (Some(claim), _) => claim.readable().await.map(|()| Vec::new()),
+                (None, Some(telnet)) => comport::heard(reader, telnet, comport::ASK_EVERY).await,
+                (None, None) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            heard = input => heard,
+            () = super::drive::carrier_comes(lines), if carrier_counts => Ok(Vec::new()),
         }
     }
 }

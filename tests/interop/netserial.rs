@@ -10,8 +10,13 @@ use super::servers::{Running, free_address};
 
 /// A server of the line `device`, at 9600 until it is told otherwise. `None` where ser2net is missing.
 fn ser2net(folder: &std::path::Path, device: &str) -> Option<(String, Running)> {
-    let mut command = peers::command("usr/sbin/ser2net")?;
     let address = free_address();
+    let server = ser2net_at(folder, device, &address)?;
+    Some((address, server))
+}
+
+fn ser2net_at(folder: &std::path::Path, device: &str, address: &str) -> Option<Running> {
+    let mut command = peers::command("usr/sbin/ser2net")?;
     let port = address.rsplit_once(':').expect("a port").1;
     let config = folder.join("ser2net.yaml");
     let text = format!(
@@ -22,7 +27,7 @@ fn ser2net(folder: &std::path::Path, device: &str) -> Option<(String, Running)> 
     if let Some(modules) = modules() {
         command.env("GENSIO_LIBRARY_PATH", modules);
     }
-    Some((address.clone(), Running::start(command, &address, &folder.join("ser2net.log"))))
+    Some(Running::start(command, address, &folder.join("ser2net.log")))
 }
 
 /// Where its library finds the parts of itself, when it was unpacked and not installed.
@@ -92,6 +97,56 @@ fn a_modem_at_ser2net_is_dialled_and_hung_up() {
         until("both modems have hung up", || exchange.is_quiet().then_some(()), || hub.log());
     }
     assert_eq!(exchange.commands(1)[..2], ["ATZ", "ATDT111"]);
+}
+
+#[test]
+fn callers_are_waited_for_at_ser2net_which_may_go_and_come_back_and_calls_out_go_over_it_too() {
+    let busy = Setup { busy: true, ..Setup::number("333") };
+    let exchange = Exchange::new(&[Setup::number("111"), Setup::number("222"), busy]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let device = exchange.devices[0].display().to_string();
+    let Some((address, server)) = ser2net(folder.path(), &device) else { return };
+    let profile = "flow = \"none\"\nmodem = \"mine.toml\"";
+    let way = "{ port = \"in\", phone = \"333\" }";
+    let hub = Ours::new("hub", "");
+    fs::write(hub.folder.path().join("mine.toml"), PROFILE).expect("a file");
+    hub.configure(&format!(
+        "[port.in]\ntype = \"serial\"\nserver = \"{address}\"\nspeed = 115200\nanswer = true\n{profile}\n\
+         [sites.village]\ncalled-login = \"Uvillage\"\ncall = [{way}]\nlogin = \"Uhub\"\npassword-file = \"password\"\n"
+    ));
+    fs::write(hub.folder.path().join("password"), "secret\n").expect("a file");
+    hub.run(&["user", "add", "Uvillage", "--password", "secret"], b"");
+    let hub_daemon = hub.daemon();
+    let prepared = |times| exchange.commands(0).iter().filter(|command| *command == "ATZ").count() >= times;
+    let village = village(
+        &format!("device = \"{}\"\nspeed = 115200\nlocks = \"\"\n{profile}", exchange.devices[1].display()),
+        "phone = \"111\"",
+    );
+    let call_in = |round| {
+        village.run(&["sendmail", "alice@hub.example"], b"Subject: test\n\nby telephone\n");
+        let call = village.call("hub");
+        assert!(call.status.success(), "{}: {}", String::from_utf8_lossy(&call.stderr), hub.log());
+        until("the letter", || hub.mail_count("alice").eq(&round).then_some(()), || hub.log());
+        until("both modems have hung up", || exchange.is_quiet().then_some(()), || hub.log());
+    };
+    until("the hub waits", || prepared(1).then_some(()), || hub.log());
+    call_in(1);
+    until("the hub waits again", || prepared(2).then_some(()), || hub.log());
+    // It is busy, but it is dialled: we have given the server's port up to our own call.
+    let call = until(
+        "the line is free",
+        || Some(hub.call("village").stderr).filter(|said| !String::from_utf8_lossy(said).contains("in use")),
+        || hub.log(),
+    );
+    assert!(String::from_utf8_lossy(&call).contains("BUSY"), "{}", String::from_utf8_lossy(&call));
+    until("the hub waits again", || prepared(4).then_some(()), || hub.log());
+    drop(server);
+    until("it is missed", || hub.log().contains("cannot wait for callers").then_some(()), || hub.log());
+    let _server = ser2net_at(folder.path(), &device, &address).expect("it ran before");
+    until("the hub waits again", || prepared(5).then_some(()), || hub.log());
+    call_in(2);
+    assert_eq!(hub.log().matches("cannot wait for callers").count(), 1, "{}", hub.log());
+    drop(hub_daemon);
 }
 
 #[test]
