@@ -16,18 +16,18 @@ use crate::dialogue::Facts;
 /// COM-PORT-OPTION.
 pub(super) const OPTION: u8 = 44;
 
-const SET_BAUDRATE: u8 = 1;
-const SET_DATASIZE: u8 = 2;
-const SET_PARITY: u8 = 3;
-const SET_STOPSIZE: u8 = 4;
-const SET_CONTROL: u8 = 5;
-const SET_MODEMSTATE_MASK: u8 = 11;
-const PURGE_DATA: u8 = 12;
+pub(super) const SET_BAUDRATE: u8 = 1;
+pub(super) const SET_DATASIZE: u8 = 2;
+pub(super) const SET_PARITY: u8 = 3;
+pub(super) const SET_STOPSIZE: u8 = 4;
+pub(super) const SET_CONTROL: u8 = 5;
+pub(super) const SET_MODEMSTATE_MASK: u8 = 11;
+pub(super) const PURGE_DATA: u8 = 12;
 /// A server's answers and news are the numbers of the requests and this.
-const TOLD: u8 = 100;
-const NOTIFY_MODEMSTATE: u8 = 107;
-const FLOWCONTROL_SUSPEND: u8 = 108;
-const FLOWCONTROL_RESUME: u8 = 109;
+pub(super) const TOLD: u8 = 100;
+pub(super) const NOTIFY_MODEMSTATE: u8 = 107;
+pub(super) const FLOWCONTROL_SUSPEND: u8 = 108;
+pub(super) const FLOWCONTROL_RESUME: u8 = 109;
 
 /// Values of SET-CONTROL.
 const FLOW_NONE: u8 = 1;

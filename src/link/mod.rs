@@ -14,6 +14,7 @@ mod comport;
 mod drive;
 mod escaped;
 mod fd;
+mod feigned;
 mod lock;
 mod net;
 mod pipe;

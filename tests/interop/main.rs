@@ -12,5 +12,6 @@ mod ours;
 mod peers;
 mod servers;
 mod session;
+mod systemd;
 mod taylor;
 mod uucp;
