@@ -4,6 +4,7 @@
 mod demo;
 #[path = "../behaviour/lines/exchange.rs"]
 mod exchange;
+mod inetd;
 mod line;
 mod mail;
 mod netserial;
@@ -12,6 +13,5 @@ mod ours;
 mod peers;
 mod servers;
 mod session;
-mod systemd;
 mod taylor;
 mod uucp;

@@ -1,4 +1,4 @@
-//! Sockets that systemd opens: passed to the daemon, or a process for each caller.
+//! Sockets that others open: systemd passes them to the daemon, systemd and inetd start a process for each caller.
 
 use std::fs;
 use std::process::Command;
@@ -59,5 +59,23 @@ fn systemd_starts_a_process_for_each_caller() {
     let hub = hub("");
     let Some((command, log)) = activate(&hub, &address, &["-a", "--inetd"], &["uucico", "-l"]) else { return };
     let _server = Running::start(command, &address, &log);
+    check(&hub, &address);
+}
+
+#[test]
+fn inetd_starts_a_process_for_each_caller() {
+    let Some(mut command) = peers::command("usr/sbin/inetd") else { return };
+    let address = free_address();
+    let hub = hub("");
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).expect("the users").expect("we are one");
+    let line = format!(
+        "{address} stream tcp nowait {} {BANGPATH} bangpath uucico -I {} -l\n",
+        user.name,
+        hub.config.display()
+    );
+    let config = hub.folder.path().join("inetd.conf");
+    fs::write(&config, line).expect("a file");
+    command.arg("-i").arg(&config);
+    let _server = Running::start(command, &address, &hub.folder.path().join("log"));
     check(&hub, &address);
 }
