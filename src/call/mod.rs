@@ -25,6 +25,7 @@ use crate::store::{LockKind, Store, StoreError};
 mod attend;
 mod count;
 mod desk;
+mod lend;
 mod line;
 mod pack;
 mod reception;
@@ -35,6 +36,7 @@ mod ways;
 mod wrong_logins;
 
 pub use attend::{AnsweringPort, Attended, attend};
+pub use lend::{SharedPort, lend};
 pub use line::{Modem, open_port};
 pub use relay::{can_be_said, file_cargo};
 pub use report::Watch;

@@ -14,15 +14,17 @@ mod comport;
 mod drive;
 mod escaped;
 mod fd;
-mod feigned;
+mod lend;
 mod lock;
 mod net;
+mod offered;
 mod pipe;
 mod serial;
 mod telnet;
 mod tnc;
 
 pub use drive::{Clock, Nudges, drive};
+pub use lend::lend;
 pub use net::{Listener, Peer, accept, connect, inherit, listen};
 pub use pipe::{RawTerminal, keep_words_off_the_line, run_hook, spawn, standard_streams};
 pub use serial::{Flow, Lines, Parity, Place, SerialLine, open as open_serial};

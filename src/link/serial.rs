@@ -198,6 +198,11 @@ impl Claim {
         Ok(())
     }
 
+    /// The tty itself, for whoever sets it.
+    pub fn tty(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
     /// Returns when there is something to read, without reading it.
     pub async fn readable(&self) -> io::Result<()> {
         // SAFETY: the descriptor is borrowed, so it stays open while it is watched.
@@ -292,7 +297,7 @@ impl Lines for Tty {
 }
 
 /// The speeds that modems connect at and ports have.
-fn rate(bits_per_second: u32) -> Option<BaudRate> {
+pub(super) fn rate(bits_per_second: u32) -> Option<BaudRate> {
     Some(match bits_per_second {
         300 => BaudRate::B300,
         600 => BaudRate::B600,
@@ -304,6 +309,7 @@ fn rate(bits_per_second: u32) -> Option<BaudRate> {
         38_400 => BaudRate::B38400,
         57_600 => BaudRate::B57600,
         115_200 => BaudRate::B115200,
+        230_400 => BaudRate::B230400,
         _ => return None,
     })
 }

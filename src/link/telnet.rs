@@ -3,8 +3,9 @@
 use std::task::Waker;
 
 use super::comport::{self, SerialServer};
-use super::feigned::FeignedPort;
-use crate::base::limits::{FEIGNED_ANSWERS_MAX, TELNET_ANSWERS_MAX, TELNET_SUBNEGOTIATION_MAX};
+use super::lend::Board;
+use super::offered::OfferedPort;
+use crate::base::limits::{OFFERED_ANSWERS_MAX, TELNET_ANSWERS_MAX, TELNET_SUBNEGOTIATION_MAX};
 
 pub(super) const IAC: u8 = 255;
 const DONT: u8 = 254;
@@ -82,18 +83,18 @@ pub(super) struct Telnet {
     /// What the other end has told of its serial port.
     pub serial: SerialServer,
     /// What a caller has set; `None` where we have called.
-    feigned: Option<FeignedPort>,
+    offered: Option<OfferedPort>,
     /// Wakes whoever reads, who also sends what others than the writer have put into `out`.
     pub waker: Option<Waker>,
 }
 
 impl Telnet {
     pub fn new(speaks: Speaks) -> Self {
-        let feigned = matches!(speaks, Speaks::TelnetCaller | Speaks::FirstByteTells).then(FeignedPort::default);
+        let offered = matches!(speaks, Speaks::TelnetCaller | Speaks::FirstByteTells).then(OfferedPort::default);
         let speaks = if speaks == Speaks::TelnetCaller { Speaks::Telnet } else { speaks };
         let mut telnet = Self {
             speaks,
-            feigned,
+            offered,
             ours: Options::default(),
             theirs: Options::default(),
             place: Place::Data,
@@ -139,12 +140,23 @@ impl Telnet {
 
     /// The speed of the other end's line, where it has named it.
     pub fn speed(&self) -> Option<u32> {
-        self.feigned.as_ref().and_then(FeignedPort::speed)
+        self.offered.as_ref().and_then(OfferedPort::speed)
+    }
+
+    /// What the caller sets is from now on this line of ours.
+    pub fn lend(&mut self, line: Option<Board>, speed: Option<u32>) {
+        self.offered = Some(OfferedPort::lent(line, speed));
+    }
+
+    /// The modem lines of a lent line, once its client wants to hear of them.
+    pub fn modem_state(&self) -> Option<u8> {
+        let agreed = self.theirs.com_port == State::Yes;
+        self.offered.as_ref().filter(|_| agreed).and_then(OfferedPort::modem_state)
     }
 
     /// The other end has no room: nothing may be sent.
     pub fn is_suspended(&self) -> bool {
-        self.serial.suspended || self.feigned.as_ref().is_some_and(|port| port.suspended)
+        self.serial.suspended || self.offered.as_ref().is_some_and(|port| port.suspended)
     }
 
     /// Whether both ends have agreed that every byte value passes; `None` where it is not for telnet to say.
@@ -227,9 +239,9 @@ impl Telnet {
         let [comport::OPTION, told @ ..] = &self.subnegotiation[..] else { return };
         if self.ours.com_port == State::Yes {
             self.serial.handle(told);
-        } else if let (State::Yes, Some(port)) = (self.theirs.com_port, &mut self.feigned)
+        } else if let (State::Yes, Some(port)) = (self.theirs.com_port, &mut self.offered)
             && let Some((code, value)) = port.answer(told)
-            && self.out.len() < FEIGNED_ANSWERS_MAX
+            && self.out.len() < OFFERED_ANSWERS_MAX
         {
             self.request(code, &value);
         }
@@ -250,7 +262,7 @@ impl Telnet {
         };
         let may = match option {
             BINARY | SUPPRESS_GO_AHEAD => true,
-            comport::OPTION => verb == WILL && self.feigned.is_some(),
+            comport::OPTION => verb == WILL && self.offered.is_some(),
             _ => false,
         };
         let answer = match (verb, end.of(option)) {
@@ -279,8 +291,8 @@ impl Telnet {
             self.out.extend([IAC, answer, option]);
             if (answer, option) == (DO, comport::OPTION) {
                 // pyserial takes a port without news of its lines for none.
-                let (code, value) = FeignedPort::NEWS;
-                self.request(code, &value);
+                let news = self.offered.as_ref().map(OfferedPort::news);
+                news.iter().for_each(|(code, value)| self.request(*code, value));
             }
         }
     }
@@ -433,7 +445,7 @@ mod tests {
         for _ in 0..100_000 {
             telnet.receive(set, &mut Vec::new());
         }
-        assert!(telnet.out.len() < FEIGNED_ANSWERS_MAX + 20, "it takes no answers");
+        assert!(telnet.out.len() < OFFERED_ANSWERS_MAX + 20, "it takes no answers");
     }
 
     #[test]

@@ -161,3 +161,32 @@ fn a_port_in_use_or_of_no_serial_server_is_said_so() {
     assert!(said.contains("gives no serial port: it hangs up at once: is the port in use?"), "{said}");
     drop(one);
 }
+
+/// What pyserial does at `address`: it sets the port, has the modem answer, and looks at the lines.
+const PYSERIAL: &str = "
+import serial, sys
+port = serial.serial_for_url('rfc2217://' + sys.argv[1], baudrate=19200, timeout=10)
+port.baudrate, port.stopbits, port.xonxoff = 38400, 2, True
+port.reset_input_buffer()
+port.rts, port.dtr, port.break_condition = False, True, True
+port.break_condition = False
+port.write(b'ATE0\\r')
+print(port.read_until(b'OK'), port.cts)
+port.close()
+";
+
+#[test]
+fn pyserial_has_a_shared_port_of_ours() {
+    let Some(module) = peers::find("usr/lib/python3/dist-packages/serial/rfc2217.py") else { return };
+    let exchange = Exchange::new(&[Setup::number("111")]);
+    let device = exchange.devices[0].display().to_string();
+    let port = format!("[port.modem]\ntype = \"serial\"\ndevice = \"{device}\"\nshare = \"127.0.0.1:0\"\n");
+    let ours = Ours::new("hub", &port);
+    let _daemon = ours.daemon();
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", PYSERIAL, &ours.address("share modem")]);
+    command.env("PYTHONPATH", module.ancestors().nth(2).expect("its folder"));
+    let said = super::ours::run(command, b"");
+    let heard = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(heard.contains("OK") && heard.contains("True"), "{heard}{}", String::from_utf8_lossy(&said.stderr));
+}
