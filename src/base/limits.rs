@@ -109,6 +109,10 @@ pub const A_DATA_MAX: usize = 1024;
 pub const PASSED_SOCKETS_MAX: usize = 64;
 /// Answers to telnet options on one connection: a client has some twenty options, and asks for each once.
 pub const TELNET_ANSWERS_MAX: usize = 200;
+/// What a telnet caller may say the speed of its line is, in bits per second: a packet of a slower one would take minutes.
+pub const OFFERED_SPEEDS: std::ops::RangeInclusive<u32> = 50..=4_000_000;
+/// Answers to what a telnet caller sets of a line may wait unsent up to so many bytes: who takes none gets no more.
+pub const OFFERED_ANSWERS_MAX: usize = 4096;
 /// One telnet subnegotiation: those of RFC 2217 have some ten bytes, a server's signature some more.
 pub const TELNET_SUBNEGOTIATION_MAX: usize = 256;
 /// The named rate of guesses: so many wrong logins from one address within this time, over whatever port, and its next

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{CallError, Context, Modem, PortKind, Progress, Unmet, converse, line};
 use crate::base::names::PortName;
 use crate::dialogue::Nudge;
-use crate::link::{self, Link, LinkError, Nudges, Tnc, TncLine};
+use crate::link::{self, Link, LinkError, Nudges, Place, SerialLine, Tnc, TncLine};
 use crate::session::chat::Script;
 use crate::session::dial::{Dial, DialFailure, Profile};
 use crate::store::{Lock, LockKind};
@@ -14,8 +14,8 @@ use crate::store::{Lock, LockKind};
 /// A modem that somebody has switched off and on has forgotten what it was told.
 const PREPARE_AGAIN: Duration = Duration::from_secs(1800);
 
-/// How often a radio that waits looks whether it is wanted.
-const RADIO_LOOK: Duration = Duration::from_secs(1);
+/// How often it is looked whether another of our processes wants what one alone can have: a radio, or a line at a server.
+const WANTED_LOOK: Duration = Duration::from_secs(1);
 
 /// A port where callers are waited for.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ pub async fn attend(context: &Context, port: &AnsweringPort, nudges: &mut Nudges
         }
     };
     let Some(lock) = context.store.lock(LockKind::Port, name.as_str())? else { return Ok(Attended::Busy) };
-    let mut link = match link::open_serial(settings).await {
+    let mut link = match line::open_serial(settings).await {
         Err(LinkError::Busy(_)) => return Ok(Attended::Busy),
         opened => opened?,
     };
@@ -64,18 +64,18 @@ pub async fn attend(context: &Context, port: &AnsweringPort, nudges: &mut Nudges
     }
     link.give_up_line();
     drop(lock);
-    match wait(&mut link, nudges).await {
-        Waited::Input => {}
-        Waited::LineLost => return Err(DialFailure::LineLost.into()),
-        Waited::Time => return Ok(Attended::Nobody),
-        Waited::WindDown => return Ok(Attended::Stopped),
-    }
+    let mut unread = match wait(context, port, settings, &mut link, nudges).await? {
+        Waited::Input(heard) => heard,
+        Waited::Ended(outcome) => {
+            link.close().await;
+            return Ok(outcome);
+        }
+    };
     // The modem may be talking to another program.
     let Some(_lock) = claim(context, name, &mut link)? else { return Ok(Attended::Busy) };
-    let mut unread = Vec::new();
     if let Some(Modem { profile, .. }) = modem {
         let mut dial = Dial::answering((context.clock)(), Profile::clone(profile), port.rings);
-        let (outcome, rest) = link::drive(&mut link, &mut dial, &[], nudges, context.clock).await;
+        let (outcome, rest) = link::drive(&mut link, &mut dial, &unread, nudges, context.clock).await;
         match outcome {
             Ok(connection) => line::connected(&mut link, profile, &connection),
             Err(DialFailure::Unwanted) => return Ok(Attended::Nobody),
@@ -106,18 +106,10 @@ async fn attend_radio(
         return Ok(Attended::Busy);
     }
     let tnc = Tnc::reach(radio).await?;
-    let waiting = tnc.listen();
-    tokio::pin!(waiting);
-    let mut link = loop {
-        tokio::select! {
-            link = &mut waiting => break link?,
-            () = wound_down(nudges) => return Ok(Attended::Stopped),
-            () = tokio::time::sleep(RADIO_LOOK) => {
-                if context.store.lock(LockKind::Port, name.as_str())?.is_none() {
-                    return Ok(Attended::Busy);
-                }
-            }
-        }
+    let mut link = tokio::select! {
+        link = tnc.listen() => link?,
+        () = wound_down(nudges) => return Ok(Attended::Stopped),
+        wanted = wanted(context, name) => return wanted.map(|()| Attended::Busy),
     };
     let Some(_lock) = context.store.lock(LockKind::Port, name.as_str())? else { return Ok(Attended::Busy) };
     tracing::info!(port = %name, link = %link.facts, "a station calls");
@@ -150,17 +142,40 @@ fn claim(context: &Context, name: &PortName, link: &mut Link) -> Result<Option<L
     }
 }
 
-enum Waited {
-    Input,
-    LineLost,
-    Time,
-    WindDown,
+/// Returns when another of our processes wants a port.
+async fn wanted(context: &Context, name: &PortName) -> Result<(), CallError> {
+    while !context.store.is_locked(LockKind::Port, name.as_str())? {
+        tokio::time::sleep(WANTED_LOOK).await;
+    }
+    Ok(())
 }
 
-async fn wait(link: &mut Link, nudges: &mut Nudges) -> Waited {
+enum Waited {
+    /// With what has been read of it.
+    Input(Vec<u8>),
+    Ended(Attended),
+}
+
+async fn wait(
+    context: &Context,
+    port: &AnsweringPort,
+    settings: &SerialLine,
+    link: &mut Link,
+    nudges: &mut Nudges,
+) -> Result<Waited, CallError> {
+    let at_server = matches!(settings.place, Place::Server(_));
+    // A modem says that it rings; who is at the other end of a cable may say nothing before the prompt.
+    let carrier_counts = matches!(port.kind, PortKind::Serial { modem: None, carrier: true, .. });
     tokio::select! {
-        ready = link.readable() => if ready.is_ok() { Waited::Input } else { Waited::LineLost },
-        () = wound_down(nudges) => Waited::WindDown,
-        () = tokio::time::sleep(PREPARE_AGAIN) => Waited::Time,
+        heard = link.heard(carrier_counts) => match heard {
+            Ok(bytes) => Ok(Waited::Input(bytes)),
+            Err(error) => {
+                tracing::debug!(port = %port.name, %error, "waiting for callers");
+                Err(DialFailure::LineLost.into())
+            }
+        },
+        wanted = wanted(context, &port.name), if at_server => wanted.map(|()| Waited::Ended(Attended::Busy)),
+        () = wound_down(nudges) => Ok(Waited::Ended(Attended::Stopped)),
+        () = tokio::time::sleep(PREPARE_AGAIN) => Ok(Waited::Ended(Attended::Nobody)),
     }
 }

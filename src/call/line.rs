@@ -1,12 +1,18 @@
 //! The line of a call: opened, dialled, and hung up, so that nothing of one call is left for the next.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{PortKind, Site, Way};
 use crate::dialogue::Facts;
-use crate::link::{self, Clock, Link, LinkError, Nudges, Speaks, Tnc};
+use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine, Speaks, Tnc};
 use crate::session::chat::{Chat, ChatFailure};
 use crate::session::dial::{Connection, Dial, DialFailure, HangUp, Profile};
+
+/// How often a serial port at a server is tried that is in use: we ourselves may wait for callers on it, and then give it
+/// up within a second.
+const BUSY_TRIES: u32 = 6;
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
 
 /// A modem on a serial port.
 #[derive(Debug, Clone)]
@@ -19,13 +25,24 @@ pub struct Modem {
 /// Opens a port, as far as the first byte.
 pub async fn open_port(kind: &PortKind) -> Result<Link, LinkError> {
     match kind {
-        PortKind::Serial { line, .. } => link::open_serial(line).await,
+        PortKind::Serial { line, .. } => open_serial(line).await,
         PortKind::Tcp { address, telnet: false } => link::connect(address).await,
         PortKind::Tcp { address, telnet: true } => Ok(link::connect(address).await?.over_telnet(Speaks::Telnet)),
         PortKind::Pipe { command } => link::spawn(command),
         PortKind::Radio { line, station: Some(station) } => Tnc::reach(line).await?.call(station).await,
         PortKind::Radio { line, station: None } => Tnc::reach(line).await?.listen().await,
     }
+}
+
+/// Opens a serial line, ours or at a server.
+pub(super) async fn open_serial(line: &SerialLine) -> Result<Link, LinkError> {
+    for _ in 1..BUSY_TRIES {
+        match link::open_serial(line).await {
+            Err(LinkError::SerialServerBusy(_)) => tokio::time::sleep(BUSY_PAUSE).await,
+            opened => return opened,
+        }
+    }
+    link::open_serial(line).await
 }
 
 pub(super) async fn open(way: &Way) -> Result<Link, LinkError> {

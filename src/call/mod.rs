@@ -26,6 +26,7 @@ mod attend;
 mod count;
 mod desk;
 mod known_line;
+mod lend;
 mod line;
 mod pack;
 mod place;
@@ -37,6 +38,7 @@ mod ways;
 mod wrong_logins;
 
 pub use attend::{AnsweringPort, Attended, attend};
+pub use lend::{SharedPort, lend};
 pub use line::{Modem, connected, hang_up, open_port};
 pub use place::place;
 pub use relay::{can_be_said, file_cargo};

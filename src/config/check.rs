@@ -175,6 +175,7 @@ impl Checker<'_> {
         self.dial_codes = self.dial_codes(&file.dial_codes);
         let ports = Ports { single: file.port, pools: file.pool };
         let (ports_by_name, answering) = self.ports(&ports);
+        let shared = self.shared(&ports);
         self.pools(&ports);
         let mut sites = Vec::new();
         let mut site_mail = BTreeMap::new();
@@ -208,6 +209,7 @@ impl Checker<'_> {
             listen,
             ports: ports_by_name,
             answering,
+            shared,
             sites: Arc::new(sites.into_iter().flatten().collect()),
             mail: Arc::new(mail),
             news: Arc::new(news),

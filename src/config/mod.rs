@@ -41,6 +41,7 @@ pub struct Config {
     /// Every port that can be opened by itself.
     pub ports: Vec<(PortName, call::PortKind)>,
     pub answering: Vec<call::AnsweringPort>,
+    pub shared: Vec<call::SharedPort>,
     pub sites: Arc<Vec<call::Site>>,
     pub mail: Arc<mail::Policy>,
     pub news: Arc<news::Policy>,

@@ -9,7 +9,7 @@ use super::check::Checker;
 use super::units::nearest;
 use super::{modems, raw};
 use crate::base::names::PortName;
-use crate::call::{AnsweringPort, Modem, PortKind, Way};
+use crate::call::{AnsweringPort, Modem, PortKind, SharedPort, Way};
 use crate::link::{Dialect, Flow, Parity, Place, SerialLine, TncLine};
 use crate::session::chat::Script;
 use crate::session::dial::is_host;
@@ -84,11 +84,6 @@ impl Checker<'_> {
     fn answering(&mut self, key: &str, name: PortName, port: &raw::Port) -> Option<AnsweringPort> {
         let span = port.kind.as_ref().map_or(0..0, raw::At::span);
         match self.kind(key, span.clone(), port)? {
-            PortKind::Serial { line: SerialLine { place: Place::Server(_), .. }, .. } => {
-                let hint = "let the server's own port answer, and connect to uucp = \"ADDRESS\" in [listen]";
-                self.complain(span, key, "a serial port at a server does not answer yet", hint);
-                None
-            }
             kind @ (PortKind::Serial { .. } | PortKind::Radio { .. }) => Some(AnsweringPort {
                 name,
                 kind,
@@ -106,6 +101,29 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// Ports that others may have over the network.
+    pub(super) fn shared(&mut self, ports: &Ports) -> Vec<SharedPort> {
+        let mut shared = Vec::new();
+        for (name, port) in &ports.single {
+            let (Some(address), Ok(parsed)) = (&port.share, PortName::parse(name.get_ref())) else { continue };
+            let key = format!("port.{}.share", name.get_ref());
+            if !has_port(address.get_ref()) {
+                let what = format!("`{}` is no address and port", address.get_ref());
+                self.complain(address.span(), &key, what, "write share = \"127.0.0.1:2217\"");
+                continue;
+            }
+            match self.kind(&key, address.span(), port) {
+                Some(PortKind::Serial { line, .. }) if matches!(line.place, Place::Device { .. }) => {
+                    shared.push(SharedPort { name: parsed, line, address: address.get_ref().clone() });
+                }
+                Some(_) => self.complain(address.span(), &key, "only a serial line of this machine can be shared", ""),
+                // Said where the port stands.
+                None => {}
+            }
+        }
+        shared
     }
 
     fn answer_chat(&mut self, key: &str, port: &raw::Port) -> Script {
@@ -445,7 +463,7 @@ fn parity_of(text: &str) -> Result<Parity, String> {
 impl raw::Port {
     /// Whether it says where it leads.
     fn is_whole(&self) -> bool {
-        self.device.is_some() || self.address.is_some() || self.command.is_some()
+        self.device.is_some() || self.server.is_some() || self.address.is_some() || self.command.is_some()
     }
 
     /// These keys, and for those not given the ones of `port`.
@@ -470,6 +488,7 @@ impl raw::Port {
             station: own.station.or(under.station),
             setup: own.setup.or(under.setup),
             answer: None,
+            share: None,
             rings: None,
             answer_chat: None,
             ask_login: None,

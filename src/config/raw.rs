@@ -78,6 +78,7 @@ pub struct Port {
     pub station: Option<At<String>>,
     pub setup: Option<At<Vec<String>>>,
     pub answer: Option<bool>,
+    pub share: Option<At<String>>,
     pub rings: Option<At<u32>>,
     pub answer_chat: Option<At<String>>,
     pub ask_login: Option<bool>,

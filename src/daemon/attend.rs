@@ -16,6 +16,7 @@ pub(super) async fn run(shared: Shared, port: AnsweringPort) {
     let mut stop = shared.nudges.subscribe();
     let mut troubles = 0;
     loop {
+        let begun = (shared.context.clock)().instant;
         let mut nudges = shared.nudges.subscribe();
         let pause = match call::attend(&shared.context, &port, &mut nudges).await {
             Ok(Attended::Stopped) => return,
@@ -28,6 +29,10 @@ pub(super) async fn run(shared: Shared, port: AnsweringPort) {
                 PAUSE
             }
             Err(error) => {
+                // What has gone well for longer than any pause is in new trouble.
+                if (shared.context.clock)().instant.since(begun) > TROUBLE_PAUSE_MAX {
+                    troubles = 0;
+                }
                 // Said once, not every five minutes for months.
                 if troubles == 0 {
                     tracing::error!(port = %port.name, %error, "cannot wait for callers on the line");

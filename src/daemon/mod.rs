@@ -1,7 +1,7 @@
 //! The daemon: clock, the closed list of tasks, nudges, report.
 //!
 //! Its long-lived tasks are these and no others: the scheduler, one listener for each service, one
-//! attendant for each answering line, the ear for nudges, the ear for signals. Calls, deliveries, unpacking and conversations
+//! attendant for each answering line, one lender for each shared port, the ear for nudges, the ear for signals. Calls, deliveries, unpacking and conversations
 //! are short-lived tasks that the scheduler and the listeners start.
 
 use std::io;
@@ -17,12 +17,13 @@ use crate::call;
 use crate::config::Config;
 use crate::dialogue::Nudge;
 use crate::files;
-use crate::link::LinkError;
+use crate::link::{self, LinkError};
 use crate::store::{LockKind, Store, StoreError};
 
 mod attend;
 mod clock;
 mod deliver;
+mod lend;
 mod nudge;
 mod scheduler;
 mod serve;
@@ -102,6 +103,11 @@ pub async fn run(config: Config, passed: Vec<(String, OwnedFd)>) -> Result<(), D
 
     let mut listening = Vec::new();
     serve::start(&shared, passed, &mut listening).await?;
+    for port in &shared.config.shared {
+        let listener = link::listen(&port.address).await?;
+        listening.push(format!("share {} {}", port.name, listener.address().unwrap_or_default()));
+        shared.tasks.spawn(lend::run(shared.clone(), port.clone(), listener));
+    }
     let ear = nudge::Ear::open(&shared.config.spool)?;
     let told = write_listening(&shared.config.spool, &listening);
     told.map_err(|source| DaemonError::Io { path: shared.config.spool.join("listening"), source })?;

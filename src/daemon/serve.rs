@@ -171,7 +171,7 @@ async fn converse(shared: Shared, service: Service, mut link: Link, peer: Peer, 
             let from = matches!(peer, Peer::Tcp(_)).then(|| peer.ip());
             let caller = Unmet { from, ..Unmet::new(service.asks_login(&shared.config.listen)) };
             if service == Service::UucpTelnet {
-                link = link.over_telnet(Speaks::Telnet);
+                link = link.over_telnet(Speaks::TelnetCaller);
             }
             // What went wrong has been logged and recorded there.
             let result = call::answer(&shared.context, link, caller, &progress, &mut nudges).await;

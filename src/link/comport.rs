@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::serial::{Flow, Lines, Parity, SerialLine};
 use super::telnet::{Speaks, Telnet};
@@ -15,18 +15,18 @@ use super::{Link, LinkError, net};
 /// COM-PORT-OPTION.
 pub(super) const OPTION: u8 = 44;
 
-const SET_BAUDRATE: u8 = 1;
-const SET_DATASIZE: u8 = 2;
-const SET_PARITY: u8 = 3;
-const SET_STOPSIZE: u8 = 4;
-const SET_CONTROL: u8 = 5;
-const SET_MODEMSTATE_MASK: u8 = 11;
-const PURGE_DATA: u8 = 12;
+pub(super) const SET_BAUDRATE: u8 = 1;
+pub(super) const SET_DATASIZE: u8 = 2;
+pub(super) const SET_PARITY: u8 = 3;
+pub(super) const SET_STOPSIZE: u8 = 4;
+pub(super) const SET_CONTROL: u8 = 5;
+pub(super) const SET_MODEMSTATE_MASK: u8 = 11;
+pub(super) const PURGE_DATA: u8 = 12;
 /// A server's answers and news are the numbers of the requests and this.
-const TOLD: u8 = 100;
-const NOTIFY_MODEMSTATE: u8 = 107;
-const FLOWCONTROL_SUSPEND: u8 = 108;
-const FLOWCONTROL_RESUME: u8 = 109;
+pub(super) const TOLD: u8 = 100;
+pub(super) const NOTIFY_MODEMSTATE: u8 = 107;
+pub(super) const FLOWCONTROL_SUSPEND: u8 = 108;
+pub(super) const FLOWCONTROL_RESUME: u8 = 109;
 
 /// Values of SET-CONTROL.
 const FLOW_NONE: u8 = 1;
@@ -43,6 +43,8 @@ const CARRIER_CHANGED: u8 = 0x08;
 
 /// How long a server may take to say what it is, and to set its port.
 const SETTING_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often a server is asked whether it is still there, and how long it may take to answer.
+pub(super) const ASK_EVERY: Duration = Duration::from_secs(60);
 /// How long the last request may take to leave.
 const LAST_REQUEST: Duration = Duration::from_secs(2);
 
@@ -149,12 +151,34 @@ async fn told<T>(link: &mut Link, address: &str, look: impl Fn(&Telnet) -> Optio
     let why = match tokio::time::timeout(SETTING_TIMEOUT, listening).await {
         Ok(Ok(found)) => return Ok(found),
         Ok(Err(error)) if matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe) => {
-            "it hangs up at once: is the port in use?".to_owned()
+            return Err(LinkError::SerialServerBusy(address.to_owned()));
         }
         Ok(Err(error)) => error.to_string(),
         Err(_elapsed) => format!("no answer to settings within {} s", SETTING_TIMEOUT.as_secs()),
     };
     Err(LinkError::SerialServer { address: address.to_owned(), why })
+}
+
+/// What the line says, when it does. A server that has gone without a word is missed: an idle connection would never tell.
+pub(super) async fn heard(
+    reader: &mut (impl AsyncRead + Unpin + ?Sized),
+    telnet: &Mutex<Telnet>,
+    ask_every: Duration,
+) -> io::Result<Vec<u8>> {
+    let mut bytes = [0; 256];
+    loop {
+        match tokio::time::timeout(ask_every, reader.read(&mut bytes)).await {
+            Ok(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => return read.map(|count| bytes[..count].to_vec()),
+            Err(_elapsed) => {}
+        }
+        let mut telnet = lock(telnet);
+        if telnet.serial.set[usize::from(SET_BAUDRATE)].take().is_none() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        // A speed of 0 asks for the one that is set (RFC 2217 section 3).
+        telnet.request(SET_BAUDRATE, &[0; 4]);
+    }
 }
 
 /// The lines of a port at a server.
@@ -272,7 +296,6 @@ mod tests {
             (DTR_LOWERED, b""),
         ]);
         run(async {
-            use tokio::io::AsyncReadExt;
             let mut link = super::super::open_serial(&line).await.expect("a port");
             assert!(!link.facts.eight_bit && !link.facts.reliable && link.facts.speed == Some(0xff00));
             assert_eq!(link.lines.as_ref().expect("lines").carrier(), None, "it has not said");
@@ -294,12 +317,33 @@ mod tests {
         const BREAKS: &[u8] = &[255, 250, 44, 5, 5, 255, 240, 255, 250, 44, 5, 6, 255, 240];
         let (line, serving) = server(&[(OFFERS, &[255, 253, 44]), (SETTINGS, SET), (BREAKS, b"y")]);
         run(async {
-            use tokio::io::AsyncReadExt;
             let mut link = super::super::open_serial(&line).await.expect("a port");
             link.lines.as_ref().expect("lines").send_break();
             assert_eq!(link.reader.read_u8().await.expect("heard"), b'y');
         });
         serving.join().expect("as it should");
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_any_more_is_missed_and_one_that_answers_is_not() {
+        const SPEED_ASKED: &[u8] = &[255, 250, 44, 1, 0, 0, 0, 0, 255, 240];
+        const SPEED_TOLD: &[u8] = &[255, 250, 44, 101, 0, 0, 255, 255, 0, 255, 240];
+        const SILENCE: &[(&[u8], &[u8])] =
+            &[(OFFERS, &[255, 253, 44]), (SETTINGS, SET), (SPEED_ASKED, b""), (b"!", b"")];
+        const ANSWER: &[(&[u8], &[u8])] = &[(OFFERS, &[255, 253, 44]), (SETTINGS, SET), (SPEED_ASKED, SPEED_TOLD)];
+        for (script, rest, expected) in
+            [(SILENCE, &b"!"[..], Err(io::ErrorKind::TimedOut)), (ANSWER, b"", Err(io::ErrorKind::UnexpectedEof))]
+        {
+            let (line, serving) = server(script);
+            run(async {
+                let mut link = super::super::open_serial(&line).await.expect("a port");
+                let telnet = link.telnet.as_ref().expect("it is over telnet");
+                let heard = heard(&mut link.reader, telnet, Duration::from_millis(100)).await;
+                assert_eq!(heard.map_err(|error| error.kind()), expected);
+                link.writer.write_all(rest).await.expect("it listens");
+            });
+            serving.join().expect("as it should");
+        }
     }
 
     #[test]

@@ -133,6 +133,16 @@ async fn carrier_lost(lines: &Option<Box<dyn Lines>>) {
     }
 }
 
+/// Returns when a carrier comes that was not there.
+pub(super) async fn carrier_comes(lines: &Option<Box<dyn Lines>>) {
+    let carrier = || lines.as_ref().and_then(|lines| lines.carrier());
+    let (mut before, mut now) = (None, carrier());
+    while (before, now) != (Some(false), Some(true)) {
+        tokio::time::sleep(CARRIER_LOOK).await;
+        (before, now) = (now, carrier());
+    }
+}
+
 /// What is being written, and how long the line will be busy with it.
 #[derive(Default)]
 struct Outgoing {

@@ -83,10 +83,10 @@ impl AsyncRead for Escaped {
                 return Poll::Ready(Ok(()));
             }
             let mut telnet = lock(&this.telnet);
-            let was_suspended = telnet.serial.suspended;
+            let was_suspended = telnet.is_suspended();
             telnet.receive(raw.filled(), &mut this.ready);
             this.plain = telnet.is_plain();
-            if was_suspended && !telnet.serial.suspended {
+            if was_suspended && !telnet.is_suspended() {
                 // Whoever writes waits in the same task.
                 cx.waker().wake_by_ref();
             }
@@ -104,7 +104,7 @@ impl AsyncWrite for Escaped {
         let count = buf.len().min(STEP);
         {
             let mut telnet = lock(&this.telnet);
-            if telnet.serial.suspended {
+            if telnet.is_suspended() {
                 return Poll::Pending;
             }
             telnet.send(&buf[..count]);
@@ -151,9 +151,11 @@ impl Link {
 
     /// What the two ends have agreed on by now counts from now on.
     pub(super) fn note_agreement(&mut self) {
-        let telnet = self.telnet.as_ref().filter(|_| self.lines.is_none());
-        if let Some(agreed) = telnet.and_then(|telnet| lock(telnet).is_eight_bit()) {
+        let Some(telnet) = self.telnet.as_ref().filter(|_| self.lines.is_none()) else { return };
+        let telnet = lock(telnet);
+        if let Some(agreed) = telnet.is_eight_bit() {
             self.facts.eight_bit = agreed;
         }
+        self.facts.speed = telnet.speed().or(self.facts.speed);
     }
 }

@@ -14,14 +14,17 @@ mod comport;
 mod drive;
 mod escaped;
 mod fd;
+mod lend;
 mod lock;
 mod net;
+mod offered;
 mod pipe;
 mod serial;
 mod telnet;
 mod tnc;
 
 pub use drive::{Clock, Nudges, drive};
+pub use lend::lend;
 pub use lock::LockFile;
 pub use net::{Listener, Peer, accept, connect, inherit, listen};
 pub use pipe::{RawTerminal, keep_words_off_the_line, run_hook, spawn, standard_streams};
@@ -44,6 +47,8 @@ pub enum LinkError {
     Radio { address: String, why: String },
     #[error("{address} gives no serial port: {why}")]
     SerialServer { address: String, why: String },
+    #[error("{0} gives no serial port: it hangs up at once: is the port in use?")]
+    SerialServerBusy(String),
     #[error("cannot listen on {address}{}", listen_hint(.source))]
     Listen { address: String, source: io::Error },
     #[error("cannot run {program}")]

@@ -224,6 +224,11 @@ impl Claim {
         Ok(())
     }
 
+    /// The tty itself, for whoever sets it.
+    pub fn tty(&self) -> io::Result<OwnedFd> {
+        self.fd.try_clone()
+    }
+
     /// Returns when there is something to read, without reading it.
     pub async fn readable(&self) -> io::Result<()> {
         // SAFETY: the descriptor is borrowed, so it stays open while it is watched.
@@ -329,7 +334,7 @@ impl Lines for Tty {
 }
 
 /// The speeds that modems connect at and ports have.
-fn rate(bits_per_second: u32) -> Option<BaudRate> {
+pub(super) fn rate(bits_per_second: u32) -> Option<BaudRate> {
     Some(match bits_per_second {
         300 => BaudRate::B300,
         600 => BaudRate::B600,
@@ -341,6 +346,7 @@ fn rate(bits_per_second: u32) -> Option<BaudRate> {
         38_400 => BaudRate::B38400,
         57_600 => BaudRate::B57600,
         115_200 => BaudRate::B115200,
+        230_400 => BaudRate::B230400,
         _ => return None,
     })
 }
@@ -394,11 +400,20 @@ impl Link {
         self.claim.as_mut().map_or(Ok(()), Claim::take)
     }
 
-    /// Returns when there is something to read on a serial line, without reading it.
-    pub async fn readable(&mut self) -> io::Result<()> {
-        match &self.claim {
-            Some(claim) => claim.readable().await,
-            None => std::future::pending().await,
+    /// Waits until something comes on a serial line, or a carrier where that counts. Of our own lines nothing is read, for
+    /// it may be another program's; at a server the line is ours alone, and what came is given.
+    pub async fn heard(&mut self, carrier_counts: bool) -> io::Result<Vec<u8>> {
+        let Self { claim, reader, telnet, lines, .. } = self;
+        let input = async {
+            match (claim, telnet) {
+                (Some(claim), _) => claim.readable().await.map(|()| Vec::new()),
+                (None, Some(telnet)) => comport::heard(reader, telnet, comport::ASK_EVERY).await,
+                (None, None) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            heard = input => heard,
+            () = super::drive::carrier_comes(lines), if carrier_counts => Ok(Vec::new()),
         }
     }
 }

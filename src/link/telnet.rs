@@ -3,7 +3,9 @@
 use std::task::Waker;
 
 use super::comport::{self, SerialServer};
-use crate::base::limits::{TELNET_ANSWERS_MAX, TELNET_SUBNEGOTIATION_MAX};
+use super::lend::Board;
+use super::offered::OfferedPort;
+use crate::base::limits::{OFFERED_ANSWERS_MAX, TELNET_ANSWERS_MAX, TELNET_SUBNEGOTIATION_MAX};
 
 pub(super) const IAC: u8 = 255;
 const DONT: u8 = 254;
@@ -19,6 +21,8 @@ const SUPPRESS_GO_AHEAD: u8 = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
     Telnet,
+    /// It does and has called us: it may set the serial port that it takes us to have.
+    TelnetCaller,
     /// Its first byte tells: no login begins with an IAC. Nothing later does.
     FirstByteTells,
     Plain,
@@ -38,7 +42,7 @@ enum State {
 struct Options {
     binary: State,
     suppress_go_ahead: State,
-    /// Ours only: we are never the server of a serial port.
+    /// On our side we are the client of a serial port, on theirs they are.
     com_port: State,
 }
 
@@ -78,14 +82,19 @@ pub(super) struct Telnet {
     pub out: Vec<u8>,
     /// What the other end has told of its serial port.
     pub serial: SerialServer,
+    /// What a caller has set; `None` where we have called.
+    offered: Option<OfferedPort>,
     /// Wakes whoever reads, who also sends what others than the writer have put into `out`.
     pub waker: Option<Waker>,
 }
 
 impl Telnet {
     pub fn new(speaks: Speaks) -> Self {
+        let offered = matches!(speaks, Speaks::TelnetCaller | Speaks::FirstByteTells).then(OfferedPort::default);
+        let speaks = if speaks == Speaks::TelnetCaller { Speaks::Telnet } else { speaks };
         let mut telnet = Self {
             speaks,
+            offered,
             ours: Options::default(),
             theirs: Options::default(),
             place: Place::Data,
@@ -127,6 +136,27 @@ impl Telnet {
             State::No => Some(false),
             State::Asked => None,
         }
+    }
+
+    /// The speed of the other end's line, where it has named it.
+    pub fn speed(&self) -> Option<u32> {
+        self.offered.as_ref().and_then(OfferedPort::speed)
+    }
+
+    /// What the caller sets is from now on this line of ours.
+    pub fn lend(&mut self, line: Option<Board>, speed: Option<u32>) {
+        self.offered = Some(OfferedPort::lent(line, speed));
+    }
+
+    /// The modem lines of a lent line, once its client wants to hear of them.
+    pub fn modem_state(&self) -> Option<u8> {
+        let agreed = self.theirs.com_port == State::Yes;
+        self.offered.as_ref().filter(|_| agreed).and_then(OfferedPort::modem_state)
+    }
+
+    /// The other end has no room: nothing may be sent.
+    pub fn is_suspended(&self) -> bool {
+        self.serial.suspended || self.offered.as_ref().is_some_and(|port| port.suspended)
     }
 
     /// Whether both ends have agreed that every byte value passes; `None` where it is not for telnet to say.
@@ -193,9 +223,7 @@ impl Telnet {
                     Place::Subnegotiation
                 }
                 SE => {
-                    if let [comport::OPTION, told @ ..] = &self.subnegotiation[..] {
-                        self.serial.handle(told);
-                    }
+                    self.handle_serial();
                     Place::Data
                 }
                 // Its end is missing.
@@ -204,6 +232,18 @@ impl Telnet {
                     self.receive_byte(byte, data)
                 }
             },
+        }
+    }
+
+    fn handle_serial(&mut self) {
+        let [comport::OPTION, told @ ..] = &self.subnegotiation[..] else { return };
+        if self.ours.com_port == State::Yes {
+            self.serial.handle(told);
+        } else if let (State::Yes, Some(port)) = (self.theirs.com_port, &mut self.offered)
+            && let Some((code, value)) = port.answer(told)
+            && self.out.len() < OFFERED_ANSWERS_MAX
+        {
+            self.request(code, &value);
         }
     }
 
@@ -220,7 +260,11 @@ impl Telnet {
             WILL | WONT => (&mut self.theirs, DO, DONT),
             _ => (&mut self.ours, WILL, WONT),
         };
-        let may = matches!(option, BINARY | SUPPRESS_GO_AHEAD);
+        let may = match option {
+            BINARY | SUPPRESS_GO_AHEAD => true,
+            comport::OPTION => verb == WILL && self.offered.is_some(),
+            _ => false,
+        };
         let answer = match (verb, end.of(option)) {
             (WILL | DO, Some(state @ State::No)) if may => {
                 *state = State::Yes;
@@ -245,6 +289,11 @@ impl Telnet {
         if let Some(answer) = answer.filter(|_| self.answers < TELNET_ANSWERS_MAX) {
             self.answers += 1;
             self.out.extend([IAC, answer, option]);
+            if (answer, option) == (DO, comport::OPTION) {
+                // pyserial takes a port without news of its lines for none.
+                let news = self.offered.as_ref().map(OfferedPort::news);
+                news.iter().for_each(|(code, value)| self.request(*code, value));
+            }
         }
     }
 
@@ -266,7 +315,7 @@ impl Telnet {
         }
     }
 
-    /// Asks something of the serial port at the other end.
+    /// Asks something of the serial port at the other end, or answers.
     pub fn request(&mut self, code: u8, value: &[u8]) {
         self.out.extend([IAC, SB, comport::OPTION, code]);
         for byte in value {
@@ -366,13 +415,37 @@ mod tests {
         // They change their mind.
         let ended = check(fresh, &[BINARY_AGREED, &[IAC, DONT, BINARY]].concat(), &[], &[IAC, WONT, BINARY]);
         assert_eq!(ended.is_eight_bit(), Some(false));
-        // Nobody may make us a server of serial ports.
+        // Whom we have called may not make us a server of serial ports, and nobody a client.
         check(
             fresh,
             &[IAC, DO, comport::OPTION, IAC, WILL, comport::OPTION],
             &[],
             &[IAC, WONT, comport::OPTION, IAC, DONT, comport::OPTION],
         );
+    }
+
+    #[test]
+    fn a_caller_may_set_the_line_it_takes_us_to_have() {
+        let caller = || Telnet::new(Speaks::TelnetCaller);
+        let set: &[u8] = &[IAC, SB, 44, 1, 0, 0, 255, 255, 0, IAC, SE];
+        let agreed = [&[IAC, WILL, comport::OPTION][..], set, b"login"].concat();
+        let answers: &[u8] =
+            &[IAC, DO, 44, IAC, SB, 44, 107, 0xb0, IAC, SE, IAC, SB, 44, 101, 0, 0, 255, 255, 0, IAC, SE];
+        assert_eq!(check(caller, &agreed, b"login", answers).speed(), Some(0xff00));
+        // Not before it has been agreed on; and that we have one is never asked of us.
+        assert_eq!(check(caller, set, b"", &[]).speed(), None);
+        check(caller, &[IAC, DO, comport::OPTION], b"", &[IAC, WONT, comport::OPTION]);
+        let mut telnet = check(
+            caller,
+            &[IAC, WILL, 44, IAC, SB, 44, 8, IAC, SE],
+            b"",
+            &[IAC, DO, 44, IAC, SB, 44, 107, 0xb0, IAC, SE],
+        );
+        assert!(telnet.is_suspended());
+        for _ in 0..100_000 {
+            telnet.receive(set, &mut Vec::new());
+        }
+        assert!(telnet.out.len() < OFFERED_ANSWERS_MAX + 20, "it takes no answers");
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub const XOFF: u8 = 0x13;
 
 /// How often each value goes in a sample of doubtful ones.
 pub const COPIES: usize = 3;
+/// Bytes from one copy of a value to the next, at least.
+const APART: usize = 64;
 /// Doubtful values that are looked at once more one by one.
 pub const DOUBTFUL_MAX: usize = 48;
 
@@ -114,8 +116,18 @@ impl Sample {
                 (0..=255).map(|byte| if matches!(byte & 0x7f, XON | XOFF) { byte ^ 2 } else { byte }).collect()
             }
             Self::Again(values) => {
-                let copies = values.iter().flat_map(|value| [value; COPIES]);
-                copies.zip((b'a'..=b'z').cycle()).flat_map(|(value, letter)| [letter, value]).chain([b'.']).collect()
+                let mut values: Vec<u8> = values.iter().collect();
+                values.reverse();
+                let mut letters = (b'a'..=b'z').cycle();
+                let mut bytes = Vec::new();
+                // The copies far apart: a burst of noise strikes one of them.
+                for _ in 0..COPIES {
+                    let apart = bytes.len() + APART;
+                    bytes.extend(values.iter().zip(&mut letters).flat_map(|(value, letter)| [letter, *value]));
+                    bytes.extend(letters.by_ref().take(apart.saturating_sub(bytes.len())));
+                }
+                bytes.push(b'.');
+                bytes
             }
             Self::Text(count) => text(*count),
         };

@@ -158,6 +158,16 @@ fn chats_when_called_are_checked() {
 }
 
 #[test]
+fn only_a_line_of_this_machine_is_shared_and_one_at_a_server_may_answer() {
+    complain(
+        "[port.a]\ntype = \"serial\"\ndevice = \"/dev/ttyS0\"\nshare = \"2217\"\n\
+         [port.b]\ntype = \"serial\"\nserver = \"rack:2001\"\nanswer = true\nshare = \"127.0.0.1:2217\"\n",
+        "bangpath.toml:9: port.a.share: `2217` is no address and port; write share = \"127.0.0.1:2217\"\n\
+         bangpath.toml:14: port.b.share: only a serial line of this machine can be shared",
+    );
+}
+
+#[test]
 fn a_name_at_the_beginning_of_a_number_is_replaced() {
     let load = |codes: &str, phone: &str| {
         let site = format!("[sites.hub]\ncall = [{{ port = \"m1\", phone = \"{phone}\", chat = \"\" }}]\n");

@@ -4,6 +4,7 @@
 mod demo;
 #[path = "../behaviour/lines/exchange.rs"]
 mod exchange;
+mod inetd;
 mod line;
 mod mail;
 mod matrix;

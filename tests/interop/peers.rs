@@ -32,6 +32,7 @@ pub fn libraries() -> OsString {
     let top = folder().join("usr/lib");
     let entries = fs::read_dir(&top).into_iter().flatten().flatten().map(|entry| entry.path());
     let of_the_machine = entries.filter(|p| p.to_string_lossy().contains("-linux-"));
+    let of_the_machine = of_the_machine.flat_map(|p| [p.join("systemd"), p]);
     std::env::join_paths(of_the_machine.chain(["postfix", "news"].map(|n| top.join(n)))).expect("no colon in the path")
 }
 

@@ -257,12 +257,13 @@ async fn reach(
     let identity = told_by_it.unwrap_or_default().join(", ");
     let identity = if identity.is_empty() { "it does not say what it is".to_owned() } else { identity };
     chart.good("modem", format!("takes the profile {}; {identity}", profile.name))?;
+    let mut unread = Vec::new();
     let mut dial = match &modem.number {
         Some(number) => Dial::calling(now(), Profile::clone(profile), number),
         None if told.answer => {
             chart.remark("modem", "waiting for a call", "")?;
-            // Nobody reads what may be the first ring.
-            let _ = tokio::time::timeout(wait, link.readable()).await;
+            let heard = tokio::time::timeout(wait, link.heard(false)).await;
+            unread = heard.ok().and_then(Result::ok).unwrap_or_default();
             Dial::answering(now(), Profile::clone(profile), RINGS)
         }
         None => {
@@ -271,7 +272,7 @@ async fn reach(
             return Ok(false);
         }
     };
-    match link::drive(link, &mut dial, &[], nudges, now).await.0 {
+    match link::drive(link, &mut dial, &unread, nudges, now).await.0 {
         Ok(connection) => {
             call::connected(link, profile, &connection);
             let Connection { words, corrected, .. } = connection;

@@ -3,6 +3,7 @@
 mod air;
 mod carrier;
 pub mod exchange;
+mod lending;
 mod modems;
 mod radio;
 mod servers;

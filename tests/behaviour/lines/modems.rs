@@ -7,7 +7,7 @@ use std::process::Stdio;
 use super::exchange::{Exchange, Setup};
 use crate::site::{Site, said, until};
 
-fn modem(device: &std::path::Path, more: &str) -> String {
+pub fn modem(device: &std::path::Path, more: &str) -> String {
     format!(
         "[port.modem]\ntype = \"serial\"\ndevice = \"{}\"\nspeed = 115200\nflow = \"none\"\nmodem = \"hayes\"\n{more}\n",
         device.display()
@@ -18,7 +18,7 @@ fn modem(device: &std::path::Path, more: &str) -> String {
 const IMPATIENT: &str = "[sites.village.protocol.i]\ntimeout = \"1s\"\nretries = 3\n";
 
 /// A hub that answers calls by modem, and knows the village's number.
-fn hub(exchange: &Exchange, at: usize) -> Site {
+pub fn hub(exchange: &Exchange, at: usize) -> Site {
     let port = modem(&exchange.devices[at], "answer = true");
     let rest = format!(
         "{port}[sites.village]\ncall = [{{ port = \"modem\", phone = \"222\", chat = \"\" }}]\ncalled-login = \"Uvillage\"\n\
@@ -29,7 +29,7 @@ fn hub(exchange: &Exchange, at: usize) -> Site {
     hub
 }
 
-fn village(ports: &str, call: &str) -> Site {
+pub fn village(ports: &str, call: &str) -> Site {
     let rest = format!(
         "{ports}[sites.hub]\ncall = [{call}]\nlogin = \"Uvillage\"\npassword-file = \"pass\"\n\
          {}[[mail.route]]\nto = \"*\"\nvia = \"uucp:hub\"\n",
@@ -40,7 +40,7 @@ fn village(ports: &str, call: &str) -> Site {
     village
 }
 
-const LETTER: &[u8] = b"From: bob@village.example\nSubject: by telephone\n\nHello\n";
+pub const LETTER: &[u8] = b"From: bob@village.example\nSubject: by telephone\n\nHello\n";
 
 #[test]
 fn a_call_is_dialled_answered_logged_in_and_hung_up() {

@@ -57,6 +57,18 @@ fn a_telnet_client_is_recognised_where_a_login_is_asked_for() {
 }
 
 #[test]
+fn a_caller_that_sets_the_line_is_answered_and_the_speed_it_names_is_that_of_the_call() {
+    let hub = hub("[listen]\nuucp-telnet = \"127.0.0.1:0\"");
+    let daemon = hub.daemon(None);
+    let address = daemon.address("uucp-telnet").expect("it listens");
+    let port = format!("type = \"serial\"\nserver = \"{address}\"\nspeed = 38400\nreliable = true");
+    call(&village(&format!("{port}\nchat = '\"\" \\r ogin:--ogin: \\L word: \\P'")), &hub);
+    // How much of the line a call made use of is known only where its speed is.
+    let statistics = hub.run(&["site", "statistics", "village", "--json"], b"");
+    assert!(statistics.contains("\"answered\": 1") && !statistics.contains("\"line_share\": null"), "{statistics}");
+}
+
+#[test]
 fn a_unix_socket_serves_our_group_and_replaces_what_a_dead_daemon_left() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("uucp.sock");
