@@ -87,6 +87,13 @@ pub const RMAIL_COMMAND_MAX: usize = UUCP_COMMAND_SENT_MAX - 250;
 pub const SMTP_ITEMS_MAX: usize = 1000;
 /// Answers "too many channels" in one call that are heeded; then a task waits for another call.
 pub const BUSY_ANSWERS_MAX: u32 = 100;
+/// Commands and answers of a peer in a row that lead to nothing (refused, garbled, said to nobody); then the call ends. Honest
+/// queues of files that are all refused are shorter, and the rest comes in the next call.
+pub const VAIN_MAX: u32 = 500;
+/// Bytes of answers that wait for a peer that sends and does not read; then the call ends. Honest peers wait for answers.
+pub const ANSWERS_WAITING_MAX: usize = 64 * 1024;
+/// Control packets of one protocol that wait for the line. More would say nothing new.
+pub const CONTROL_WAITING_MAX: usize = 64;
 /// Offers of a peer that are put off in a call that is to end; then it ends at once.
 pub const PUT_OFF_MAX: u32 = 100;
 /// Files that one wildcard request may match: each becomes an item and a copy.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use self::frame::{ACK, DATA, End, FINISH, Front, INIT, INIT_END, NAK, POSITION};
 use super::window::Pace;
 use super::{Channel, Counters, Event, Protocol, Start, Violation, Way};
-use crate::base::limits::{A_DATA_MAX, TRANSMIT_MAX, UUCP_COMMAND_MAX};
+use crate::base::limits::{A_DATA_MAX, CONTROL_WAITING_MAX, TRANSMIT_MAX, UUCP_COMMAND_MAX};
 use crate::base::time::{Instant, Now};
 
 /// a has one conversation.
@@ -206,6 +206,12 @@ impl A {
         }
     }
 
+    fn control(&mut self, control: Control) {
+        if self.control.len() < CONTROL_WAITING_MAX {
+            self.control.push_back(control);
+        }
+    }
+
     // --- the start ----------------------------------------------------------------------------
 
     fn open(&mut self, now: Now) {
@@ -221,7 +227,7 @@ impl A {
     }
 
     fn say(&mut self, step: Step) {
-        self.control.push_back(match step {
+        self.control(match step {
             Step::Init => Control::Header(INIT, VERSION),
             Step::Data => Control::FirstMessage,
             Step::Ack => Control::Header(ACK, 0),
@@ -329,7 +335,7 @@ impl A {
         if self.last_end == Some(position) {
             // It has all of the message before this one but its end, which says no more: what we took for the answer to
             // it was an earlier one again.
-            self.control.push_back(Control::End(position));
+            self.control(Control::End(position));
             return;
         }
         if !self.acknowledge(now, position) || self.messages.is_empty() {
@@ -350,7 +356,7 @@ impl A {
     /// nothing more for ten seconds, counts each try as an error, and then says where we are to go on.
     fn handle_nak(&mut self, now: Now) {
         self.counters.rejects += 1;
-        self.control.push_back(Control::Header(ACK, self.taken));
+        self.control(Control::Header(ACK, self.taken));
         if self.awaits_answer() {
             self.quiet_until = self.quiet_until.max(now.instant + NAK_WAIT);
             self.asked = self.asked.max(self.quiet_until);
@@ -372,6 +378,7 @@ impl A {
     /// Writes data as far as the window and the budget allow.
     fn transmit_data(&mut self, now: Now, out: &mut Vec<u8>, budget: usize) {
         let before = out.len();
+        let reached = (self.furthest, self.ended);
         while out.len() - before < budget && now.instant >= self.quiet_until && !self.end_sent {
             let Some(message) = self.messages.front() else { break };
             let done = self.unacknowledged();
@@ -422,7 +429,8 @@ impl A {
             let idle = self.asked < now.instant && self.pace.clear_at() <= now.instant;
             let left = self.pace.sent(now.instant, out.len() - before);
             self.asked = self.asked.max(left);
-            if idle {
+            // What goes again is no progress.
+            if idle && reached != (self.furthest, self.ended) {
                 self.progress = self.progress.max(left);
             }
         }
@@ -509,7 +517,7 @@ impl A {
             self.ask_again(now, 0);
         } else {
             // It missed our acknowledgement.
-            self.control.push_back(Control::Header(ACK, self.taken));
+            self.control(Control::Header(ACK, self.taken));
         }
     }
 
@@ -530,7 +538,7 @@ impl A {
         }
         self.frame_in = matches!(end, End::More | End::MoreAck);
         if matches!(end, End::MoreAck | End::FrameAck | End::Message) {
-            self.control.push_back(Control::Header(ACK, self.taken));
+            self.control(Control::Header(ACK, self.taken));
         }
         if end == End::Message {
             self.in_message = false;
@@ -543,7 +551,7 @@ impl A {
             return;
         }
         let wanted = if self.in_message { self.taken } else { next_start(self.taken) };
-        self.control.push_back(Control::Header(POSITION, wanted));
+        self.control(Control::Header(POSITION, wanted));
         self.repair = Some((now.instant, times + 1));
     }
 
@@ -755,6 +763,10 @@ impl Protocol for A {
     fn room(&self, _channel: Channel) -> usize {
         let held: usize = self.messages.iter().map(|message| message.bytes.len()).sum();
         if self.stage == Stage::Running { (WINDOW + A_DATA_MAX).saturating_sub(held) } else { 0 }
+    }
+
+    fn waiting(&self) -> usize {
+        self.messages.iter().filter(|message| !message.file).map(|message| message.bytes.len()).sum()
     }
 
     fn send_command(&mut self, _channel: Channel, command: &[u8]) {

@@ -12,7 +12,7 @@ use self::outbox::{Outbox, Payload, Sizes};
 use super::scan::{Scanned, Scanner};
 use super::window::{Pace, Tally};
 use super::{Channel, Counters, Event, Protocol, Start, Violation, Way};
-use crate::base::limits::{TRANSMIT_MAX, UUCP_COMMAND_MAX};
+use crate::base::limits::{CONTROL_WAITING_MAX, TRANSMIT_MAX, UUCP_COMMAND_MAX};
 use crate::base::time::{Instant, Now};
 use crate::wire::packet::{Control, G_FIELD_MAX, G_MARK, GPacket, HEADER, parse_g, write_g_control, write_g_data};
 
@@ -196,6 +196,12 @@ impl G {
         }
     }
 
+    fn control(&mut self, control: Control) {
+        if self.control.len() < CONTROL_WAITING_MAX {
+            self.control.push_back(control);
+        }
+    }
+
     fn count_error(&mut self) {
         if let Err(why) = self.tally.error() {
             self.fail(why);
@@ -247,7 +253,7 @@ impl G {
                 Heard::TooOften => self.fail(Violation::NoStart(self.variant.letter())),
             }
         } else if matches!(control, Control::InitC(_)) && self.opening.may_answer(INIT_ANSWERS_MAX) {
-            self.control.push_back(Control::InitC(self.opening.our_window()));
+            self.control(Control::InitC(self.opening.our_window()));
         }
     }
 
@@ -316,7 +322,7 @@ impl G {
         // The peer missed our RR, and gets it again; an RJ would make it repeat the next as well.
         if distance > 4 {
             self.owed = 0;
-            self.control.push_back(Control::Ready(self.last_taken()));
+            self.control(Control::Ready(self.last_taken()));
         } else {
             self.reject();
         }
@@ -326,9 +332,9 @@ impl G {
     /// RJ as the packet that is wanted.
     fn reject(&mut self) {
         if std::mem::take(&mut self.owed) > 0 {
-            self.control.push_back(Control::Ready(self.last_taken()));
+            self.control(Control::Ready(self.last_taken()));
         }
-        self.control.push_back(Control::Reject(self.last_taken()));
+        self.control(Control::Reject(self.last_taken()));
         self.count_error();
     }
 
@@ -395,7 +401,7 @@ impl G {
                 Received::Bytes(bytes) => bytes,
                 Received::Close => {
                     if self.stage == Stage::Running {
-                        self.control.push_back(Control::Close);
+                        self.control(Control::Close);
                         self.fail(Violation::ClosedByPeer);
                     }
                     return None;
@@ -507,9 +513,9 @@ impl G {
             }
             None => {
                 if std::mem::take(&mut self.owed) > 0 {
-                    self.control.push_back(Control::Ready(self.last_taken()));
+                    self.control(Control::Ready(self.last_taken()));
                 }
-                self.control.push_back(Control::Reject(self.last_taken()));
+                self.control(Control::Reject(self.last_taken()));
             }
         }
     }
@@ -560,7 +566,7 @@ impl Protocol for G {
         let running = self.is_running();
         if running && self.owes_at().is_some_and(|at| at <= now.instant) && !self.new_packet_ready() {
             self.owed = 0;
-            self.control.push_back(Control::Ready(self.last_taken()));
+            self.control(Control::Ready(self.last_taken()));
         }
         while let Some(control) = self.control.pop_front() {
             write_g_control(control, out);
@@ -622,6 +628,10 @@ impl Protocol for G {
             | Stage::Failed(_)
             | Stage::Ended => 0,
         }
+    }
+
+    fn waiting(&self) -> usize {
+        self.outbox.waiting()
     }
 
     fn send_command(&mut self, _channel: Channel, command: &[u8]) {

@@ -752,6 +752,10 @@ impl Protocol for I {
         }
     }
 
+    fn waiting(&self) -> usize {
+        self.outbox.waiting()
+    }
+
     fn send_command(&mut self, channel: Channel, command: &[u8]) {
         self.outbox.command(channel, command);
     }

@@ -249,6 +249,10 @@ impl Protocol for J {
         self.inner.room(channel)
     }
 
+    fn waiting(&self) -> usize {
+        self.inner.waiting()
+    }
+
     fn send_command(&mut self, channel: Channel, command: &[u8]) {
         self.inner.send_command(channel, command);
     }

@@ -40,6 +40,9 @@ pub trait Protocol: Send {
     /// Queues a command or reply, without its NUL. Always taken: the session never has more than a few under way.
     fn send_command(&mut self, channel: Channel, command: &[u8]);
 
+    /// Bytes of commands and replies that have not gone to the line: they grow while the peer does not read.
+    fn waiting(&self) -> usize;
+
     /// Queues file bytes, at most `room`; `offset` is their place in the file. Empty: end of file. In i an end that does
     /// not stand where the bytes ended takes back those that have not gone: nobody wants the file.
     fn send_data(&mut self, channel: Channel, offset: u64, data: &[u8]);

@@ -68,6 +68,7 @@ impl Wire {
         self.pending.push_back(Piece { bytes, alone: true });
     }
 
+    /// File bytes too: there are never many.
     fn unsent(&self) -> usize {
         self.pending.iter().map(|piece| piece.bytes.len()).sum()
     }
@@ -224,6 +225,10 @@ impl<F: Framing> Protocol for Stream<F> {
             Stage::Running => SEND_AHEAD_MAX.saturating_sub(self.wire.unsent()),
             Stage::Opening | Stage::Ready | Stage::Closing | Stage::Failed(_) | Stage::Ended => 0,
         }
+    }
+
+    fn waiting(&self) -> usize {
+        self.wire.unsent()
     }
 
     fn send_command(&mut self, _channel: Channel, command: &[u8]) {

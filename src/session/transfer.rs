@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::commands::{Part, command_for, execution_file, refusal_of};
 use super::greeting::Greeted;
 use super::{Deed, Desk, Ending, Refusal, Task, Totals};
-use crate::base::limits::{BUSY_ANSWERS_MAX, PUT_OFF_MAX};
+use crate::base::limits::{ANSWERS_WAITING_MAX, BUSY_ANSWERS_MAX, PUT_OFF_MAX, SEND_AHEAD_MAX, VAIN_MAX};
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Instant, Now};
 use crate::dialogue::Stop;
@@ -87,6 +87,8 @@ pub(super) struct Transfer {
     stop_at: Option<Instant>,
     /// Offers put off since we want to stop.
     put_off: u32,
+    /// What the peer has said in vain since anything came of it.
+    vain: u32,
     /// The desk had nothing; it is not asked again before something happens.
     drained: bool,
     /// What the desk gave and has not begun yet.
@@ -125,6 +127,7 @@ impl Transfer {
             stop: None,
             stop_at: longest.map(|longest| now.instant + longest),
             put_off: 0,
+            vain: 0,
             drained: false,
             next: None,
             again: VecDeque::new(),
@@ -288,7 +291,19 @@ impl Transfer {
         self.protocol.send_command(channel, text.as_bytes());
     }
 
+    /// The peer has said something that leads to nothing.
+    fn in_vain(&mut self) {
+        self.vain += 1;
+        if self.vain > VAIN_MAX {
+            self.ending.get_or_insert(Ending::Violation(Violation::Rule("too much of what it says leads to nothing")));
+        }
+    }
+
     fn handle_line(&mut self, now: Now, channel: Channel, text: &[u8]) -> io::Result<()> {
+        if self.protocol.waiting() > SEND_AHEAD_MAX + ANSWERS_WAITING_MAX {
+            self.ending.get_or_insert(Ending::Violation(Violation::Rule("it sends and does not read")));
+            return Ok(());
+        }
         tracing::debug!(site = %self.site, text = %String::from_utf8_lossy(text), "<");
         match parse_line(text, self.features) {
             Ok(Line::Command(Command::Hangup)) => self.handle_hang_up_request(now),
@@ -303,6 +318,7 @@ impl Transfer {
             },
             Err(Malformed(why)) => {
                 tracing::warn!(site = %self.site, why, "garbled command");
+                self.in_vain();
                 let verb = text.first().copied().filter(u8::is_ascii_uppercase).map_or('S', char::from);
                 self.say(channel, &Reply::no(verb, Some(2)).print());
                 if self.many()
@@ -323,6 +339,9 @@ impl Transfer {
         // The peer has nothing left to offer, so it will not offer again what we have confirmed. A mere next command
         // says less: it may be the first of a call, before what an earlier one left in doubt.
         self.desk.settled()?;
+        if self.parting == Parting::Agreed {
+            self.in_vain();
+        }
         self.drained = false;
         self.prepare()?;
         if self.ours.is_empty() && (self.next.is_none() || self.stop.is_some()) {
@@ -441,6 +460,7 @@ impl Transfer {
     fn handle_our_reply(&mut self, n: u8, reply: Reply) -> io::Result<()> {
         let Some(Ours { task, stage }) = self.ours.remove(&n) else {
             tracing::warn!(site = %self.site, reply = reply.print(), "an answer to nothing");
+            self.in_vain();
             return Ok(());
         };
         match (stage, reply.verb, reply.yes) {
@@ -468,6 +488,7 @@ impl Transfer {
             },
             (stage, verb, yes) => {
                 tracing::warn!(site = %self.site, %verb, yes, "an answer that does not belong here");
+                self.in_vain();
                 self.ours.insert(n, Ours { task, stage });
                 Ok(())
             }
@@ -510,6 +531,7 @@ impl Transfer {
             }
             Part::Whole | Part::Execution(_) => {
                 self.totals.files_sent += 1;
+                self.vain = 0;
                 self.drained = false;
                 self.desk.finished(task.id)
             }

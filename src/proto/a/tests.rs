@@ -183,3 +183,25 @@ fn long_commands_and_long_pieces_are_bounded() {
     a.feed(&[b'x'; 100_000]);
     assert!(a.protocol.unread().len() <= 2 * A_DATA_MAX);
 }
+
+#[test]
+fn what_waits_for_a_peer_that_does_not_read_is_bounded() {
+    let mut a = started();
+    for _ in 0..10_000 {
+        a.feed(&[header(NAK, 0), header(DATA, 7)].concat());
+    }
+    assert!(a.sent().len() <= CONTROL_WAITING_MAX * header(ACK, 0).len());
+}
+
+#[test]
+fn repeating_is_no_progress() {
+    let mut a = started();
+    a.protocol.send_command(CHANNEL, b"H");
+    for _ in 0..40 {
+        a.pass(5);
+        // The clock goes on between what is due and what is sent.
+        a.now.instant = a.now.instant + Duration::from_millis(1);
+        a.sent();
+    }
+    assert!(matches!(a.events()[..], [Event::Failed(Violation::Silence(_))]));
+}

@@ -63,6 +63,15 @@ impl Outbox {
         }
     }
 
+    /// Bytes of commands.
+    pub fn waiting(&self) -> usize {
+        let command = |item: &Item| match item {
+            Item::Command(text) => text.len(),
+            Item::Data(_) | Item::EndOfFile => 0,
+        };
+        self.items.iter().map(command).sum()
+    }
+
     /// File bytes that can still be taken.
     pub fn room(&self) -> usize {
         let held = self.items.iter().map(|item| match item {

@@ -358,3 +358,12 @@ fn with_a_window_of_one_the_close_of_the_peer_is_waited_for_a_moment() {
     silent.pass(0);
     assert_eq!(packets(&silent.sent()), "CLOSE CLOSE");
 }
+
+#[test]
+fn what_waits_for_a_peer_that_does_not_read_is_bounded() {
+    let mut g = started();
+    for _ in 0..10_000 {
+        g.feed(&packet(0, 0, "again"));
+    }
+    assert!(g.sent().len() <= (CONTROL_WAITING_MAX + 2) * HEADER);
+}

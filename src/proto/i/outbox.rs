@@ -79,6 +79,12 @@ impl Outbox {
         SEND_AHEAD_MAX.saturating_sub(held.sum())
     }
 
+    /// Bytes of commands.
+    pub fn waiting(&self) -> usize {
+        let commands = self.items.iter().filter(|item| matches!(item.content, Content::Command));
+        commands.map(|item| item.bytes.len()).sum()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

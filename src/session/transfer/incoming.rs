@@ -109,6 +109,7 @@ impl Transfer {
             }
             Err(why) => {
                 tracing::info!(site = %self.site, to = incoming.to, %why, "we refuse a file");
+                self.in_vain();
                 let discarded = self.many().then(|| Arriving::discarded(false));
                 (Reply::no(verb, Some(reason_of(&why))), discarded)
             }
@@ -142,6 +143,7 @@ impl Transfer {
             }
             Err(why) => {
                 tracing::info!(site = %self.site, from = wanted.from, to = wanted.to, %why, "we refuse to send files on");
+                self.in_vain();
                 Reply::no('X', None)
             }
         };
@@ -172,6 +174,7 @@ impl Transfer {
             }
             Err(why) => {
                 tracing::info!(site = %self.site, from = wanted.from, %why, "we refuse a request");
+                self.in_vain();
                 self.say(channel, &Reply::no('R', Some(reason_of(&why))).print());
             }
         }
@@ -187,10 +190,12 @@ impl Transfer {
                 }
                 tracing::info!(site = %self.site, size, "served a file");
                 self.totals.files_sent += 1;
+                self.vain = 0;
                 self.desk.finished(task.id)
             }
             other => {
                 tracing::warn!(site = %self.site, reply = reply.print(), "an answer to nothing");
+                self.in_vain();
                 if let Some(theirs) = other {
                     self.theirs.insert(n, theirs);
                 }
@@ -296,6 +301,7 @@ impl Transfer {
             Err(error) => return Err(error),
         }
         self.totals.files_received += 1;
+        self.vain = 0;
         self.drained = false;
         self.say(channel, &Reply::yes('C').print());
         Ok(true)

@@ -1,5 +1,7 @@
 //! Files and commands that a site has no business to send, ask for or have run.
 
+use bangpath::base::limits::VAIN_MAX;
+
 use super::*;
 
 #[test]
@@ -91,4 +93,30 @@ fn an_address_is_never_a_command() {
     }
     let accounted = hub.dead().len() + hub.queued() + hub.mail("bob").len() + hub.mail("alice").len();
     assert!(accounted >= attacks.len(), "{accounted}");
+}
+
+#[test]
+fn who_asks_in_vain_for_ever_is_hung_up_on() {
+    let hub = hub();
+    let mut peer = Peer::talking(&hub);
+    let (mut answers, mut ask) = (0, || peer.ask("R /etc/shadow ~/ u -"));
+    while ask() == "RN2" {
+        answers += 1;
+        assert!(answers <= VAIN_MAX + 1, "it is answered for ever");
+    }
+    assert!(answers >= VAIN_MAX, "{answers}");
+    assert!(peer.hang_up().1.contains("too much of what it says leads to nothing"));
+}
+
+#[test]
+fn who_sends_for_ever_and_never_reads_is_hung_up_on() {
+    let hub = hub();
+    let mut peer = Peer::talking(&hub);
+    let mut block = b"R ~/nothing ~/ u -".to_vec();
+    block.resize(512, 0);
+    for _ in 0..20_000 {
+        peer.send(&block);
+    }
+    let (content, said) = peer.hang_up();
+    assert!(!content && said.contains("it sends and does not read"), "{said}");
 }
