@@ -152,7 +152,9 @@ fn a_caller_that_asks_without_end_is_heard_only_so_long() {
 
 #[test]
 fn a_caller_that_lies_about_the_line_holds_it_no_longer() {
-    let held = |bytes: &[u8]| answer(4096, &[b"\x10Svillage\0\x10UL\0", bytes, b"\x10Ui\0"].concat()).2;
+    // The first packet of protocol i, and then nothing.
+    let sync = b"\x07\x00\x00\x30\x04\x34\x04\x00\x10\x07\x85\x7f\x30\x46";
+    let held = |bytes: &[u8]| answer(4096, &[b"\x10Svillage\0\x10UL\0", bytes, b"\x10Ui\0", sync].concat()).2;
     let honest = held(&[]);
     let found = Heard { looked_at: 256, timed: 430, micros: u32::MAX, ..Heard::default() };
     let lie = held(&frame(1, Word::Facts { forth: found, back: found, round_trip: 1 }));
