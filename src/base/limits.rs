@@ -18,6 +18,12 @@ pub const LINE_TEST_RAW_MAX: usize = 8192;
 pub const LINE_TEST_TURNS_MAX: u16 = 12;
 /// How long a line test may take once a partner has answered, the line's own time for what it sends apart.
 pub const LINE_TEST_S: u64 = 60;
+/// No line is taken to be slower than so many bits per second, whatever a line test says: a partner may lie, and a packet
+/// would be waited for without end. Radioteletype and the first modems have 50.
+pub const LINE_SPEED_MIN: u32 = 50;
+/// No way is taken to be longer than this, there and back: a line that turns round slowly takes 10 s, and the first answers are waited
+/// for twice as long.
+pub const LINE_ROUND_TRIP_MAX_S: u64 = 30;
 /// One UUCP command or reply, without its NUL. Taylor's are under 1,000; E commands with many recipients grow.
 pub const UUCP_COMMAND_MAX: usize = 8 * 1024;
 /// What we write as one command to a peer: old peers have buffers of 1,000 bytes.

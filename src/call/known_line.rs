@@ -1,6 +1,7 @@
-//! What a line test has found of a way is believed for some calls, so that not every call pays for it.
+//! What a line test has found of a way is believed for some calls, so that not every call pays for it. Its speed is not: it
+//! is measured within moments, and a wrong one would make every call slow.
 
-use super::{Context, PortKind, Site, Way};
+use super::{Context, Site, Way};
 use crate::dialogue::Facts;
 use crate::link::Link;
 use crate::session::line_test::LineReport;
@@ -11,6 +12,7 @@ const CALLS_MAX: u32 = 20;
 
 /// What is known of the line of one call.
 pub(super) struct KnownLine {
+    /// What is believed.
     known: Option<sites::KnownLine>,
     /// The link as it was taken to be.
     facts: Facts,
@@ -21,20 +23,18 @@ impl KnownLine {
     pub fn recall(context: &Context, site: &Site, way: &Way, link: &mut Link) -> Result<Self, StoreError> {
         let facts = link.facts.clone();
         let known = context.store.read::<_, StoreError>(|view| view.known_line(&site.name, &way.port))?;
+        // What is too old is not believed either where no test comes about: the peer may be another one.
+        let known = known.filter(|known| known.calls < CALLS_MAX);
         if let Some(known) = &known {
             link.facts.eight_bit &= known.eight_bit;
             link.facts.transparent &= known.transparent;
             link.facts.round_trip = known.round_trip;
-            // A modem's connections differ, and it tells the speed of each.
-            if !matches!(way.kind, PortKind::Serial { modem: Some(_), .. }) {
-                link.facts.speed = known.speed.or(link.facts.speed);
-            }
         }
         Ok(Self { known, facts })
     }
 
     pub fn is_to_be_tested(&self) -> bool {
-        self.known.is_none_or(|known| known.calls >= CALLS_MAX)
+        self.known.is_none()
     }
 
     /// Remembers what was found. After a call that went wrong nothing is believed any more.
@@ -61,14 +61,13 @@ impl KnownLine {
     }
 
     fn learn(&self, way: &Way, report: &LineReport) -> sites::KnownLine {
-        let Facts { eight_bit, transparent, speed, round_trip, .. } = report.found(&self.facts);
+        let Facts { eight_bit, transparent, round_trip, .. } = report.found(&self.facts);
         let port = &way.port;
         if self.facts.eight_bit && !eight_bit {
             tracing::warn!(%port, "not every character passes on this line: `bangpath doctor` says more; `eight-bit = false` at both ends saves the test");
         } else if self.facts.transparent && !transparent {
             tracing::warn!(%port, "something on this line takes XON and XOFF for itself: `bangpath doctor` says more");
         }
-        let speed = speed.filter(|_| speed != self.facts.speed);
-        sites::KnownLine { eight_bit, transparent, speed, round_trip, calls: 0 }
+        sites::KnownLine { eight_bit, transparent, round_trip, calls: 0 }
     }
 }

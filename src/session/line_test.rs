@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use self::listener::{Event, Listener, speed};
-use crate::base::limits::{LINE_TEST_S, LINE_TEST_TEXT_MAX, LINE_TEST_TURNS_MAX};
+use crate::base::limits::{
+    LINE_ROUND_TRIP_MAX_S, LINE_SPEED_MIN, LINE_TEST_S, LINE_TEST_TEXT_MAX, LINE_TEST_TURNS_MAX,
+};
 use crate::base::time::{Instant, Now};
 use crate::dialogue::{Dialogue, Facts, Nudge, Request};
 use crate::wire::line_test::{ByteSet, DOUBTFUL_MAX, Frame, Heard, Sample, Side, Word, XOFF, XON};
@@ -79,16 +81,19 @@ pub struct LineReport {
 const SLOWER: f64 = 0.8;
 
 impl LineReport {
-    /// The facts of the link as they were taken to be, with what was found.
+    /// The facts of the link as they were taken to be, with what was found. A line is slow if both directions are: one of
+    /// them was measured here, so neither a lie nor a pause at one end is enough.
     pub fn found(&self, facts: &Facts) -> Facts {
         let both = [&self.sent, &self.received];
+        let quicker = self.sent.speed.zip(self.received.speed).map(|(sent, received)| sent.max(received));
+        let longest = Duration::from_secs(LINE_ROUND_TRIP_MAX_S);
         let slower = |found: &u32| facts.speed.is_none_or(|set| f64::from(*found) < f64::from(set) * SLOWER);
         Facts {
             eight_bit: facts.eight_bit && both.iter().all(|way| way.is_eight_bit()),
             transparent: facts.transparent && both.iter().all(|way| way.passes_flow_control()),
             reliable: facts.reliable && both.iter().all(|way| way.damaged == 0),
-            speed: self.sent.speed.filter(slower).or(facts.speed),
-            round_trip: self.round_trip.or(facts.round_trip),
+            speed: quicker.filter(slower).map(|found| found.max(LINE_SPEED_MIN)).or(facts.speed),
+            round_trip: self.round_trip.map(|time| time.min(longest)).or(facts.round_trip),
             ..facts.clone()
         }
     }
@@ -560,6 +565,8 @@ pub struct Partner {
     out: Vec<u8>,
     answers: u16,
     met: bool,
+    /// Of what was received, measured here: the asker's word is not needed.
+    speed: Option<u32>,
     report: Option<LineReport>,
     give_up_at: Instant,
     outcome: Option<Outcome>,
@@ -579,6 +586,7 @@ impl Partner {
             out: Vec::new(),
             answers: 0,
             met: false,
+            speed: None,
             report: None,
             give_up_at: now.instant + wait,
             outcome: None,
@@ -600,7 +608,13 @@ impl Partner {
             return;
         }
         match event {
-            Event::Raw { turn, heard: Some((_, heard)) } => self.say(turn, Word::Heard(heard)),
+            Event::Raw { turn, heard: Some((sample, heard)) } => {
+                match sample {
+                    Sample::All | Sample::Text(_) => self.speed = speed(&heard),
+                    Sample::Again(_) => {}
+                }
+                self.say(turn, Word::Heard(heard));
+            }
             Event::Raw { turn, heard: None } => self.say(turn, Word::Missed),
             Event::Frame(Frame { side: Side::Asker, turn, word }) => self.handle_frame(now, turn, word),
             // Our own words come back to us.
@@ -624,7 +638,7 @@ impl Partner {
             }
             Word::Facts { forth, back, round_trip } => {
                 let round_trip = (round_trip > 0).then(|| Duration::from_micros(u64::from(round_trip)));
-                let (sent, received) = (direction(&back), direction(&forth));
+                let (sent, received) = (direction(&back), Direction { speed: self.speed, ..direction(&forth) });
                 self.report = Some(LineReport { echo: false, sent, received, round_trip });
                 if self.depth != Depth::Quick {
                     self.say(turn, Word::Known);

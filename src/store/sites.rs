@@ -34,13 +34,11 @@ pub struct CallNumber {
     pub doubtful: bool,
 }
 
-/// What a line test has found of the way to a site over a port.
+/// What a line test has found of the way to a site over a port. The table's column `speed` is not used any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownLine {
     pub eight_bit: bool,
     pub transparent: bool,
-    /// Bits per second, where the line is slower than its port.
-    pub speed: Option<u32>,
     pub round_trip: Option<Duration>,
     /// Calls since.
     pub calls: u32,
@@ -49,13 +47,12 @@ pub struct KnownLine {
 impl View<'_> {
     /// What is known of the line to a site over a port.
     pub fn known_line(&self, site: &SiteName, port: &PortName) -> Result<Option<KnownLine>, StoreError> {
-        let sql = "SELECT eight_bit, transparent, speed, round_trip, calls FROM known_line WHERE site = ? AND port = ?";
+        let sql = "SELECT eight_bit, transparent, round_trip, calls FROM known_line WHERE site = ? AND port = ?";
         self.row(sql, params![site, port], |row| {
             let micros: Option<i64> = row.get("round_trip")?;
             Ok(KnownLine {
                 eight_bit: row.get("eight_bit")?,
                 transparent: row.get("transparent")?,
-                speed: row.get("speed")?,
                 round_trip: micros.map(|micros| Duration::from_micros(micros.unsigned_abs())),
                 calls: row.get("calls")?,
             })
@@ -112,11 +109,11 @@ impl Change<'_> {
         let Some(line) = line else {
             return self.execute("DELETE FROM known_line WHERE site = ? AND port = ?", params![site, port]).map(drop);
         };
-        let sql = "INSERT OR REPLACE INTO known_line (site, port, eight_bit, transparent, speed, round_trip, calls)
-                   VALUES (?, ?, ?, ?, ?, ?, ?)";
+        let sql = "INSERT OR REPLACE INTO known_line (site, port, eight_bit, transparent, round_trip, calls)
+                   VALUES (?, ?, ?, ?, ?, ?)";
         let micros = line.round_trip.map(|time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
-        let KnownLine { eight_bit, transparent, speed, calls, .. } = line;
-        self.execute(sql, params![site, port, eight_bit, transparent, speed, micros, calls]).map(drop)
+        let KnownLine { eight_bit, transparent, calls, .. } = line;
+        self.execute(sql, params![site, port, eight_bit, transparent, micros, calls]).map(drop)
     }
 
     pub fn set_call_number(&mut self, site: &SiteName, number: CallNumber) -> Result<(), StoreError> {
@@ -175,14 +172,9 @@ mod tests {
     fn what_is_known_of_a_line_belongs_to_the_site_and_the_port() {
         let (_folder, store) = open();
         let port = |name: &str| PortName::parse(name).expect("a name");
-        let line = KnownLine {
-            eight_bit: false,
-            transparent: true,
-            speed: Some(2400),
-            round_trip: Some(Duration::from_millis(1250)),
-            calls: 3,
-        };
-        for line in [line, KnownLine { speed: None, round_trip: None, ..line }] {
+        let line =
+            KnownLine { eight_bit: false, transparent: true, round_trip: Some(Duration::from_millis(1250)), calls: 3 };
+        for line in [line, KnownLine { round_trip: None, ..line }] {
             write(&store, |c| c.set_known_line(&site("hub"), &port("modem"), Some(&line)));
             assert_eq!(read(&store, |v| v.known_line(&site("hub"), &port("modem"))), Some(line));
             assert_eq!(read(&store, |v| v.known_line(&site("hub"), &port("net"))), None);

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use bangpath::store::StoreError;
-use bangpath::store::sites::SiteState;
+use bangpath::store::sites::{KnownLine, SiteState};
 use nix::pty::openpty;
 use nix::sys::termios::{self, SetArg};
 use serde_json::Value;
@@ -203,6 +203,34 @@ fn a_call_over_an_unknown_line_tests_it_once_and_the_next_believes_that() {
     }
     // Whatever goes wrong, nothing is believed any more.
     drop(cable);
+}
+
+#[test]
+fn what_was_found_long_ago_is_not_believed_where_no_test_comes_about() {
+    let cable = Cable::new(2, Some);
+    // With a list the hub offers no test.
+    let hub = Site::new(
+        "hub",
+        &format!(
+            "{}[sites.village]\nprotocols = \"ij\"\n",
+            port(&cable.devices[0], "answer = true\nask-login = false")
+        ),
+    );
+    let way = "[sites.hub]\ncall = [{ port = \"line\", chat = '\"\" \\r\\c' }]\n";
+    let village = Site::new("village", &format!("{}{way}", port(&cable.devices[1], "")));
+    let _daemon = hub.daemon(None);
+    let name = bangpath::base::names::SiteName::parse("hub").expect("a name");
+    let line = bangpath::base::names::PortName::parse("line").expect("a name");
+    for (calls, protocol) in [(19, "protocol j"), (20, "protocol i")] {
+        let known = KnownLine { eight_bit: true, transparent: false, round_trip: None, calls };
+        let set = village.store().write::<_, StoreError>(|change| change.set_known_line(&name, &line, Some(&known)));
+        set.expect("a store");
+        let call = village.try_run(&["-v", "call", "hub"], b"", None);
+        let told = said(&call);
+        assert!(call.status.success() && told.contains(protocol), "{calls}: {told}");
+        // The answerer waits a moment before it looks for the next caller.
+        thread::sleep(Duration::from_millis(2500));
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::limits::LINE_TEST_RAW_MAX;
 use crate::base::time::Instant;
 use crate::wire::line_test::{COPIES, Frame, FrameReader, Heard, Sample, Side, Word};
 
@@ -11,6 +12,9 @@ const TOP_BIT_MIN: usize = 24;
 const BAND: usize = 24;
 /// Of what comes too much, more is not looked at.
 const ADDED_MAX: usize = 256;
+/// Into so many stretches what came is cut to tell its speed, and so many of them are needed.
+const STRETCHES: usize = 4;
+const STRETCHES_MIN: usize = 3;
 
 /// What a dialogue makes of the bytes that come.
 #[derive(Debug)]
@@ -28,10 +32,8 @@ pub(super) struct Listener {
 struct Raw {
     turn: u16,
     sample: Sample,
-    began: Instant,
-    last: Instant,
-    /// Bytes that came after it had begun, not with it.
-    timed: u32,
+    /// When something came, and how many bytes had come by then.
+    marks: Vec<(Instant, usize)>,
 }
 
 /// A frame of either side, or what came of raw bytes.
@@ -51,9 +53,8 @@ impl Listener {
     }
 
     pub fn push(&mut self, now: Instant, byte: u8) -> Option<Event> {
-        if let Some(raw) = self.raw.as_mut().filter(|raw| now > raw.began) {
-            raw.timed = raw.timed.saturating_add(1);
-            raw.last = now;
+        if let Some(raw) = &mut self.raw {
+            raw.count(now);
         }
         let (frame, bytes) = self.reader.push(byte)?;
         if frame.side != self.side {
@@ -61,7 +62,7 @@ impl Listener {
         }
         match frame.word {
             Word::Raw(sample) => {
-                self.raw = Some(Raw { turn: frame.turn, sample, began: now, last: now, timed: 0 });
+                self.raw = Some(Raw { turn: frame.turn, sample, marks: vec![(now, 0)] });
                 None
             }
             Word::End => {
@@ -80,24 +81,62 @@ impl Listener {
 }
 
 impl Raw {
+    fn count(&mut self, now: Instant) {
+        let count = self.marks.last().map_or(0, |(_, count)| *count) + 1;
+        match self.marks.last_mut().filter(|(at, _)| *at == now || count > LINE_TEST_RAW_MAX) {
+            Some(last) => *last = (now, count),
+            None => self.marks.push((now, count)),
+        }
+    }
+
     fn describe(&self, received: &[u8], top_bit_lost: bool) -> Heard {
         let sent = self.sample.bytes();
         let fates = align(&sent, received);
         // The last byte only lets go whom the others have stopped.
         let pairs: Vec<(u8, Fate)> = sent.iter().copied().zip(fates).take(sent.len() - 1).collect();
         let mut heard = judge(&self.sample, &pairs, top_bit_lost);
-        let missing = sent.len().saturating_sub(received.len()) as u32;
-        let time = self.last.since(self.began);
-        heard.timed = self.timed.saturating_add(missing);
+        // What was lost took its time, too.
+        let came: Vec<usize> =
+            pairs.iter().enumerate().filter(|(_, (_, fate))| *fate != Fate::Lost).map(|(n, _)| n + 1).collect();
+        let sent_by = |count: usize| match count.checked_sub(came.len() + 1) {
+            Some(behind) => sent.len() + behind,
+            None => count.checked_sub(1).map_or(0, |last| came.get(last).copied().unwrap_or(sent.len())),
+        };
+        let marks: Vec<(Instant, usize)> = self.marks.iter().map(|(at, count)| (*at, sent_by(*count))).collect();
+        let (bytes, time) = pace(&marks);
+        heard.timed = bytes as u32;
         heard.micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
         heard
     }
 }
 
+/// So many bytes in so much time, the slowest and the quickest stretch apart: a machine that pauses once makes one
+/// stretch slow, and what it has kept waiting the next one quick.
+fn pace(marks: &[(Instant, usize)]) -> (usize, Duration) {
+    let (Some(first), Some(last)) = (marks.first(), marks.last()) else { return (0, Duration::ZERO) };
+    let mut stretches: Vec<(usize, Duration)> = Vec::new();
+    let mut from = *first;
+    for n in 1..=STRETCHES {
+        let end = first.1 + (last.1 - first.1) * n / STRETCHES;
+        let to = marks.iter().copied().find(|(_, sent)| *sent >= end).unwrap_or(*last);
+        if to.1 > from.1 {
+            stretches.push((to.1 - from.1, to.0.since(from.0)));
+            from = to;
+        }
+    }
+    if stretches.len() < STRETCHES_MIN {
+        return (0, Duration::ZERO);
+    }
+    let rate = |(bytes, time): &(usize, Duration)| *bytes as f64 / time.as_secs_f64();
+    stretches.sort_by(|one, other| rate(one).total_cmp(&rate(other)));
+    let usual = &stretches[1..stretches.len() - 1];
+    (usual.iter().map(|(bytes, _)| bytes).sum(), usual.iter().map(|(_, time)| *time).sum())
+}
+
 /// How fast bytes came, in bits per second, ten a byte. None of what came too quickly: kernels and chips hand over bytes
 /// some at a time.
 pub(super) fn speed(heard: &Heard) -> Option<u32> {
-    const MEASURED_MIN: Duration = Duration::from_millis(100);
+    const MEASURED_MIN: Duration = Duration::from_millis(50);
     let time = Duration::from_micros(u64::from(heard.micros));
     let bits = f64::from(heard.timed) * 10.0;
     (time >= MEASURED_MIN && heard.timed > 0).then(|| (bits / time.as_secs_f64()) as u32)
@@ -222,7 +261,7 @@ mod tests {
 
     fn sample_over(line: impl Fn(u8) -> Option<u8>, sample: Sample) -> Heard {
         let received: Vec<u8> = sample.bytes().into_iter().filter_map(line).collect();
-        let raw = Raw { turn: 1, sample, began: Instant::default(), last: Instant::default(), timed: 0 };
+        let raw = Raw { turn: 1, sample, marks: Vec::new() };
         raw.describe(&received, false)
     }
 
@@ -248,6 +287,35 @@ mod tests {
         );
     }
 
+    /// Bytes that come at 9600 bit/s, 16 at once, with a pause before one portion; `piled`: the reader paused, not the line.
+    fn speed_with_pause(pause_before: u64, pause: u64, piled: bool) -> u32 {
+        let mut marks = vec![(Instant::default(), 0)];
+        for n in 1..=16 {
+            let due = n * 16_667;
+            let at = match (n < pause_before, piled) {
+                (true, _) => due,
+                (false, false) => due + pause,
+                // Portions read at once still differ by some microseconds.
+                (false, true) => due.max(pause_before * 16_667 + pause) + n,
+            };
+            marks.push((Instant::from_micros(at), n as usize * 16));
+        }
+        let (bytes, time) = pace(&marks);
+        speed(&Heard { timed: bytes as u32, micros: time.as_micros() as u32, ..Heard::default() }).unwrap_or(0)
+    }
+
+    #[test]
+    fn a_pause_is_no_slow_line() {
+        for pause_before in 1..=16 {
+            assert!((9500..=9700).contains(&speed_with_pause(pause_before, 500_000, false)), "{pause_before}");
+            // What has come meanwhile is read at once: too quick, or no speed at all, but never slow.
+            for pause in [30_000, 60_000, 500_000] {
+                let found = speed_with_pause(pause_before, pause, true);
+                assert!(found == 0 || found > 9000, "{pause_before}, {pause}: {found}");
+            }
+        }
+    }
+
     #[test]
     fn chance_is_told_from_habit() {
         let doubtful: ByteSet = [0x11, 0x40].into_iter().collect();
@@ -261,8 +329,7 @@ mod tests {
                 (_, _) => received.push(byte),
             }
         }
-        let began = Instant::default();
-        let raw = Raw { turn: 1, sample: Sample::Again(doubtful), began, last: began, timed: 0 };
+        let raw = Raw { turn: 1, sample: Sample::Again(doubtful), marks: Vec::new() };
         let heard = raw.describe(&received, false);
         assert_eq!((heard.lost.to_string(), heard.changed.is_empty(), heard.damaged), ("11".to_owned(), true, 1));
     }
@@ -273,8 +340,7 @@ mod tests {
         bytes[100] ^= 1;
         bytes.drain(500..510);
         bytes.insert(700, b'!');
-        let began = Instant::default();
-        let raw = Raw { turn: 1, sample: Sample::Text(1000), began, last: began, timed: 0 };
+        let raw = Raw { turn: 1, sample: Sample::Text(1000), marks: Vec::new() };
         assert_eq!((raw.describe(&bytes, false).damaged, raw.describe(&bytes, false).looked_at), (11, 1000));
         // Nothing, and far too much.
         assert_eq!(raw.describe(&[], false).damaged, 1000);

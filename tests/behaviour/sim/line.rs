@@ -7,6 +7,9 @@ use bangpath::base::time::Instant;
 
 use super::chance::Chance;
 
+/// How long a sender pauses that pauses.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// What one direction does to the bytes on it.
 #[derive(Debug, Clone, Copy)]
 pub struct Quality {
@@ -32,6 +35,8 @@ pub struct Quality {
     pub eats_flow_control: bool,
     /// Both directions share the line, and it takes so long until the other side can send: half duplex.
     pub turn_round: Option<Duration>,
+    /// Before this byte, counted from the first, whoever sends pauses for half a second.
+    pub pauses_at: Option<u64>,
     /// The carrier drops when this many bytes have gone.
     pub cut_at: Option<u64>,
     /// The carrier drops after this time.
@@ -53,6 +58,7 @@ impl Quality {
             seven_bits: false,
             eats_flow_control: false,
             turn_round: None,
+            pauses_at: None,
             cut_at: None,
             drops_after: None,
         }
@@ -96,6 +102,10 @@ impl Quality {
 
     pub fn half_duplex(self, turn_round_ms: u64) -> Self {
         Self { turn_round: Some(Duration::from_millis(turn_round_ms)), ..self }
+    }
+
+    pub fn pauses_at(self, byte: u64) -> Self {
+        Self { pauses_at: Some(byte), ..self }
     }
 
     pub fn cut_at(self, byte: u64) -> Self {
@@ -165,7 +175,7 @@ impl Line {
         };
         self.free_at = self.free_at.max(now.as_micros() * 1000);
         for &byte in bytes {
-            self.free_at += byte_time;
+            self.free_at += byte_time + self.pause();
             let arrival = Instant::from_micros(self.free_at / 1000) + self.quality.latency;
             if self.quality.cut_at.is_some_and(|end| self.carried >= end) {
                 return Some(arrival);
@@ -182,6 +192,11 @@ impl Line {
             }
         }
         None
+    }
+
+    fn pause(&self) -> u64 {
+        let pauses = self.quality.pauses_at == Some(self.carried + 1);
+        if pauses { PAUSE.as_nanos() as u64 } else { 0 }
     }
 
     fn noise(&mut self, byte: u8, byte_time: u64) -> Option<u8> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bangpath::base::time::Now;
 use bangpath::dialogue::Facts;
-use bangpath::session::line_test::{Asker, Depth, LineReport, LineTestFailure, Partner};
+use bangpath::session::line_test::{Asker, Depth, Direction, LineReport, LineTestFailure, Partner};
 use bangpath::wire::line_test::Sample;
 
 use super::chance::Chance;
@@ -139,6 +139,47 @@ fn a_line_slower_than_its_port_is_found_out() {
         let report = test(same.clone(), [Quality::clean(2400); 2], seed);
         assert_eq!(report.caller.expect("a partner").found(&same).speed, Some(2400));
     }
+}
+
+#[test]
+fn a_pause_of_one_side_makes_no_line_slow() {
+    let quick = |set: &Facts, lines, seed| {
+        let now = Now::default();
+        let asker = Asker::new(now, Depth::Quick, set.clone(), 0);
+        // The asker's choice of a protocol ends the partner's test in a call; here its time does.
+        let partner = Partner::new(now, Depth::Quick, set.clone(), "i".to_owned());
+        let world = World::with_lines(asker, partner, lines, seed);
+        let report = world.run(Duration::from_secs(600)).unwrap_or_else(|stuck| panic!("seed {seed}: {stuck}"));
+        let found = [report.caller.expect("a partner"), report.answerer.expect("an asker")];
+        found.map(|found| found.found(set).speed.expect("a speed"))
+    };
+    for seed in seeds(40) {
+        let pause = Chance::new(seed, 5).below(600);
+        for (speed, set) in [(2400, 2400), (9600, 9600), (38_400, 38_400), (2400, 115_200), (9600, 115_200)] {
+            let set = Facts::serial("sim", set);
+            let [clean, pausing] = [Quality::clean(speed), Quality::clean(speed).pauses_at(pause)];
+            for lines in [[pausing, clean], [clean, pausing], [pausing, pausing]] {
+                for found in quick(&set, lines, seed) {
+                    assert!(found.abs_diff(speed) < speed / 10, "seed {seed}, {speed}, pause at {pause}: {found}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_partner_or_a_caller_says_is_believed_within_bounds() {
+    let way = |speed| Direction { speed, ..Direction::default() };
+    let check = |sent, received, round_trip: u64, expected: (u32, u64)| {
+        let round_trip = Some(Duration::from_secs(round_trip));
+        let found = LineReport { echo: false, sent: way(sent), received: way(received), round_trip };
+        let found = found.found(&Facts::serial("sim", 9600));
+        assert_eq!((found.speed, found.round_trip), (Some(expected.0), Some(Duration::from_secs(expected.1))));
+    };
+    check(Some(1), Some(1), 4294, (50, 30));
+    check(Some(1), Some(1200), 1, (1200, 1));
+    check(Some(1), Some(9500), 1, (9600, 1));
+    check(Some(1), None, 1, (9600, 1));
 }
 
 /// A plug: what goes in comes out.

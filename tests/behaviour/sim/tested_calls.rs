@@ -5,7 +5,7 @@ use std::time::Duration;
 use bangpath::base::time::{Instant, Now};
 use bangpath::dialogue::{Dialogue, Facts, Request};
 use bangpath::session::CallResult;
-use bangpath::wire::line_test::{Frame, Sample, Side, Word};
+use bangpath::wire::line_test::{Frame, Heard, Sample, Side, Word};
 
 use super::chance::Chance;
 use super::line::Quality;
@@ -148,6 +148,19 @@ fn a_caller_that_asks_without_end_is_heard_only_so_long() {
     answerer.poll_transmit(Now::default(), &mut Vec::new());
     let Some(Request::Finish { outcome, .. }) = answerer.poll_request() else { panic!("it is refused") };
     assert_eq!(outcome.ending.to_string(), "no protocol in common: ours `iteyjvGgf`, theirs `L`");
+}
+
+#[test]
+fn a_caller_that_lies_about_the_line_holds_it_no_longer() {
+    // The first packet of protocol i, and then nothing.
+    let sync = b"\x07\x00\x00\x30\x04\x34\x04\x00\x10\x07\x85\x7f\x30\x46";
+    let held = |bytes: &[u8]| answer(4096, &[b"\x10Svillage\0\x10UL\0", bytes, b"\x10Ui\0", sync].concat()).2;
+    let honest = held(&[]);
+    let found = Heard { looked_at: 256, timed: 430, micros: u32::MAX, ..Heard::default() };
+    let lie = held(&frame(1, Word::Facts { forth: found, back: found, round_trip: 1 }));
+    assert_eq!(lie, honest);
+    let lie = held(&frame(1, Word::Facts { forth: found, back: found, round_trip: u32::MAX }));
+    assert!(lie < honest * 3, "{lie:?} instead of {honest:?}");
 }
 
 /// What the test costs a call of one file of 2 kB, in seconds.
