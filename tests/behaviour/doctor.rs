@@ -232,6 +232,14 @@ fn a_port_without_anybody_is_looked_at_as_far_as_it_goes() {
     let _ = fs::remove_file(&lock);
     assert_eq!(status, 69);
     check(&found, "lock", "trouble", &format!("locked by process {}", std::process::id()));
+    // Whoever may write to the folder puts something else there.
+    nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let (found, status) = findings(&site, &["line", "--wait", "1"]);
+    let (all, _) = findings(&site, &[]);
+    let _ = fs::remove_file(&lock);
+    assert_eq!(status, 69);
+    check(&found, "lock", "trouble", &format!("{} names no process", lock.display()));
+    check(&all, "port", "note", &format!("{} names no process", lock.display()));
     let output = site.try_run(&["doctor", "other"], b"", None);
     assert!(said(&output).contains("no port `other` that says where it leads; there are: line"), "{}", said(&output));
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Chart;
-use super::port::{ModemManager, device_trouble, name_of_process};
+use super::port::{ModemManager, device_trouble, name_of_holder};
 use crate::base::time::Timestamp;
 use crate::base::words::count;
 use crate::call::{PortKind, Site};
@@ -176,9 +176,10 @@ fn ports(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
             continue;
         }
         chart.good("port", format!("{port}: {} is there, and open to us", path.display()))?;
-        if let Some(id) = locks.as_ref().and_then(|folder| LockFile::holder(folder, path)) {
-            let text = format!("{port}: in use by {}", name_of_process(id));
-            chart.remark("port", text, "as it should be, if that is a call of ours or of another program")?;
+        if let Some(holder) = locks.as_ref().and_then(|folder| LockFile::holder(folder, path)) {
+            let usual = "as it should be, if that is a call of ours or of another program";
+            let (name, advice) = name_of_holder(&holder, usual);
+            chart.remark("port", format!("{port}: in use by {name}"), advice)?;
         }
         if let Some(manager) = ModemManager::watches(path) {
             chart.remark("port", format!("{port}: {}", manager.text), manager.advice)?;

@@ -14,7 +14,7 @@ use crate::call::{self, Modem, PortKind};
 use crate::cli::{Failure, Here, Opened, UNAVAILABLE, runtime};
 use crate::daemon::now;
 use crate::dialogue::Facts;
-use crate::link::{self, Link, LockFile, Nudges, Place};
+use crate::link::{self, Holder, Link, LockFile, Nudges, Place};
 use crate::proto;
 use crate::session::dial::{Connection, Dial, Profile};
 use crate::session::identity::Identity;
@@ -147,9 +147,9 @@ fn device(path: &Path, locks: Option<&Path>, chart: &mut Chart) -> Result<bool, 
     if let Some(manager) = ModemManager::watches(path) {
         chart.remark("device", manager.text, manager.advice)?;
     }
-    if let Some(id) = locks.and_then(|folder| LockFile::holder(folder, path)) {
-        let text = format!("locked by {}", name_of_process(id));
-        chart.trouble("lock", text, "end that program, or wait until it has done")?;
+    if let Some(holder) = locks.and_then(|folder| LockFile::holder(folder, path)) {
+        let (name, advice) = name_of_holder(&holder, "end that program, or wait until it has done");
+        chart.trouble("lock", format!("locked by {name}"), advice)?;
         return Ok(false);
     }
     match locks {
@@ -163,9 +163,17 @@ fn device(path: &Path, locks: Option<&Path>, chart: &mut Chart) -> Result<bool, 
     Ok(true)
 }
 
-pub(super) fn name_of_process(id: u32) -> String {
+/// Who holds a lock, and what to do: `advice` if it is a process.
+pub(super) fn name_of_holder<'a>(holder: &Holder, advice: &'a str) -> (String, &'a str) {
+    let id = match holder {
+        Holder::Process(id) => id,
+        Holder::Unknown(path) => {
+            let text = format!("somebody unknown: {} names no process", path.display());
+            return (text, "if no program uses the line, remove that file: bangpath does not");
+        }
+    };
     let name = fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
-    format!("process {id} ({})", if name.trim().is_empty() { "unknown" } else { name.trim() })
+    (format!("process {id} ({})", if name.trim().is_empty() { "unknown" } else { name.trim() }), advice)
 }
 
 /// A service that opens every new modem and talks to it.
