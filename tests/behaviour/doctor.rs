@@ -10,6 +10,7 @@ use std::time::Duration;
 use bangpath::store::StoreError;
 use bangpath::store::sites::SiteState;
 use nix::pty::openpty;
+use nix::sys::signal::Signal;
 use nix::sys::termios::{self, SetArg};
 use serde_json::Value;
 
@@ -84,7 +85,7 @@ fn an_installation_in_order_is_said_to_be() {
 
 #[test]
 fn what_ails_an_installation_is_told_with_a_remedy() {
-    let ports = "[port.line]\ntype = \"serial\"\ndevice = \"/dev/ttyNone\"\n";
+    let ports = "[port.line]\ntype = \"serial\"\ndevice = \"/dev/ttyNone\"\n[port.null]\ntype = \"serial\"\ndevice = \"/dev/null\"\n";
     let site = Site::new(
         "village",
         &format!("[listen]\nsmtp = \"127.0.0.1:0\"\n{ports}[sites.hub]\n[sites.far]\n[sites.near]\n"),
@@ -110,10 +111,33 @@ fn what_ails_an_installation_is_told_with_a_remedy() {
     check(&found, "daemon", "good", "");
     check(&found, "service", "good", "smtp");
     check(&found, "port", "trouble", "/dev/ttyNone is not there");
+    check(&found, "port", "trouble", "/dev/null is no terminal");
     check(&found, "dead letters", "note", "bangpath dead list");
     check(&found, "site", "note", "hub: 7 calls in a row failed; the last: no carrier");
     check(&found, "site", "note", "far: held (holidays)");
     check(&found, "clock", "trouble", "the last call was at");
+}
+
+#[test]
+fn a_daemon_that_hangs_is_told_from_one_that_answers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("uucp");
+    let services = format!("nntp = \"127.0.0.1:0\"\nuucp = \"{}\"\nuucp-login = false", socket.display());
+    let site = Site::new("village", &format!("[listen]\nsmtp = \"127.0.0.1:0\"\n{services}\n"));
+    let daemon = site.daemon(None);
+    let (found, status) = findings(&site, &[]);
+    assert_eq!(status, 0, "{found:#?}");
+    for service in ["smtp", "nntp", "uucp"] {
+        check(&found, "service", "good", service);
+    }
+    daemon.signal(Signal::SIGSTOP);
+    let (found, status) = findings(&site, &[]);
+    daemon.signal(Signal::SIGCONT);
+    assert_eq!(status, 69);
+    for service in ["smtp", "nntp", "uucp"] {
+        check(&found, "service", "trouble", service);
+    }
+    check(&found, "service", "trouble", "it hangs");
 }
 
 #[test]
