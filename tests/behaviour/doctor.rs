@@ -223,7 +223,7 @@ fn a_call_over_an_unknown_line_tests_it_once_and_the_next_believes_that() {
         assert_eq!((known.eight_bit, known.transparent, known.calls), (true, false, round));
         crate::site::until("the letter arrives", || (hub.mail("alice").len() == round as usize + 1).then_some(()));
         // It waits a moment before it looks for the next caller.
-        thread::sleep(Duration::from_millis(2500));
+        thread::sleep(Duration::from_millis(1000));
     }
     // Whatever goes wrong, nothing is believed any more.
     drop(cable);
