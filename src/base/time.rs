@@ -1,7 +1,7 @@
 //! Time as the floors below the daemon see it: an argument, never a clock they read.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A point on the clock that never jumps, in microseconds since an origin that the driver chose.
 ///
@@ -84,6 +84,15 @@ impl Timestamp {
     }
 }
 
+/// Clamped to the range that a calendar can show: the clock of a machine may be set to anything.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let micros = |since: Duration| i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+        let us = time.duration_since(SystemTime::UNIX_EPOCH).map_or_else(|e| -micros(e.duration()), micros);
+        Self::from_jiff(Self(us).to_jiff())
+    }
+}
+
 /// `1998-01-05 10:00:00Z`
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,6 +132,19 @@ mod tests {
         assert_eq!(Timestamp::from_seconds(883_994_400).ctime(), "Mon Jan  5 10:00:00 1998");
         assert_eq!(Timestamp::from_seconds(0).rfc5322(), "Thu, 01 Jan 1970 00:00:00 +0000");
         assert_eq!(Timestamp::from_seconds(0).ctime(), "Thu Jan  1 00:00:00 1970");
+    }
+
+    #[test]
+    fn a_clock_set_to_anything_is_within_the_calendar() {
+        let seconds = Duration::from_secs;
+        let check = |time: Option<SystemTime>, shown: &str| {
+            assert_eq!(Timestamp::from(time.expect("a system that knows it")).to_string(), shown);
+        };
+        check(SystemTime::UNIX_EPOCH.checked_add(seconds(883_994_400)), "1998-01-05 10:00:00Z");
+        check(SystemTime::UNIX_EPOCH.checked_sub(seconds(1)), "1969-12-31 23:59:59Z");
+        check(SystemTime::UNIX_EPOCH.checked_add(seconds(253_500_000_000)), "9999-12-30 22:00:00Z");
+        check(SystemTime::UNIX_EPOCH.checked_add(seconds(1 << 62)), "9999-12-30 22:00:00Z");
+        check(SystemTime::UNIX_EPOCH.checked_sub(seconds(1 << 62)), "-9999-01-02 01:59:59Z");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{Failure, Here, UNAVAILABLE, USAGE};
 
 mod installation;
 mod port;
+mod user;
 
 /// Look for trouble: of the whole installation, or of one port and the line behind it.
 ///

@@ -296,7 +296,8 @@ fn spool_trouble(spool: &Path, error: StoreError) -> Failure {
         let user = nix::unistd::User::from_uid(owner.into()).ok().flatten();
         let name = user.map_or(format!("user {owner}"), |user| user.name);
         failure.status = PERMISSION;
-        failure.message.push_str(&format!("; the spool belongs to {name}: run as {name}, or as root"));
+        let or_root = if owner == 0 { "" } else { ", or as root" };
+        failure.message.push_str(&format!("; the spool belongs to {name}: run as {name}{or_root}"));
     }
     failure
 }

@@ -6,8 +6,10 @@ use super::Shared;
 use super::serve::wound_down;
 use crate::call::{self, AnsweringPort, Attended};
 
-/// After another program was found on the line, or at once after a call.
+/// After another program was found on the line, or a call that went wrong.
 const PAUSE: Duration = Duration::from_secs(2);
+/// After a completed call: the other end should see that DTR went, and the next caller be heard.
+const CALL_PAUSE: Duration = Duration::from_millis(250);
 /// After trouble: the adapter is unplugged, the modem off. Doubled up to the longest.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
 const TROUBLE_PAUSE_MAX: Duration = Duration::from_secs(300);
@@ -23,10 +25,13 @@ pub(super) async fn run(shared: Shared, port: AnsweringPort) {
             Ok(outcome) => {
                 troubles = 0;
                 match outcome {
-                    Attended::Call(Err(error)) => tracing::warn!(port = %port.name, %error, "caller"),
-                    Attended::Call(Ok(())) | Attended::Nobody | Attended::Busy | Attended::Stopped => {}
+                    Attended::Call(Ok(())) => CALL_PAUSE,
+                    Attended::Call(Err(error)) => {
+                        tracing::warn!(port = %port.name, %error, "caller");
+                        PAUSE
+                    }
+                    Attended::Nobody | Attended::Busy | Attended::Stopped => PAUSE,
                 }
-                PAUSE
             }
             Err(error) => {
                 // What has gone well for longer than any pause is in new trouble.

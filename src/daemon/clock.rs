@@ -1,8 +1,9 @@
 //! The clock: the one place where time is read.
 
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
-use crate::base::time::{Instant, Now, Timestamp};
+use crate::base::time::{Instant, Now};
 
 /// Both clocks, now.
 pub fn now() -> Now {
@@ -10,5 +11,5 @@ pub fn now() -> Now {
     let since = ORIGIN.get_or_init(std::time::Instant::now).elapsed();
     // An origin a second after zero: subtracting a little from the first instant does not saturate.
     let instant = Instant::from_micros(1_000_000 + u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
-    Now { instant, wall: Timestamp::from_jiff(jiff::Timestamp::now()) }
+    Now { instant, wall: SystemTime::now().into() }
 }

@@ -25,7 +25,7 @@ mod tnc;
 
 pub use drive::{Clock, Nudges, drive};
 pub use lend::lend;
-pub use lock::LockFile;
+pub use lock::{Holder, LockFile};
 pub use net::{Listener, Peer, accept, connect, inherit, listen};
 pub use pipe::{RawTerminal, keep_words_off_the_line, run_hook, spawn, standard_streams};
 pub use serial::{Flow, LineState, Lines, Parity, Place, SerialLine, open as open_serial};
@@ -37,8 +37,9 @@ pub use tnc::{Dialect, Tnc, TncLine};
 pub enum LinkError {
     #[error("cannot open {device}")]
     Device { device: PathBuf, source: io::Error },
+    /// The device, and the lock file that says so if its owner is not known.
     #[error("{0} is in use by another program")]
-    Busy(PathBuf),
+    Busy(String),
     #[error("cannot connect to {address}")]
     Connect { address: String, source: io::Error },
     #[error("nobody answered at {address} within {} s", .waited.as_secs())]

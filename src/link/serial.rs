@@ -11,7 +11,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio_serial::{SerialPort, SerialPortBuilderExt, SerialStream};
 
-use super::lock::LockFile;
+use super::lock::{Holder, LockFile};
 use super::{Link, LinkError, comport};
 use crate::dialogue::Facts;
 
@@ -145,7 +145,7 @@ fn open_device(line: &SerialLine, device: &Path, locks: Option<&Path>) -> Result
             let source = io::Error::from(error);
             let busy =
                 matches!(source.raw_os_error(), Some(nix::libc::EBUSY)) || source.kind() == io::ErrorKind::ResourceBusy;
-            return Err(if busy { LinkError::Busy(device.to_owned()) } else { failed(source) });
+            return Err(if busy { LinkError::Busy(device.display().to_string()) } else { failed(source) });
         }
     };
     let _ = stream.clear(tokio_serial::ClearBuffer::All);
@@ -163,8 +163,11 @@ fn open_device(line: &SerialLine, device: &Path, locks: Option<&Path>) -> Result
 fn take_lock(device: &Path, locks: Option<&Path>) -> Result<Option<LockFile>, LinkError> {
     let Some(folder) = locks.filter(|folder| folder.is_dir()) else { return Ok(None) };
     match LockFile::take(folder, device) {
-        Ok(Some(lock)) => Ok(Some(lock)),
-        Ok(None) => Err(LinkError::Busy(device.to_owned())),
+        Ok(Ok(lock)) => Ok(Some(lock)),
+        Ok(Err(Holder::Process(_))) => Err(LinkError::Busy(device.display().to_string())),
+        Ok(Err(Holder::Unknown(path))) => {
+            Err(LinkError::Busy(format!("{}, says {}, which is not ours to remove,", device.display(), path.display())))
+        }
         Err(source) if is_missing(device) => Err(LinkError::Device { device: device.to_owned(), source }),
         Err(error) => {
             // The kernel's own lock on the line still holds off all who look at it.
@@ -216,7 +219,7 @@ impl Claim {
         // SAFETY: as above.
         if unsafe { nix::libc::flock(self.fd.as_raw_fd(), nix::libc::LOCK_EX | nix::libc::LOCK_NB) } != 0 {
             self.lock = None;
-            return Err(LinkError::Busy(self.device.clone()));
+            return Err(LinkError::Busy(self.device.display().to_string()));
         }
         // SAFETY: as above.
         let _ = unsafe { tiocexcl(self.fd.as_raw_fd()) };

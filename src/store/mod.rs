@@ -154,6 +154,12 @@ impl<'a> std::ops::Deref for Change<'a> {
     }
 }
 
+/// Space left at a path, in bytes. Needs no store: without any space none opens.
+pub fn free_space(path: &Path) -> Result<u64, StoreError> {
+    let found = nix::sys::statvfs::statvfs(path).map_err(|e| StoreError::io(path, e.into()))?;
+    Ok((found.blocks_available() as u64).saturating_mul(found.fragment_size() as u64))
+}
+
 impl Store {
     /// Opens, or makes, the store below `spool` (`spool/bangpath.db`, `spool/bodies/`, `spool/partial/`,
     /// `spool/locks/`), and migrates an older schema.
@@ -216,9 +222,7 @@ impl Store {
 
     /// Space left for bodies and database, in bytes, for the warning before the disk is full.
     pub fn free_space(&self) -> Result<u64, StoreError> {
-        let spool = self.spool();
-        let found = nix::sys::statvfs::statvfs(spool).map_err(|e| StoreError::io(spool, e.into()))?;
-        Ok((found.blocks_available() as u64).saturating_mul(found.fragment_size() as u64))
+        free_space(self.spool())
     }
 
     /// From now on [`Store::room_for`] leaves so many bytes free.
@@ -372,6 +376,10 @@ impl StoreError {
             | rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::IntegralValueOutOfRange(..) => Self::Damaged(source.to_string()),
             _ if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => Self::Full(path.to_owned()),
+            // The memory that connections share is a file, too: SQLite has no word for want of space there.
+            _ if is_io_failure(&source) && free_space(path).is_ok_and(|free| free < SHARED_MEMORY) => {
+                Self::Full(path.to_owned())
+            }
             _ if source.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => Self::unusable(
                 path,
                 "it is no database; put back a copy of it, or move it away to begin with an empty one",
@@ -383,10 +391,7 @@ impl StoreError {
     /// SQLite says "disk full" only for ENOSPC in a write; quotas and limits hide behind "disk I/O error". A sync that
     /// fails for want of space is not taken for a full disk, since what it leaves is not known (see `commit`).
     fn of_connection(path: &Path, connection: &Connection, source: rusqlite::Error) -> Self {
-        let code = source.sqlite_error().map(|e| (e.code, e.extended_code));
-        if let Some((rusqlite::ErrorCode::SystemIoFailure, extended)) = code
-            && extended != rusqlite::ffi::SQLITE_IOERR_FSYNC
-        {
+        if is_io_failure(&source) {
             // SAFETY: the handle is that of an open connection, and the call only reads a number from it.
             let errno = unsafe { rusqlite::ffi::sqlite3_system_errno(connection.handle()) };
             if let full @ Self::Full(_) = Self::io(path, io::Error::from_raw_os_error(errno)) {
@@ -395,6 +400,16 @@ impl StoreError {
         }
         Self::database(path, source)
     }
+}
+
+/// What SQLite takes at once for the memory that connections share (`bangpath.db-shm`), in bytes.
+const SHARED_MEMORY: u64 = 32 * 1024;
+
+/// An I/O error that may be one for want of space.
+fn is_io_failure(source: &rusqlite::Error) -> bool {
+    source.sqlite_error().is_some_and(|error| {
+        error.code == rusqlite::ErrorCode::SystemIoFailure && error.extended_code != rusqlite::ffi::SQLITE_IOERR_FSYNC
+    })
 }
 
 /// For the traits that know `io::Error` only: a full disk stays one.
@@ -604,5 +619,21 @@ mod tests {
         assert!(matches!(store.room_for(u64::MAX), Err(StoreError::Full(_))));
         store.keep_free(u64::MAX);
         assert!(matches!(store.room_for(0), Err(StoreError::Full(_))));
+    }
+
+    #[test]
+    fn an_io_error_where_nothing_is_free_is_a_full_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let roomy = folder.path().to_str().expect("a name");
+        let check = |path: &str, extended: i32, full: bool| {
+            let error = rusqlite::ffi::Error::new(extended);
+            let found = StoreError::database(Path::new(path), rusqlite::Error::SqliteFailure(error, None));
+            assert_eq!(matches!(found, StoreError::Full(_)), full, "{path} {extended}: {found:?}");
+        };
+        // Nothing is ever free on procfs.
+        check("/proc/self", rusqlite::ffi::SQLITE_IOERR_SHMSIZE, true);
+        check("/proc/self", rusqlite::ffi::SQLITE_IOERR_FSYNC, false);
+        check("/proc/self", rusqlite::ffi::SQLITE_CORRUPT, false);
+        check(roomy, rusqlite::ffi::SQLITE_IOERR_SHMSIZE, false);
     }
 }

@@ -38,7 +38,7 @@ pub struct Statistics {
 
 impl Statistics {
     pub fn calls(&self) -> u64 {
-        self.placed + self.answered
+        self.placed.saturating_add(self.answered)
     }
 
     /// The failures in words, those that there were.
@@ -55,7 +55,7 @@ impl Statistics {
     }
 
     pub fn failed(&self) -> u64 {
-        self.failures().iter().map(|(_, count)| count).sum()
+        self.failures().iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
     /// What part of the line was used while we were connected, where that is known: 1 is all of it.
@@ -157,7 +157,8 @@ fn day(at: Timestamp) -> i64 {
 impl View<'_> {
     /// Of every site with which there were calls, by name: from the day of `since` on, or of all time.
     pub fn statistics(&self, since: Option<Timestamp>) -> Result<Vec<SiteStatistics>, StoreError> {
-        let sums = COLUMNS.map(|column| format!("sum({column}) AS {column}")).join(", ");
+        // `sum` fails beyond 2^63; `total` does not, its cast ends there, and below 2^53 it is exact.
+        let sums = COLUMNS.map(|column| format!("CAST(total({column}) AS INTEGER) AS {column}")).join(", ");
         let sql = format!(
             "SELECT site, min(day) AS first, {sums} FROM statistics WHERE day >= ? GROUP BY site ORDER BY site"
         );
@@ -174,7 +175,9 @@ impl Change<'_> {
     pub fn count_call(&mut self, site: &SiteName, at: Timestamp, call: &Statistics) -> Result<(), StoreError> {
         let columns = COLUMNS.join(", ");
         let places = ["?"; COLUMNS.len()].join(", ");
-        let sums = COLUMNS.map(|column| format!("{column} = {column} + excluded.{column}")).join(", ");
+        // Beyond 2^63 a sum is a floating-point number, which the column refuses, and the record of the call with it.
+        let sum = |column| format!("{column} = min({column} + excluded.{column}, {})", i64::MAX);
+        let sums = COLUMNS.map(sum).join(", ");
         let sql = format!(
             "INSERT INTO statistics (site, day, {columns}) VALUES (?, ?, {places})
              ON CONFLICT (site, day) DO UPDATE SET {sums}"
@@ -237,6 +240,21 @@ mod tests {
             (33, Some(0.5), Some(0.25))
         );
         assert_eq!(Statistics::default().line_share(), None);
+    }
+
+    #[test]
+    fn counts_end_at_the_largest_number() {
+        let (_folder, store) = open();
+        let most = u64::try_from(i64::MAX).expect("positive");
+        let full = Statistics { placed: most, answered: most, not_reached: most, line_lost: most, ..call() };
+        let full = Statistics { ended_here: most, bytes_received: most, ..full };
+        for at in [NOW, NOW, later(DAY_S)] {
+            write(&store, |c| c.count_call(&site("hub"), at, &full));
+            write(&store, |c| c.count_call(&site("hub"), at, &call()));
+        }
+        let counts = read(&store, |v| v.statistics(None))[0].counts;
+        assert_eq!((counts.placed, counts.bytes_received, counts.bytes_sent), (most, most, 60));
+        assert_eq!((counts.calls(), counts.failed()), (2 * most, u64::MAX));
     }
 
     #[test]

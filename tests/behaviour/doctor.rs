@@ -10,6 +10,7 @@ use std::time::Duration;
 use bangpath::store::StoreError;
 use bangpath::store::sites::{KnownLine, SiteState};
 use nix::pty::openpty;
+use nix::sys::signal::Signal;
 use nix::sys::termios::{self, SetArg};
 use serde_json::Value;
 
@@ -84,7 +85,7 @@ fn an_installation_in_order_is_said_to_be() {
 
 #[test]
 fn what_ails_an_installation_is_told_with_a_remedy() {
-    let ports = "[port.line]\ntype = \"serial\"\ndevice = \"/dev/ttyNone\"\n";
+    let ports = "[port.line]\ntype = \"serial\"\ndevice = \"/dev/ttyNone\"\n[port.null]\ntype = \"serial\"\ndevice = \"/dev/null\"\n";
     let site = Site::new(
         "village",
         &format!("[listen]\nsmtp = \"127.0.0.1:0\"\n{ports}[sites.hub]\n[sites.far]\n[sites.near]\n"),
@@ -110,10 +111,33 @@ fn what_ails_an_installation_is_told_with_a_remedy() {
     check(&found, "daemon", "good", "");
     check(&found, "service", "good", "smtp");
     check(&found, "port", "trouble", "/dev/ttyNone is not there");
+    check(&found, "port", "trouble", "/dev/null is no terminal");
     check(&found, "dead letters", "note", "bangpath dead list");
     check(&found, "site", "note", "hub: 7 calls in a row failed; the last: no carrier");
     check(&found, "site", "note", "far: held (holidays)");
     check(&found, "clock", "trouble", "the last call was at");
+}
+
+#[test]
+fn a_daemon_that_hangs_is_told_from_one_that_answers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("uucp");
+    let services = format!("nntp = \"127.0.0.1:0\"\nuucp = \"{}\"\nuucp-login = false", socket.display());
+    let site = Site::new("village", &format!("[listen]\nsmtp = \"127.0.0.1:0\"\n{services}\n"));
+    let daemon = site.daemon(None);
+    let (found, status) = findings(&site, &[]);
+    assert_eq!(status, 0, "{found:#?}");
+    for service in ["smtp", "nntp", "uucp"] {
+        check(&found, "service", "good", service);
+    }
+    daemon.signal(Signal::SIGSTOP);
+    let (found, status) = findings(&site, &[]);
+    daemon.signal(Signal::SIGCONT);
+    assert_eq!(status, 69);
+    for service in ["smtp", "nntp", "uucp"] {
+        check(&found, "service", "trouble", service);
+    }
+    check(&found, "service", "trouble", "it hangs");
 }
 
 #[test]
@@ -199,7 +223,7 @@ fn a_call_over_an_unknown_line_tests_it_once_and_the_next_believes_that() {
         assert_eq!((known.eight_bit, known.transparent, known.calls), (true, false, round));
         crate::site::until("the letter arrives", || (hub.mail("alice").len() == round as usize + 1).then_some(()));
         // It waits a moment before it looks for the next caller.
-        thread::sleep(Duration::from_millis(2500));
+        thread::sleep(Duration::from_millis(1000));
     }
     // Whatever goes wrong, nothing is believed any more.
     drop(cable);
@@ -260,6 +284,14 @@ fn a_port_without_anybody_is_looked_at_as_far_as_it_goes() {
     let _ = fs::remove_file(&lock);
     assert_eq!(status, 69);
     check(&found, "lock", "trouble", &format!("locked by process {}", std::process::id()));
+    // Whoever may write to the folder puts something else there.
+    nix::unistd::mkfifo(&lock, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let (found, status) = findings(&site, &["line", "--wait", "1"]);
+    let (all, _) = findings(&site, &[]);
+    let _ = fs::remove_file(&lock);
+    assert_eq!(status, 69);
+    check(&found, "lock", "trouble", &format!("{} names no process", lock.display()));
+    check(&all, "port", "note", &format!("{} names no process", lock.display()));
     let output = site.try_run(&["doctor", "other"], b"", None);
     assert!(said(&output).contains("no port `other` that says where it leads; there are: line"), "{}", said(&output));
 }

@@ -260,10 +260,13 @@ impl Daemon {
         self.child.id()
     }
 
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.child.id() as i32), signal).expect("it runs");
+    }
+
     /// Has it end in order.
     pub fn stop(mut self) {
-        let id = nix::unistd::Pid::from_raw(self.child.id() as i32);
-        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).expect("it runs");
+        self.signal(nix::sys::signal::Signal::SIGTERM);
         until("the daemon ends", || self.has_ended().then_some(()));
     }
 

@@ -1,14 +1,17 @@
 //! The installation: configuration, spool, daemon, services, ports, and what has been left lying.
 
 use std::fs;
+use std::io::{self, Read};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Chart;
-use super::port::{ModemManager, device_trouble, name_of_process};
+use super::port::{ModemManager, device_trouble, name_of_holder};
+use super::user::{User, user_name};
+use super::{Chart, State};
 use crate::base::time::Timestamp;
 use crate::base::words::count;
 use crate::call::{PortKind, Site};
@@ -16,7 +19,7 @@ use crate::cli::{Failure, Here, Opened, spool_trouble, ui};
 use crate::config::Config;
 use crate::link::{LockFile, Place};
 use crate::store::sites::SiteState;
-use crate::store::{HopTotals, LockKind, Store, StoreError};
+use crate::store::{self, HopTotals, LockKind, Store, StoreError};
 
 /// 2025-01-01: before this no bangpath was built, so a clock that says so has stopped or lost its battery.
 const CLOCK_MIN: Timestamp = Timestamp::from_seconds(1_735_689_600);
@@ -25,7 +28,7 @@ const LONG: Duration = Duration::from_secs(3 * 24 * 3600);
 /// Failures in a row that are worth a look.
 const FAILURES: u32 = 5;
 /// How long a service of ours may take to answer a connection.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn examine(here: &Here, chart: &mut Chart) -> Result<(), Failure> {
     let config = match here.config() {
@@ -38,6 +41,8 @@ pub(super) fn examine(here: &Here, chart: &mut Chart) -> Result<(), Failure> {
         }
     };
     chart.good("configuration", format!("{}: no complaints", config.path.display()))?;
+    // Before the store, which does not open on a full disk.
+    spool(&config, chart)?;
     let store = match Store::open(&config.spool) {
         Ok(store) => store,
         Err(error) => {
@@ -47,7 +52,6 @@ pub(super) fn examine(here: &Here, chart: &mut Chart) -> Result<(), Failure> {
     };
     let context = crate::daemon::context(&config, store.clone());
     let opened = Opened { config, store, context };
-    spool(&opened, chart)?;
     owners(&opened.config, chart)?;
     database(&opened, chart)?;
     clock(&opened, chart)?;
@@ -64,9 +68,14 @@ pub(super) fn examine(here: &Here, chart: &mut Chart) -> Result<(), Failure> {
     sites(&opened, chart)
 }
 
-fn spool(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
-    let (free, reserve) = (opened.store.free_space()?, opened.config.reserve);
-    let text = format!("{}: {} free", opened.config.spool.display(), ui::bytes(free));
+fn spool(config: &Config, chart: &mut Chart) -> Result<(), Failure> {
+    // A new spool will be where its folder is.
+    let place = config.spool.ancestors().find(|folder| folder.exists()).unwrap_or(&config.spool);
+    let (free, reserve) = match store::free_space(place) {
+        Ok(free) => (free, config.reserve),
+        Err(error) => return chart.trouble("spool", spool_trouble(&config.spool, error).to_string(), ""),
+    };
+    let text = format!("{}: {} free", config.spool.display(), ui::bytes(free));
     if free < reserve {
         let advice = format!("make room: with less than {} (`reserve`) nothing more is taken", ui::bytes(reserve));
         return chart.trouble("spool", text, &advice);
@@ -102,11 +111,6 @@ fn owners(config: &Config, chart: &mut Chart) -> Result<(), Failure> {
     }
 }
 
-fn user_name(id: u32) -> String {
-    let user = nix::unistd::User::from_uid(id.into()).ok().flatten();
-    user.map_or(format!("user {id}"), |user| user.name)
-}
-
 fn database(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
     let damage = opened.store.read::<_, StoreError>(|view| view.damage());
     let found = match damage {
@@ -136,7 +140,7 @@ fn clock(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
     }
 }
 
-/// Whether somebody answers where our services should listen. The daemon has noted where it does.
+/// Whether our services answer where they should listen. The daemon has noted where it does.
 fn services(opened: &Opened, runs: bool, chart: &mut Chart) -> Result<(), Failure> {
     let listen = &opened.config.listen;
     let wanted = [&listen.smtp, &listen.nntp, &listen.uucp, &listen.uucp_telnet];
@@ -145,8 +149,10 @@ fn services(opened: &Opened, runs: bool, chart: &mut Chart) -> Result<(), Failur
     }
     let noted = fs::read_to_string(opened.config.spool.join("listening")).unwrap_or_default();
     for line in noted.lines() {
-        let Some((_, address)) = line.split_once(' ') else { continue };
-        match reach(address) {
+        let Some((service, address)) = line.split_once(' ') else { continue };
+        // A line that is lent says nothing of its own.
+        let greets = !service.starts_with("share");
+        match reach(address.rsplit(' ').next().unwrap_or(address), greets) {
             Ok(()) => chart.good("service", line)?,
             Err(error) => {
                 let advice = "look into the daemon's log; a firewall on this machine may be in the way";
@@ -157,28 +163,68 @@ fn services(opened: &Opened, runs: bool, chart: &mut Chart) -> Result<(), Failur
     Ok(())
 }
 
-fn reach(address: &str) -> std::io::Result<()> {
+/// Connects, which the kernel does for a daemon that hangs, too; so the first words are waited for.
+fn reach(address: &str, greets: bool) -> io::Result<()> {
     if address.starts_with('/') {
-        return UnixStream::connect(address).map(drop);
+        let stream = connect_unix(address)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        return if greets { greeting(stream) } else { Ok(()) };
     }
     // What listens everywhere listens here.
     let address = address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
-    let first = address.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
-    TcpStream::connect_timeout(&first, ANSWER_TIMEOUT).map(drop)
+    let first = address.to_socket_addrs()?.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let stream = TcpStream::connect_timeout(&first, ANSWER_TIMEOUT)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    if greets { greeting(stream) } else { Ok(()) }
+}
+
+/// Without waiting for a place among those that nobody accepts.
+fn connect_unix(path: &str) -> io::Result<UnixStream> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
+fn greeting(mut stream: impl Read) -> io::Result<()> {
+    let mut words = [0; 200];
+    match stream.read(&mut words) {
+        // RFC 5321 section 3.8, RFC 3977 section 5.1
+        Ok(length) if words.starts_with(b"4") => {
+            Err(io::Error::other(format!("it says `{}`", String::from_utf8_lossy(&words[..length]).trim())))
+        }
+        Ok(1..) => Ok(()),
+        Ok(0) => Err(io::Error::other("it hangs up at once")),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            let text = format!("it connects and says nothing within {} s: it hangs", ANSWER_TIMEOUT.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn ports(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
+    let user = User::of(&opened.config.spool);
     for (port, kind) in &opened.config.ports {
         let PortKind::Serial { line, .. } = kind else { continue };
         let Place::Device { path, locks } = &line.place else { continue };
-        if let Some((text, advice)) = device_trouble(path) {
-            chart.trouble("port", format!("{port}: {text}"), &advice)?;
+        if let Some((state, text, advice)) = device_trouble(path, user.as_ref()) {
+            let text = format!("{port}: {text}");
+            match state {
+                State::Trouble => chart.trouble("port", text, &advice)?,
+                State::Note | State::Good => chart.remark("port", text, &advice)?,
+            }
             continue;
         }
-        chart.good("port", format!("{port}: {} is there, and open to us", path.display()))?;
-        if let Some(id) = locks.as_ref().and_then(|folder| LockFile::holder(folder, path)) {
-            let text = format!("{port}: in use by {}", name_of_process(id));
-            chart.remark("port", text, "as it should be, if that is a call of ours or of another program")?;
+        let us = user.as_ref().map_or("us", |user| &user.name);
+        chart.good("port", format!("{port}: {} is there, and open to {us}", path.display()))?;
+        if let Some(holder) = locks.as_ref().and_then(|folder| LockFile::holder(folder, path)) {
+            let usual = "as it should be, if that is a call of ours or of another program";
+            let (name, advice) = name_of_holder(&holder, usual);
+            chart.remark("port", format!("{port}: in use by {name}"), advice)?;
         }
         if let Some(manager) = ModemManager::watches(path) {
             chart.remark("port", format!("{port}: {}", manager.text), manager.advice)?;

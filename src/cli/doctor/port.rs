@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::user::{Access, User};
 use super::{Chart, Doctor, Finding, State};
 use crate::base::words::count;
 use crate::call::{self, Modem, PortKind};
 use crate::cli::{Failure, Here, Opened, UNAVAILABLE, runtime};
 use crate::daemon::now;
 use crate::dialogue::Facts;
-use crate::link::{self, Link, LockFile, Nudges, Place};
+use crate::link::{self, Holder, Link, LockFile, Nudges, Place};
 use crate::proto;
 use crate::session::dial::{Connection, Dial, Profile};
 use crate::session::identity::Identity;
@@ -53,7 +54,7 @@ pub(super) fn examine(
     };
     if let PortKind::Serial { line, .. } = &kind
         && let Place::Device { path, locks } = &line.place
-        && !device(path, locks.as_deref(), chart)?
+        && !device(path, locks.as_deref(), User::of(&opened.config.spool).as_ref(), chart)?
     {
         return Ok(());
     }
@@ -106,40 +107,69 @@ fn kind_of(opened: &Opened, told: &Doctor, name: &str) -> Result<PortKind, Failu
     Ok(kind)
 }
 
-/// Why a device cannot be used, and what to do.
-pub(super) fn device_trouble(path: &Path) -> Option<(String, String)> {
+/// Why a device cannot be used by the daemon's user (`None`: by us), how bad that is, and what to do.
+pub(super) fn device_trouble(path: &Path, user: Option<&User>) -> Option<(State, String, String)> {
     let shown = path.display();
+    let trouble = |text: String, advice: &str| Some((State::Trouble, text, advice.to_owned()));
     let facts = match fs::metadata(path) {
         Ok(facts) => facts,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let advice = "plug it in, switch it on; `ls /dev/serial/by-id` shows USB adapters by names that stay";
-            return Some((format!("{shown} is not there"), advice.to_owned()));
+            return trouble(format!("{shown} is not there"), advice);
         }
-        Err(error) => return Some((format!("{shown}: {error}"), String::new())),
+        Err(error) => return trouble(format!("{shown}: {error}"), ""),
     };
+    let name_one = "name a serial device, such as /dev/ttyUSB0";
     if !facts.file_type().is_char_device() {
-        return Some((format!("{shown} is no device"), "name a serial device, such as /dev/ttyUSB0".to_owned()));
+        return trouble(format!("{shown} is no device"), name_one);
+    }
+    match user.map(|user| (user, user.access(&facts))) {
+        Some((user, Access::ToGroup)) if !user.runs => {
+            let (_, text, advice) = not_open(path, &facts, &user.name);
+            return Some((State::Note, text, format!("{advice}, unless the daemon's unit gives it that group")));
+        }
+        Some((user, Access::ToGroup | Access::Closed)) => return Some(not_open(path, &facts, &user.name)),
+        Some((_, Access::Open)) | None => {}
     }
     let flags = nix::libc::O_NOCTTY | nix::libc::O_NONBLOCK;
     match fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let group = nix::unistd::Group::from_gid(facts.gid().into()).ok().flatten();
-            let group = group.map_or(facts.gid().to_string(), |group| group.name);
             let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
-            let me = me.map_or("USER".to_owned(), |me| me.name);
-            let advice = format!("usermod -aG {group} {me}, then log in anew (the daemon: restart it)");
-            Some((format!("{shown} is not open to {me}: it belongs to the group {group}"), advice))
+            Some(not_open(path, &facts, &me.map_or("USER".to_owned(), |me| me.name)))
         }
-        // In use, or without anything behind it: told when it is opened as for a call.
-        Ok(_) | Err(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => None,
+        Err(error) => trouble(format!("{shown}: {error}"), name_one),
+        Ok(file) => match nix::unistd::isatty(&file) {
+            Ok(true) => None,
+            Ok(false) => trouble(format!("{shown} is no terminal"), name_one),
+            Err(error) => trouble(format!("{shown}: {}", error.desc()), "there is no port behind it: name another"),
+        },
     }
 }
 
+fn not_open(path: &Path, facts: &fs::Metadata, user: &str) -> (State, String, String) {
+    let group = nix::unistd::Group::from_gid(facts.gid().into()).ok().flatten();
+    let group = group.map_or(facts.gid().to_string(), |group| group.name);
+    let text = format!("{} is not open to {user}: it belongs to the group {group}", path.display());
+    if facts.mode() & 0o060 != 0o060 {
+        let advice =
+            "not even that group may use it: a udev rule with MODE=\"0660\" and GROUP=\"dialout\" changes that";
+        return (State::Trouble, text, advice.to_owned());
+    }
+    let advice = format!("usermod -aG {group} {user}, then log in anew (the daemon: restart it)");
+    (State::Trouble, text, advice)
+}
+
 /// Whether the device can be opened.
-fn device(path: &Path, locks: Option<&Path>, chart: &mut Chart) -> Result<bool, Failure> {
-    if let Some((text, advice)) = device_trouble(path) {
-        chart.trouble("device", text, &advice)?;
-        return Ok(false);
+fn device(path: &Path, locks: Option<&Path>, user: Option<&User>, chart: &mut Chart) -> Result<bool, Failure> {
+    match device_trouble(path, user) {
+        Some((State::Trouble, text, advice)) => {
+            chart.trouble("device", text, &advice)?;
+            return Ok(false);
+        }
+        // Ours to test all the same.
+        Some((State::Note | State::Good, text, advice)) => chart.remark("device", text, &advice)?,
+        None => {}
     }
     let real = path.canonicalize().unwrap_or(path.to_owned());
     let link = if real == path { String::new() } else { format!(" ({})", real.display()) };
@@ -147,9 +177,9 @@ fn device(path: &Path, locks: Option<&Path>, chart: &mut Chart) -> Result<bool, 
     if let Some(manager) = ModemManager::watches(path) {
         chart.remark("device", manager.text, manager.advice)?;
     }
-    if let Some(id) = locks.and_then(|folder| LockFile::holder(folder, path)) {
-        let text = format!("locked by {}", name_of_process(id));
-        chart.trouble("lock", text, "end that program, or wait until it has done")?;
+    if let Some(holder) = locks.and_then(|folder| LockFile::holder(folder, path)) {
+        let (name, advice) = name_of_holder(&holder, "end that program, or wait until it has done");
+        chart.trouble("lock", format!("locked by {name}"), advice)?;
         return Ok(false);
     }
     match locks {
@@ -163,9 +193,17 @@ fn device(path: &Path, locks: Option<&Path>, chart: &mut Chart) -> Result<bool, 
     Ok(true)
 }
 
-pub(super) fn name_of_process(id: u32) -> String {
+/// Who holds a lock, and what to do: `advice` if it is a process.
+pub(super) fn name_of_holder<'a>(holder: &Holder, advice: &'a str) -> (String, &'a str) {
+    let id = match holder {
+        Holder::Process(id) => id,
+        Holder::Unknown(path) => {
+            let text = format!("somebody unknown: {} names no process", path.display());
+            return (text, "if no program uses the line, remove that file: bangpath does not");
+        }
+    };
     let name = fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
-    format!("process {id} ({})", if name.trim().is_empty() { "unknown" } else { name.trim() })
+    (format!("process {id} ({})", if name.trim().is_empty() { "unknown" } else { name.trim() }), advice)
 }
 
 /// A service that opens every new modem and talks to it.
