@@ -15,6 +15,8 @@ const ADDED_MAX: usize = 256;
 /// Into so many stretches what came is cut to tell its speed, and so many of them are needed.
 const STRETCHES: usize = 4;
 const STRETCHES_MIN: usize = 3;
+/// A stretch at less than this share of the next one's rate has a part of a pause in it.
+const ALIKE: f64 = 0.85;
 
 /// What a dialogue makes of the bytes that come.
 #[derive(Debug)]
@@ -111,7 +113,7 @@ impl Raw {
 }
 
 /// So many bytes in so much time, the slowest and the quickest stretch apart: a machine that pauses once makes one
-/// stretch slow, and what it has kept waiting the next one quick.
+/// stretch slow, or two where the pause lies across their border, and what it has kept waiting the next one quick.
 fn pace(marks: &[(Instant, usize)]) -> (usize, Duration) {
     let (Some(first), Some(last)) = (marks.first(), marks.last()) else { return (0, Duration::ZERO) };
     let mut stretches: Vec<(usize, Duration)> = Vec::new();
@@ -130,7 +132,9 @@ fn pace(marks: &[(Instant, usize)]) -> (usize, Duration) {
     let rate = |(bytes, time): &(usize, Duration)| *bytes as f64 / time.as_secs_f64();
     stretches.sort_by(|one, other| rate(one).total_cmp(&rate(other)));
     let usual = &stretches[1..stretches.len() - 1];
-    (usual.iter().map(|(bytes, _)| bytes).sum(), usual.iter().map(|(_, time)| *time).sum())
+    let least = usual.last().map_or(0.0, rate) * ALIKE;
+    let usual = usual.iter().filter(|stretch| rate(stretch) >= least);
+    usual.fold((0, Duration::ZERO), |sum, (bytes, time)| (sum.0 + bytes, sum.1 + *time))
 }
 
 /// How fast bytes came, in bits per second, ten a byte. None of what came too quickly: kernels and chips hand over bytes
@@ -312,6 +316,28 @@ mod tests {
             for pause in [30_000, 60_000, 500_000] {
                 let found = speed_with_pause(pause_before, pause, true);
                 assert!(found == 0 || found > 9000, "{pause_before}, {pause}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pause_across_the_border_of_two_stretches_is_no_slow_line() {
+        // In milliseconds: 8 bytes come in 2, but for a pause of 500 that two stretches share.
+        for border in [64, 128, 192] {
+            for share in [20, 46, 100, 250, 480] {
+                let mut marks = vec![(Instant::default(), 0)];
+                let mut time = 0;
+                for count in (8..=256).step_by(8) {
+                    time += 2000;
+                    time += if count == border { share * 1000 } else { 0 };
+                    time += if count == border + 8 { (500 - share) * 1000 } else { 0 };
+                    marks.push((Instant::from_micros(time), count));
+                }
+                let (bytes, took) = pace(&marks);
+                assert!(
+                    bytes > 0 && took.as_micros() as usize == bytes * 250,
+                    "{border}, {share}: {bytes} in {took:?}"
+                );
             }
         }
     }
