@@ -8,12 +8,22 @@ use super::ours::{Ours, noise};
 use super::taylor::Taylor;
 use super::{Row, median};
 
+/// Calls that either program may need.
+const CALLS_MAX: u32 = 20;
+
 struct Case {
     protocol: &'static str,
     line: Nature,
     files: usize,
     size: usize,
     runs: usize,
+}
+
+impl Case {
+    /// What our figure should be of Taylor's: on a noisy line packets sized by the measured errors are worth something.
+    fn wanted(&self) -> f64 {
+        if self.line.noise > 0.0 { 1.3 } else { 1.0 }
+    }
 }
 
 const fn clean(speed: u32) -> Nature {
@@ -71,7 +81,7 @@ fn row(case: &Case) -> Row {
     );
     eprintln!("{what}: ours {ours:.0?}, Taylor {theirs:.0?} bytes/s");
     let theirs = (!theirs.is_empty()).then(|| median(theirs));
-    Row { what, unit: "bytes/s", ours: median(ours), theirs, wanted: 1.0 }
+    Row { what, unit: "bytes/s", ours: median(ours), theirs, wanted: case.wanted() }
 }
 
 /// This program as the line to another.
@@ -94,7 +104,9 @@ fn by_us(case: &Case, run: usize) -> f64 {
     let half_duplex =
         if is_half_duplex(case) { format!("half-duplex = true\nspeed = {}\n", case.line.speed) } else { String::new() };
     let line_port = format!("[port.line]\ntype = \"pipe\"\ncommand = [\"true\"]\n{half_duplex}\n");
-    let hub = Ours::new("hub", &format!("{line_port}[sites.village]\ncall = [{{ port = \"line\" }}]\n"));
+    let protocol = case.protocol;
+    let site = format!("[sites.village]\ncall = [{{ port = \"line\" }}]\nprotocols = \"{protocol}\"\n");
+    let hub = Ours::new("hub", &format!("{line_port}{site}"));
     let village = Ours::new("village", "");
     let mut answering = hub.uucico();
     if is_half_duplex(case) {
@@ -103,8 +115,7 @@ fn by_us(case: &Case, run: usize) -> f64 {
     let argv = line(case, run, &answering);
     let reliable = case.line.noise == 0.0;
     village.configure(&format!(
-        "[port.out]\ntype = \"pipe\"\ncommand = {argv:?}\nreliable = {reliable}\n{half_duplex}\n[sites.hub]\ncall = [{{ port = \"out\" }}]\nprotocols = \"{}\"\n",
-        case.protocol
+        "[port.out]\ntype = \"pipe\"\ncommand = {argv:?}\nreliable = {reliable}\n{half_duplex}\n[sites.hub]\ncall = [{{ port = \"out\" }}]\nprotocols = \"{protocol}\"\n"
     ));
     for n in 0..case.files {
         let file = village.folder.path().join(format!("file{n}"));
@@ -113,7 +124,8 @@ fn by_us(case: &Case, run: usize) -> f64 {
     }
     let begun = Instant::now();
     // Noise may spoil a handshake, which has no checksum: then both programs call again.
-    while !village.call("hub").status.success() {}
+    let reached = (0..CALLS_MAX).any(|_| village.call("hub").status.success());
+    assert!(reached, "{protocol}: {CALLS_MAX} calls failed");
     let rate = rate(case, begun);
     for n in 0..case.files {
         super::ours::assert_same(&hub.public().join(format!("file{n}")), &noise(n as u64 + 1, case.size));
@@ -138,7 +150,7 @@ fn by_taylor(case: &Case, run: usize) -> Option<f64> {
         village.uucp(&[&file.display().to_string(), "hub!~/"]);
     }
     let begun = Instant::now();
-    for _ in 0..20 {
+    for _ in 0..CALLS_MAX {
         village.call("hub");
         if (0..case.files).all(|n| hub.path(&format!("pub/file{n}")).exists()) {
             return Some(rate(case, begun));
