@@ -1,7 +1,7 @@
 //! A line as a program: runs another and carries standard input and output at a speed, with a delay and noise, in both directions at
 //! once or in one at a time.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -29,8 +29,22 @@ impl Nature {
     }
 }
 
+/// Whoever hangs up is free at once, and what it has said is still on its way: another process carries it.
 /// `line SPEED LATENCY_MS NOISE TURN_ROUND_MS SEED PROGRAM ARGUMENT…`
 pub fn run(words: &[String]) {
+    let own = std::env::current_exe().expect("our name");
+    let mut carrier =
+        Command::new(own).arg(CARRIER).args(words).stderr(Stdio::piped()).spawn().expect("our own program starts");
+    // It closes this when the caller has hung up, and when all is over.
+    let _ = carrier.stderr.take().expect("piped").read(&mut [0]);
+    std::process::exit(0);
+}
+
+/// The first word of the process that carries.
+pub const CARRIER: &str = "carrier";
+
+/// The line itself.
+pub fn run_carrier(words: &[String]) {
     let nature = Nature {
         speed: words[0].parse().expect("a speed"),
         latency_ms: words[1].parse().expect("milliseconds"),
@@ -42,6 +56,7 @@ pub fn run(words: &[String]) {
         .args(&words[6..])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .expect("the program starts");
     let (input, output) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
@@ -53,11 +68,24 @@ pub fn run(words: &[String]) {
         }
     };
     let [forth, back] = media;
-    carry(std::io::stdin(), input, nature, Way { number: 0, medium: forth, seed });
-    let back = carry(output, std::io::stdout(), nature, Way { number: 1, medium: back, seed: seed + 1 });
+    carry(UntilHangUp(io::stdin()), input, nature, Way { number: 0, medium: forth, seed });
+    let back = carry(output, io::stdout(), nature, Way { number: 1, medium: back, seed: seed + 1 });
     let _ = back.join();
     let _ = child.wait();
     std::process::exit(0);
+}
+
+/// What the caller says; its end lets the process go that the caller waits for.
+struct UntilHangUp(io::Stdin);
+
+impl Read for UntilHangUp {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        if count == 0 {
+            io::stderr().write_all(b".")?;
+        }
+        Ok(count)
+    }
 }
 
 /// One direction.

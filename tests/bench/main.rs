@@ -29,6 +29,10 @@ fn main() {
         line::run(&words[1..]);
         return;
     }
+    if words.first().is_some_and(|w| w == line::CARRIER) {
+        line::run_carrier(&words[1..]);
+        return;
+    }
     let only: Option<&String> = words.iter().find(|w| !w.starts_with("--"));
     let mut rows = Vec::new();
     if only.is_none_or(|o| o == "uucp") {
