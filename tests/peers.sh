@@ -11,7 +11,7 @@ peers=$(realpath -m "${1:-target/peers}")
 packages=(uucp postfix inn2 inn2-inews swaks ncompress ser2net inetutils-telnet openbsd-inetd systemd python3-serial)
 programs=(usr/lib/uucp/uucico usr/bin/uux usr/bin/uucp usr/sbin/uuxqt usr/lib/postfix/sbin/master usr/sbin/smtp-source
   usr/sbin/smtp-sink usr/lib/news/bin/innd usr/bin/swaks usr/bin/compress
-  usr/sbin/ser2net usr/bin/inetutils-telnet usr/sbin/inetd usr/bin/systemd-socket-activate
+  usr/sbin/ser2net usr/bin/inetutils-telnet usr/sbin/inetd usr/bin/systemd-socket-activate usr/bin/systemd-analyze
   usr/lib/python3/dist-packages/serial/rfc2217.py)
 log=$peers/log
 

@@ -315,6 +315,8 @@ pub struct Unmet {
     pub ask_login: bool,
     /// What he has logged in as already, elsewhere.
     pub login: Option<String>,
+    /// That is a name without a password as yet: a getty has asked for it.
+    pub lacks_password: bool,
     /// Where his wrong logins are counted.
     pub from: Option<IpAddr>,
     /// What he has said already.
@@ -323,7 +325,7 @@ pub struct Unmet {
 
 impl Unmet {
     pub fn new(ask_login: bool) -> Self {
-        Self { chat: Script::default(), ask_login, login: None, from: None, unread: Vec::new() }
+        Self { chat: Script::default(), ask_login, login: None, lacks_password: false, from: None, unread: Vec::new() }
     }
 }
 
@@ -350,7 +352,7 @@ async fn answer_on(
 ) -> Result<CallResult, CallError> {
     let clock = context.clock;
     let connected = clock().instant;
-    let Unmet { chat, ask_login, mut login, from, mut unread } = caller;
+    let Unmet { chat, ask_login, mut login, lacks_password, from, mut unread } = caller;
     if !chat.is_empty() {
         let mut chat = Chat::new(clock(), &chat, Credentials::default());
         let (outcome, rest) = link::drive(link, &mut chat, &unread, nudges, clock).await;
@@ -359,7 +361,10 @@ async fn answer_on(
     }
     if ask_login {
         let gatekeeper = Box::new(StoreGatekeeper { context: context.clone(), from });
-        let mut prompt = LoginPrompt::new(clock(), gatekeeper);
+        let mut prompt = match login.take().filter(|_| lacks_password) {
+            Some(name) => LoginPrompt::for_password(clock(), gatekeeper, name),
+            None => LoginPrompt::new(clock(), gatekeeper),
+        };
         let (outcome, rest) = link::drive(link, &mut prompt, &unread, nudges, clock).await;
         login = Some(match outcome {
             Ok(login) => login,

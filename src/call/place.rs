@@ -156,7 +156,7 @@ impl Placing<'_> {
         };
         let mut session = Session::calling(clock(), calling, link.facts.clone(), site.parameters.clone());
         let (result, _) = link::drive(link, &mut session, unread, nudges, clock).await;
-        known.note(context, site, way, session.found(), result.ending.is_complete())?;
+        known.note(context, site, way, session.found(), &result)?;
         tracing::debug!(site = %site.name, counters = %result.counters, "session over");
         match result.ending {
             Ending::Complete | Ending::CallsBack => Ok(result),

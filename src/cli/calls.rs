@@ -209,7 +209,8 @@ fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
             way.describe(&mut link.facts);
         }
         let progress = Arc::new(Progress::default());
-        let caller = Unmet { login, ..Unmet::new(told.ask_login) };
+        let lacks_password = told.login.is_some();
+        let caller = Unmet { login, lacks_password, ..Unmet::new(told.ask_login) };
         call::answer(&opened.context, link, caller, &progress, &mut nudges).await
     });
     unpack(opened)?;

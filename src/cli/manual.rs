@@ -25,7 +25,7 @@ const COMMANDS: [Classic; CLASSIC.len()] = [
         about: "UUCP session with whoever called us, on standard input and output; or a call",
         operands: "",
         options: &[
-            ("l", "", "Ask the caller for a login first"),
+            ("l", "", "Ask the caller for a login first; with -u only for the password"),
             ("u", "LOGIN", "The login the caller came in by; default: the user who runs us"),
             ("S", "SITE", "Call this site, whatever its windows say"),
             ("s", "SITE", "The same"),

@@ -16,7 +16,7 @@ use crate::base::newsgroup::Wildmat;
 use crate::call::{self, Forwarding, SecretCredentials, Way};
 use crate::mail::{self, Addressing, Pattern, SiteMail, Via};
 use crate::news::{self, BatchForm, Compression, Feed};
-use crate::proto;
+use crate::proto::{self, Settings};
 use crate::sched::{Retry, SizeLimit, TimeString, Window, Zone};
 use crate::session::ParameterSet;
 use crate::session::chat::{Credentials, Script};
@@ -364,12 +364,12 @@ impl Checker<'_> {
                 self.complain(letter.span(), &key, "we do not speak this protocol", "");
                 continue;
             };
-            let mut parameters = set.get(entry.letter);
+            let mut settings = Settings::default();
             let like_g = matches!(entry.letter, 'g' | 'G' | 'v');
             let (window_max, size_max) = if like_g { (7, 4096) } else { (16, 4095) };
             if let Some(window) = &values.window {
                 if (1..=window_max).contains(window.get_ref()) {
-                    parameters.window = *window.get_ref();
+                    settings.window = Some(*window.get_ref());
                 } else {
                     self.complain(window.span(), &key, format!("a window is 1 to {window_max}"), "");
                 }
@@ -378,7 +378,7 @@ impl Checker<'_> {
                 let fits =
                     (32..=size_max).contains(packet.get_ref()) && (!like_g || packet.get_ref().is_power_of_two());
                 if fits {
-                    parameters.packet_size = *packet.get_ref();
+                    settings.packet_size = Some(*packet.get_ref());
                 } else {
                     self.complain(
                         packet.span(),
@@ -388,10 +388,10 @@ impl Checker<'_> {
                     );
                 }
             }
-            parameters.timeout = self.duration(&key, values.timeout.as_ref(), parameters.timeout);
-            parameters.retries = values.retries.as_ref().map_or(parameters.retries, |v| *v.get_ref());
-            parameters.errors = values.errors.as_ref().map_or(parameters.errors, |v| *v.get_ref());
-            set.0.insert(entry.letter, parameters);
+            settings.timeout = self.duration_if(&key, values.timeout.as_ref());
+            settings.retries = values.retries.as_ref().map(|v| *v.get_ref());
+            settings.errors = values.errors.as_ref().map(|v| *v.get_ref());
+            set.0.insert(entry.letter, settings);
         }
         set
     }

@@ -22,7 +22,7 @@ const CHANNEL: Channel = Channel::Ours(1);
 const TURN_WAIT: Duration = Duration::from_millis(400);
 /// Under way to a peer at once, whatever it announced: Taylor 1.07 reads into 16 KiB, and what does not fit damages the
 /// file without a word (four packets of 4,096, also between two Taylors).
-const UNDER_WAY_MAX: usize = 16 * 1024 - 1;
+pub(super) const UNDER_WAY_MAX: usize = 16 * 1024 - 1;
 /// An INITC that comes while we run says that ours was lost. Answered this often: two that both run would go on for ever.
 const INIT_ANSWERS_MAX: u32 = 4;
 
@@ -664,6 +664,10 @@ impl Protocol for G {
 
     fn counters(&self) -> Counters {
         self.tally.counters
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.pace.quickest()
     }
 }
 

@@ -787,6 +787,10 @@ impl Protocol for I {
     fn counters(&self) -> Counters {
         self.tally.counters
     }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.pace.quickest()
+    }
 }
 
 #[cfg(test)]

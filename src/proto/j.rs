@@ -282,6 +282,10 @@ impl Protocol for J {
     fn counters(&self) -> Counters {
         self.inner.counters()
     }
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.inner.round_trip()
+    }
 }
 
 #[cfg(test)]

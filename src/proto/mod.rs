@@ -7,6 +7,7 @@ mod g;
 mod i;
 mod j;
 mod scan;
+mod sizes;
 mod stream;
 mod t;
 #[cfg(test)]
@@ -70,6 +71,11 @@ pub trait Protocol: Send {
 
     /// What has been counted so far, for logs and `call`'s report.
     fn counters(&self) -> Counters;
+
+    /// The shortest time from the end of a packet to its acknowledgement, where it measures that.
+    fn round_trip(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Which conversation within the session: the one that we began by our command number n, or they by theirs.
@@ -160,7 +166,7 @@ impl std::fmt::Display for Counters {
     }
 }
 
-/// What may be set for a protocol, per site. Defaults suit a good line.
+/// What a protocol is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameters {
     /// Packets the peer may have under way to us: 1-7 in g, G and v, 1-16 in i and j.
@@ -179,7 +185,7 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// The protocol's defaults, which are Taylor's where the wire shows them.
+    /// The protocol's defaults where nothing is known of the link: Taylor's, where the wire shows them.
     pub fn default_for(letter: char) -> Self {
         let (window, packet_size, timeout) = match letter {
             'g' | 'G' => (7, 64, 10),
@@ -204,7 +210,33 @@ impl Parameters {
     }
 }
 
-/// What every protocol is started with.
+/// What an operator has set of a protocol, per site. The rest follows from the link.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    pub window: Option<u8>,
+    pub packet_size: Option<u16>,
+    pub timeout: Option<Duration>,
+    pub retries: Option<u32>,
+    pub errors: Option<u32>,
+}
+
+impl Settings {
+    /// What this protocol is started with on a link.
+    pub fn on(&self, letter: char, facts: &Facts) -> Parameters {
+        let default = Parameters::default_for(letter);
+        let window = self.window.unwrap_or(default.window);
+        Parameters {
+            window,
+            packet_size: self.packet_size.unwrap_or_else(|| sizes::packet_size(letter, window, facts)),
+            timeout: self.timeout.unwrap_or(default.timeout),
+            retries: self.retries.unwrap_or(default.retries),
+            errors: self.errors.unwrap_or(default.errors),
+            short_packets: default.short_packets,
+        }
+    }
+}
+
+/// All that a protocol needs to begin.
 #[derive(Debug, Clone)]
 pub struct Start {
     /// We placed the call.
@@ -316,6 +348,25 @@ mod tests {
         check_choice(&Facts { eight_bit: false, ..serial.clone() }, "f");
         check_choice(&Facts { eight_bit: false, ..Facts::stream("pad") }, "f");
         assert_eq!(suitable(&serial, Some("tqg")), "tg", "a configured list replaces the choice, with its order");
+    }
+
+    #[test]
+    fn what_is_set_wins_over_what_would_suit_the_link() {
+        let line = Facts::serial("line", 2400);
+        let none = Settings::default();
+        assert_eq!(none.on('v', &line), Parameters { packet_size: 256, ..Parameters::default_for('v') });
+        let all = Settings {
+            window: Some(3),
+            packet_size: Some(1024),
+            timeout: Some(Duration::from_secs(20)),
+            retries: Some(9),
+            errors: Some(5),
+        };
+        let timeout = Duration::from_secs(20);
+        let wanted = Parameters { window: 3, packet_size: 1024, timeout, retries: 9, errors: 5, short_packets: true };
+        assert_eq!(all.on('v', &line), wanted);
+        let windowed = Settings { window: Some(3), ..none };
+        assert_eq!(windowed.on('G', &Facts::stream("pipe")).packet_size, 256);
     }
 
     #[test]

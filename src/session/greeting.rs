@@ -399,7 +399,7 @@ impl Greeting {
             Role::Answerer(answering) => (false, answering.reception.called_chat(&site)),
         };
         let desk = self.desk.take().expect("the desk is there before a protocol is chosen, and one is chosen once");
-        let mut parameters = self.parameters.get(letter);
+        let mut parameters = self.parameters.on(letter, &self.facts);
         // Who announces features is Taylor or its kin. HDB, SVR4 and BSD take packets of exactly the size they asked for.
         parameters.short_packets &= features != Features::default() && !features.has(Features::SVR4);
         let start = proto::Start { caller, facts: self.facts.clone(), parameters };

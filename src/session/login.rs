@@ -70,6 +70,11 @@ impl LoginPrompt {
         }
     }
 
+    /// The name has been asked for already, by a getty.
+    pub fn for_password(now: Now, gatekeeper: Box<dyn Gatekeeper>, login: String) -> Self {
+        Self { login: Some(login), out: b"Password:".to_vec(), ..Self::new(now, gatekeeper) }
+    }
+
     fn handle_word(&mut self, now: Now, word: String) {
         let Some(login) = self.login.take() else {
             // The carriage return that many chat scripts send first is no name.
@@ -177,8 +182,11 @@ mod tests {
 
     /// Hears `input` byte by byte, with as much patience as it asks for. What is said when, in seconds, and the outcome.
     fn check(input: &str, said: &str, outcome: Option<Result<&str, &str>>) {
+        check_prompt(LoginPrompt::new(Now::default(), Box::new(OneUser)), input, said, outcome);
+    }
+
+    fn check_prompt(mut prompt: LoginPrompt, input: &str, said: &str, outcome: Option<Result<&str, &str>>) {
         let mut now = Now::default();
-        let mut prompt = LoginPrompt::new(now, Box::new(OneUser));
         let (mut out, mut got) = (Vec::new(), None);
         let mut input = input.bytes();
         while got.is_none() {
@@ -206,6 +214,14 @@ mod tests {
         check("Uvillage\rsecret\r", "login: Password:", Some(Ok("Uvillage")));
         check("\rUvillage\r\nsecret\r", "login: login: Password:", Some(Ok("Uvillage")));
         check(&"x".repeat(5000), "login: ", None);
+    }
+
+    #[test]
+    fn after_a_getty_that_took_the_name_the_password_is_asked_for() {
+        let after_name = || LoginPrompt::for_password(Now::default(), Box::new(OneUser), "Uvillage".to_owned());
+        check_prompt(after_name(), "secret\r", "Password:", Some(Ok("Uvillage")));
+        let said = "Password:[2 s]\r\nLogin incorrect\r\nlogin: Password:";
+        check_prompt(after_name(), "b\rUvillage\rsecret\r", said, Some(Ok("Uvillage")));
     }
 
     #[test]

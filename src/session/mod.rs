@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Instant, Now};
 use crate::dialogue::{Dialogue, Facts, LineRequest, Nudge, Request, Stop};
-use crate::proto::{self, Counters, Parameters, Violation};
+use crate::proto::{self, Counters, Parameters, Settings, Violation};
 use crate::wire::uucp::{HandshakeReader, handshake_message};
 
 pub mod chat;
@@ -71,6 +71,8 @@ pub struct CallResult {
     pub ending: Ending,
     pub totals: Totals,
     pub counters: Counters,
+    /// Of the line, as the protocol measured it.
+    pub round_trip: Option<Duration>,
     /// It was brought to its end before everything was done, however orderly.
     pub stopped: bool,
 }
@@ -119,13 +121,14 @@ pub struct Totals {
     pub bytes_received: u64,
 }
 
-/// Protocol parameters by letter; what is not set has the protocol's defaults.
+/// What is set of protocols, by letter.
 #[derive(Debug, Clone, Default)]
-pub struct ParameterSet(pub BTreeMap<char, Parameters>);
+pub struct ParameterSet(pub BTreeMap<char, Settings>);
 
 impl ParameterSet {
-    pub fn get(&self, letter: char) -> Parameters {
-        self.0.get(&letter).cloned().unwrap_or_else(|| Parameters::default_for(letter))
+    /// What the protocol is started with on this link.
+    pub fn on(&self, letter: char, facts: &Facts) -> Parameters {
+        self.0.get(&letter).unwrap_or(&Settings::default()).on(letter, facts)
     }
 }
 
@@ -167,6 +170,7 @@ impl Session {
             ending,
             totals: Totals::default(),
             counters: Counters::default(),
+            round_trip: None,
             stopped: false,
         });
     }
@@ -219,7 +223,7 @@ impl Session {
         let (site, protocol) = (Some(greeted.site), Some(greeted.letter));
         let (totals, counters) = (Totals::default(), Counters::default());
         self.stage = Stage::Over;
-        self.outcome = Some(CallResult { site, protocol, ending, totals, counters, stopped: false });
+        self.outcome = Some(CallResult { site, protocol, ending, totals, counters, round_trip: None, stopped: false });
     }
 
     /// After anything that may have brought the transfer to its end.
@@ -238,6 +242,7 @@ impl Session {
             ending,
             totals: transfer.totals,
             counters: transfer.counters(),
+            round_trip: transfer.round_trip(),
             stopped: transfer.is_stopped(),
         };
         if !result.ending.is_complete() {

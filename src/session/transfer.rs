@@ -227,6 +227,10 @@ impl Transfer {
         self.protocol.counters()
     }
 
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.protocol.round_trip()
+    }
+
     /// What came behind the end of the protocol.
     pub fn unread(&mut self) -> Vec<u8> {
         self.protocol.unread()

@@ -34,13 +34,14 @@ pub struct CallNumber {
     pub doubtful: bool,
 }
 
-/// What a line test has found of the way to a site over a port. The table's column `speed` is not used any more.
+/// What a line test has found of the way to a site over a port, and the round trip that the last calls measured. The table's
+/// column `speed` is not used any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownLine {
     pub eight_bit: bool,
     pub transparent: bool,
     pub round_trip: Option<Duration>,
-    /// Calls since.
+    /// Calls since the test; many, where there was none.
     pub calls: u32,
 }
 

@@ -211,6 +211,11 @@ fn a_call_over_an_unknown_line_tests_it_once_and_the_next_believes_that() {
     let _daemon = hub.daemon(None);
     let name = |name: &str| bangpath::base::names::SiteName::parse(name).expect("a name");
     let line = bangpath::base::names::PortName::parse("line").expect("a name");
+    // Calls with another program there have measured the round trip, and nothing else.
+    let measured = Some(Duration::from_millis(40));
+    let known = KnownLine { eight_bit: true, transparent: true, round_trip: measured, calls: 20 };
+    let set = village.store().write::<_, StoreError>(|change| change.set_known_line(&name("hub"), &line, Some(&known)));
+    set.expect("a store");
     for round in 0..3 {
         village.run(&["sendmail", "alice@hub.example"], b"Subject: hi\n\nHello \x11\n");
         let call = village.try_run(&["-v", "call", "hub"], b"", None);
@@ -252,6 +257,9 @@ fn what_was_found_long_ago_is_not_believed_where_no_test_comes_about() {
         let call = village.try_run(&["-v", "call", "hub"], b"", None);
         let told = said(&call);
         assert!(call.status.success() && told.contains(protocol), "{calls}: {told}");
+        let known = village.store().read::<_, StoreError>(|view| view.known_line(&name, &line)).expect("a store");
+        let known = known.expect("at least the round trip is known");
+        assert_eq!((known.calls, known.round_trip.is_some()), (20, true), "as measured; and no newer for that");
         // The answerer waits a moment before it looks for the next caller.
         thread::sleep(Duration::from_millis(2500));
     }

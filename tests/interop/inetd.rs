@@ -79,3 +79,25 @@ fn inetd_starts_a_process_for_each_caller() {
     let _server = Running::start(command, &address, &hub.folder.path().join("log"));
     check(&hub, &address);
 }
+
+#[test]
+fn systemd_understands_every_line_of_our_units() {
+    let Some(mut command) = peers::command("usr/bin/systemd-analyze") else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().display();
+    command.env("SYSTEMD_UNIT_PATH", format!("{path}:{}", peers::folder().join("lib/systemd/system").display()));
+    command.args(["verify", "--man=no"]);
+    let units = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/systemd");
+    for unit in fs::read_dir(units).expect("a folder") {
+        let unit = unit.expect("an entry");
+        let text = fs::read_to_string(unit.path()).expect("a unit");
+        assert!(text.contains("ExecStart=/usr/local/bin/bangpath ") || text.contains("[Socket]"), "{unit:?}");
+        let copy = folder.path().join(unit.file_name());
+        fs::write(&copy, text.replace("/usr/local/bin/bangpath", BANGPATH)).expect("a unit");
+        command.arg(copy);
+    }
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    // It passes over lines that it does not know, with no more than a word.
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}

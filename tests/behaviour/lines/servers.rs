@@ -103,12 +103,15 @@ fn answer_as_inetd(hub: &Site, words: &[&str], listener: TcpListener) -> std::th
 
 #[test]
 fn inetd_gives_us_its_socket_and_no_word_of_the_log_goes_to_the_caller() {
-    for words in [&["-l"][..], &[]] {
+    // A getty has asked for the name, in the last.
+    let after_getty = "chat = 'word: \\P'";
+    for (words, chat) in
+        [(&["-l"][..], ""), (&["-u", "Uvillage"], "chat = \"\""), (&["-l", "-u", "Uvillage"], after_getty)]
+    {
         let hub = hub("");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let answering = answer_as_inetd(&hub, &[words, &["-u", "Uvillage"]].concat(), listener);
-        let chat = if words.is_empty() { "chat = \"\"" } else { "" };
+        let answering = answer_as_inetd(&hub, words, listener);
         call(&village(&format!("type = \"tcp\"\naddress = \"{address}\"\n{chat}")), &hub);
         assert!(answering.join().expect("no panic"), "{words:?}");
     }
