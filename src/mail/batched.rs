@@ -3,7 +3,6 @@
 use std::io::{self, Read};
 
 use crate::base::address::Address;
-use crate::base::names::SiteName;
 use crate::base::time::Now;
 use crate::store::{Envelope, Store};
 use crate::wire::bsmtp::Letter;
@@ -41,9 +40,12 @@ impl Taking<'_> {
     /// Reads the text of a letter and makes it ready for [`super::accept`], by the rules of [`super::rmail::incoming_rmail`]. What
     /// cannot be taken comes back as failures, of which the sender is told.
     pub fn take(&self, letter: Letter, text: impl Read) -> Result<Submission, BatchedError> {
-        let site = self.site();
-        let brought_by = || Address::parse_uucp(&format!("{site}!{}", self.user)).ok();
-        let sender = letter.sender.map_or_else(|_| brought_by(), |sender| batched_sender(sender, site));
+        let sender = match (letter.sender, &self.origin) {
+            (Ok(sender), Origin::Site(site)) => batched_sender(sender, site),
+            (Err(_), Origin::Site(site)) => Address::parse_uucp(&format!("{site}!{}", self.user)).ok(),
+            (Ok(sender), Origin::Smtp { .. } | Origin::Local(_) | Origin::Report) => sender,
+            (Err(_), Origin::Smtp { .. } | Origin::Local(_) | Origin::Report) => Address::parse_smtp(self.user).ok(),
+        };
         let failed = |recipient, status, reason| Failure { recipient, status, reason, remote: None };
         let refused =
             letter.refused.into_iter().map(|(written, why)| failed(written, Status(5, 1, 3), why.to_string()));
@@ -59,13 +61,6 @@ impl Taking<'_> {
             failures.extend(recipients.drain(..).map(lost));
         }
         Ok(Submission { origin: self.origin.clone(), envelope: Envelope { sender, recipients }, message, failures })
-    }
-
-    fn site(&self) -> &SiteName {
-        match &self.origin {
-            Origin::Site(site) => site,
-            Origin::Smtp { .. } | Origin::Local(_) | Origin::Report => &self.policy.name,
-        }
     }
 
     fn intake(&self, recipients: &[Address], max: u64) -> Intake {

@@ -7,7 +7,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 use super::batch::{Packing, damaged, unpacked};
 use super::compress;
@@ -335,10 +335,11 @@ impl Read for Text<'_, '_> {
                     (0, 0, Some(Place::Within))
                 }
                 (Place::Start | Place::Within | Place::Dot, _) => {
-                    let room = input.len().min(out.len() - filled);
-                    match memchr(b'\n', &input[..room]) {
+                    let room = &input[..input.len().min(out.len() - filled)];
+                    match memmem::find(room, b"\n.") {
                         Some(at) => (at + 1, at + 1, Some(Place::Start)),
-                        None => (room, room, Some(Place::Within)),
+                        None if room.ends_with(b"\n") => (room.len(), room.len(), Some(Place::Start)),
+                        None => (room.len(), room.len(), Some(Place::Within)),
                     }
                 }
             };
