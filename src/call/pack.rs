@@ -241,6 +241,10 @@ fn pack_letters(
                 continue;
             }
         };
+        if told.recipients.is_empty() {
+            context.store.write::<_, StoreError>(|change| change.finish_item(item.id))?;
+            continue;
+        }
         let Some(text) = read_body(context, item, *body)? else { continue };
         batch.begin(told.sender.as_ref(), &told.recipients)?;
         copy_body(&text, &mut batch)?;

@@ -493,10 +493,6 @@ impl Checker<'_> {
         };
         let packing = raw.format.as_ref().and_then(|format| self.take(key, format, parse)).flatten();
         let size = self.size(key, raw.size.as_ref(), mail::BATCH_SIZE);
-        if let Some(value) = raw.size.as_ref().filter(|_| packing.is_none()) {
-            let hint = "give a format: rsmtp, rcsmtp or rgsmtp";
-            self.complain(value.span(), key, "there is a size, but letters go one by one", hint);
-        }
         Some(mail::Batch { packing: packing?, size })
     }
 

@@ -299,6 +299,57 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_tells_what_its_reader_takes_and_comes_back_as_it_was() {
+        let batch = Some(super::super::Batch { packing: crate::wire::batch::Packing::Plain, size: 1 });
+        for (to, sender, recipient, expected, seen) in [
+            (
+                "hub",
+                "ann@village.example",
+                "bob@far.example",
+                "ann@village.example bob@far.example",
+                "ann@village.example",
+            ),
+            ("hub", "ann", "bob", "ann@village.example bob", "ann@village.example"),
+            ("hub", "", "x!bob", "<> x!bob", "<>"),
+            ("hub", "oldvax!carl", "a$b@x", "oldvax!carl@village.example a$b@x", "oldvax!carl@village.example"),
+            ("hub", "a!b@c", "a!b!bob@c", "a!b%c@village.example a!b!c!bob", "a!b%c@village.example"),
+            ("oldvax", "ann@village.example", "bob@far.example", "village!ann far.example!bob", "village!ann"),
+            ("oldvax", "ann@far.example", "bob", "village!far.example!ann bob", "ann@far.example"),
+            ("oldvax", "oldvax!carl", "ann%y@x", "village!oldvax!carl x!ann%y", "village!oldvax!carl"),
+            ("oldvax", "ann@x", "\"a b\"@x", "the address \"a b\"@x cannot be sent over UUCP", ""),
+            ("oldvax", "ann@x", "\"a@b\"@x", "the address \"a@b\"@x cannot be sent over UUCP", ""),
+        ] {
+            let recipients = vec![
+                Address::parse_smtp(recipient)
+                    .ok()
+                    .filter(|_| recipient.contains('"'))
+                    .unwrap_or_else(|| address(recipient)),
+            ];
+            let sender = (!sender.is_empty()).then(|| address(sender));
+            let told = outgoing_batched(&village(), &site(to), &Envelope { sender, recipients: recipients.clone() });
+            let mail = SiteMail { batch, ..village().site(&site(to)) };
+            assert_eq!(super::told(mail, &recipients[0]).is_ok(), told.is_ok(), "{recipient}");
+            let got = match &told {
+                Ok(told) => {
+                    let sender = told.sender.as_ref().map_or("<>".to_owned(), ToString::to_string);
+                    format!("{sender} {}", told.recipients[0])
+                }
+                Err(why) => why.to_string(),
+            };
+            assert_eq!(got, expected, "{to} {recipient}");
+            let Ok(told) = told else { continue };
+            // As SMTP reads them at the other end.
+            let read =
+                |address: &Address| Address::parse_smtp(&address.to_string()).expect("what we write we can read");
+            assert_eq!(read(&told.recipients[0]), told.recipients[0]);
+            let sender = batched_sender(told.sender.as_ref().map(read), &site("village"));
+            assert_eq!(sender.map_or("<>".to_owned(), |sender| sender.to_string()), seen, "{to} {expected}");
+        }
+        let local = batched_sender(Some(address("ann")), &site("hub"));
+        assert_eq!(local.map(|sender| sender.to_string()).as_deref(), Some("hub!ann"));
+    }
+
+    #[test]
     fn many_recipients_are_split_and_none_is_lost() {
         let recipients: Vec<Address> = (0..200).map(|n| address(&format!("user{n}@far.example"))).collect();
         let envelope = Envelope { sender: None, recipients: recipients.clone() };
