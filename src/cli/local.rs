@@ -160,9 +160,7 @@ pub fn rsmtp(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
     let opened = here.with(file).open()?;
     opened.store.room_for(0)?;
     let (origin, user) = brought_by(&opened);
-    // In their own name, whatever the batch says.
-    let sender = if is_trusted(&opened) { None } else { Address::parse_smtp(&user).ok() };
-    let batched = local_letters(&opened.context, (origin, &user), sender.as_ref(), io::stdin().lock())?;
+    let batched = local_letters(&opened.context, (origin, &user), !is_trusted(&opened), io::stdin().lock())?;
     opened.nudge();
     for refused in &batched.refused {
         eprintln!("bangpath: {}", ui::plain(refused));

@@ -160,9 +160,10 @@ enum Said {
     Mail(Result<Option<Address>, BadAddress>),
     Rcpt(String, Result<Address, BadAddress>),
     Data,
-    /// There is no letter begun any more: RSET, and what greets again.
+    /// The letter that was begun is not meant any more.
     Reset,
-    Quit,
+    /// Another batch begins or ends: HELO, EHLO, QUIT.
+    Other,
     /// What needs no answer, and was meant for somebody who gives one.
     Nothing,
     /// No command at all: a text that was not stuffed with dots, noise.
@@ -209,7 +210,7 @@ impl<'a> Reader<'a> {
                     }
                 }
                 Said::Reset => self.begun = None,
-                Said::Quit => self.drop_begun("a letter has no text"),
+                Said::Other => self.drop_begun("a letter has no text"),
                 Said::Nothing => {}
                 Said::Stray(line) => self.flaw(format!("this is no command: {line}")),
             }
@@ -302,8 +303,8 @@ fn said(line: &[u8]) -> Said {
             Said::Rcpt(written(), recipient)
         }
         b"DATA" => Said::Data,
-        b"RSET" | b"HELO" | b"EHLO" => Said::Reset,
-        b"QUIT" => Said::Quit,
+        b"RSET" => Said::Reset,
+        b"HELO" | b"EHLO" | b"QUIT" => Said::Other,
         // TICK, VERB, ONEX are of BITNET's and sendmail's batches.
         b"NOOP" | b"HELP" | b"VRFY" | b"EXPN" | b"ETRN" | b"TICK" | b"VERB" | b"ONEX" => Said::Nothing,
         [b'X', more @ ..] if !more.is_empty() && more.iter().all(u8::is_ascii_alphanumeric) => Said::Nothing,
@@ -498,6 +499,7 @@ mod tests {
         let whole = "<ann@x> to bob@y: A: 1\\n\\nHi\\n\n";
         for (between, why) in [
             ("MAIL FROM:<ann@x>\nRCPT TO:<bob@y>\n", "the batch is damaged: a letter has no text"),
+            ("MAIL FROM:<ann@x>\nRCPT TO:<bob@y>\nHELO b\n", "the batch is damaged: a letter has no text"),
             ("DATA\nx\n.\n", "the batch is damaged: a letter has no sender"),
             ("MAIL FROM:<ann@x>\nDATA\nx\n.\n", "the batch is damaged: a letter has no recipient"),
             ("RCPT TO:<bob@y>\n", "the batch is damaged: a recipient stands before the sender"),

@@ -5,6 +5,7 @@ use std::io::Read;
 use super::{Execution, Fate, LATER, LocalError};
 use crate::base::address::Address;
 use crate::base::limits::{BODY_INLINE_MAX, LOCAL_BATCH_FILES_MAX, LOCAL_BATCH_HELD_MAX, LOCAL_BATCH_LETTERS_MAX};
+use crate::base::words::count;
 use crate::call::Context;
 use crate::mail::batched::{BatchedError, Taking};
 use crate::mail::{self, Origin, Refused, Submission};
@@ -24,7 +25,7 @@ impl Execution<'_> {
             let letter = match reader.next_letter() {
                 Ok(Some(letter)) => letter,
                 Ok(None) => break,
-                Err(error) => return Ok(Fate::Bad(format!("{number} letters were taken: {error}"))),
+                Err(error) => return Ok(Fate::Bad(format!("{} taken; {error}", count(number, "letter")))),
             };
             number += 1;
             if number <= self.file.progress {
@@ -34,7 +35,7 @@ impl Execution<'_> {
             let submission = match taking.take(letter, reader.text()) {
                 Ok(submission) => submission,
                 Err(BatchedError::Broken(error)) => {
-                    return Ok(Fate::Bad(format!("{} letters were taken: {error}", number - 1)));
+                    return Ok(Fate::Bad(format!("{} taken; {error}", count(number - 1, "letter"))));
                 }
                 Err(error @ BatchedError::Io(_)) => return Ok(Fate::Later(LATER, error.to_string())),
             };
@@ -53,7 +54,7 @@ impl Execution<'_> {
             }
         }
         if let Some(why) = reader.flaws() {
-            return Ok(Fate::Bad(format!("{number} letters were taken: {why}")));
+            return Ok(Fate::Bad(format!("{} taken; {why}", count(number, "letter"))));
         }
         context.store.write::<_, StoreError>(|change| self.finish(change))?;
         Ok(Fate::Done)
@@ -77,11 +78,11 @@ pub struct Batched {
 }
 
 /// Takes a batch that a local program hands in: `rsmtp` as a command. All letters that are whole are taken in one change, or none:
-/// who is told to try later will bring all of them again. `sender`: who all of it is from, whatever it says.
+/// who is told to try later will bring all of them again. `own_name`: all of it is from the user, whatever it says.
 pub fn local_letters(
     context: &Context,
     (origin, user): (Origin, &str),
-    sender: Option<&Address>,
+    own_name: bool,
     input: impl Read,
 ) -> Result<Batched, LocalError> {
     let mut reader = Reader::new(input)?;
@@ -108,8 +109,8 @@ pub fn local_letters(
             let most = format!("{LOCAL_BATCH_LETTERS_MAX} letters are the most, {LOCAL_BATCH_FILES_MAX} large ones");
             return Err(LocalError::Damaged(format!("the batch is too large, nothing of it is taken: {most}")));
         }
-        if let Some(sender) = sender {
-            submission.envelope.sender = Some(sender.clone());
+        if own_name {
+            submission.envelope.sender = Address::parse_smtp(user).ok();
         }
         submissions.push(submission);
     }

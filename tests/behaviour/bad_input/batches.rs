@@ -66,10 +66,10 @@ fn a_batch_that_ends_too_early_gives_what_is_whole_and_the_rest_is_kept() {
     damaged[at] ^= 1;
     for (command, batch, letters, why) in [
         ("bsmtp", plain.as_bytes(), 1, "in the middle of a letter"),
-        ("rgsmtp", &packed[..packed.len() / 2], 1, "1 letters were taken"),
+        ("rgsmtp", &packed[..packed.len() / 2], 1, "1 letter taken; "),
         ("rgsmtp", &packed[..], 2, ""),
         // Only at its end the checksum tells.
-        ("rgsmtp", &damaged[..], 2, "2 letters were taken"),
+        ("rgsmtp", &damaged[..], 2, "2 letters taken; "),
         ("csmtp", b"\x1f\x9d\x90nothing compressed", 0, "cannot be read"),
         ("csmtp", b"BZh91AY&SY", 0, "packed with bzip2, which is not known here"),
         ("rzsmtp", b"#! zunbatch\n", 0, "`zunbatch` are not known"),
