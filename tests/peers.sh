@@ -8,9 +8,9 @@
 set -u
 cd "$(dirname "$0")/.."
 peers=$(realpath -m "${1:-target/peers}")
-packages=(uucp postfix inn2 inn2-inews swaks ncompress ser2net inetutils-telnet openbsd-inetd systemd python3-serial)
+packages=(uucp postfix exim4-daemon-light inn2 inn2-inews swaks ncompress ser2net inetutils-telnet openbsd-inetd systemd python3-serial)
 programs=(usr/lib/uucp/uucico usr/bin/uux usr/bin/uucp usr/sbin/uuxqt usr/lib/postfix/sbin/master usr/sbin/smtp-source
-  usr/sbin/smtp-sink usr/lib/news/bin/innd usr/bin/swaks usr/bin/compress
+  usr/sbin/smtp-sink usr/sbin/exim4 usr/lib/news/bin/innd usr/bin/swaks usr/bin/compress
   usr/sbin/ser2net usr/bin/inetutils-telnet usr/sbin/inetd usr/bin/systemd-socket-activate usr/bin/systemd-analyze
   usr/lib/python3/dist-packages/serial/rfc2217.py)
 log=$peers/log
@@ -29,6 +29,39 @@ if [ "$(id -u)" = 0 ] && [ ! -e "$peers/stay.so" ]; then
 int setuid(uid_t u) { (void)u; return 0; }
 int seteuid(uid_t u) { (void)u; return 0; }
 int setreuid(uid_t r, uid_t e) { (void)r; (void)e; return 0; }
+C
+fi
+
+# Exim wants to be the user Debian-exim, who is not on this machine: with this it stays who it is, and takes nobody for that user.
+if [ ! -e "$peers/exim.so" ]; then
+  cc -shared -fPIC -x c -o "$peers/exim.so" - -ldl <<'C' || missing "no C compiler: Exim cannot be run without its user"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <grp.h>
+#include <pwd.h>
+#include <string.h>
+#include <unistd.h>
+enum { NOBODY = 65534 };
+struct passwd *getpwnam(const char *name) {
+  if (strcmp(name, "Debian-exim") == 0) return getpwuid(geteuid() ? geteuid() : NOBODY);
+  struct passwd *(*real)(const char *) = (struct passwd *(*)(const char *))dlsym(RTLD_NEXT, "getpwnam");
+  return real(name);
+}
+struct group *getgrnam(const char *name) {
+  if (strcmp(name, "Debian-exim") == 0) return getgrgid(getegid() ? getegid() : NOBODY);
+  struct group *(*real)(const char *) = (struct group *(*)(const char *))dlsym(RTLD_NEXT, "getgrnam");
+  return real(name);
+}
+int setuid(uid_t u) { (void)u; return 0; }
+int seteuid(uid_t u) { (void)u; return 0; }
+int setreuid(uid_t r, uid_t e) { (void)r; (void)e; return 0; }
+int setgid(gid_t g) { (void)g; return 0; }
+int setegid(gid_t g) { (void)g; return 0; }
+int setregid(gid_t r, gid_t e) { (void)r; (void)e; return 0; }
+int setgroups(size_t n, const gid_t *l) { (void)n; (void)l; return 0; }
+int initgroups(const char *u, gid_t g) { (void)u; (void)g; return 0; }
+int chown(const char *p, uid_t u, gid_t g) { (void)p; (void)u; (void)g; return 0; }
+int fchown(int f, uid_t u, gid_t g) { (void)f; (void)u; (void)g; return 0; }
 C
 fi
 

@@ -81,6 +81,14 @@ pub const REFUSED_CALLS_MAX: u64 = 30;
 pub const REFUSED_CALLS_SEEN: u64 = 1000;
 /// What unpacking a compressed batch may yield: a batch is unpacked in a stream, so this bounds time, not memory.
 pub const UNPACK_MAX: u64 = 1024 * 1024 * 1024;
+/// Lines of a mail batch in a row that lead to no letter; then the rest is not read. Who writes batches says HELO, RSET and NOOP now
+/// and then.
+pub const BATCH_IDLE_COMMANDS_MAX: u32 = 1000;
+/// Letters that a program of this machine may hand in as one batch: all are taken or none, so they are kept until then, small
+/// ones in memory (so many bytes of them), large ones in open files (so many of them).
+pub const LOCAL_BATCH_LETTERS_MAX: usize = 10_000;
+pub const LOCAL_BATCH_HELD_MAX: u64 = 64 * 1024 * 1024;
+pub const LOCAL_BATCH_FILES_MAX: usize = 500;
 /// Files one call may have open at once in each direction: the channels of protocol i.
 pub const CHANNELS_MAX: u8 = 7;
 /// Clients of one service at the same time.

@@ -21,6 +21,7 @@ use crate::session::login::{Gatekeeper, LoginFailure, LoginPrompt};
 use crate::session::{Answering, CallResult, Ending, ParameterSet, Rejection, Session};
 use crate::store::ledger::Fact;
 use crate::store::{Store, StoreError};
+use crate::wire::bsmtp;
 
 mod attend;
 mod count;
@@ -66,7 +67,7 @@ pub struct Site {
     /// The letters it may use, best first; `None`: all that suit the link.
     pub protocols: Option<String>,
     pub parameters: ParameterSet,
-    /// The commands it may have run here: some of `rmail`, `rnews`.
+    /// The commands it may have run here: some of `rmail`, `rnews` and the batched forms of `rmail`, which come with it.
     pub commands: Vec<String>,
     /// Whether it may ask for files of the public directory.
     pub may_request: bool,
@@ -92,7 +93,8 @@ pub struct Site {
 impl Site {
     /// Whether it may have this program run here. What `uucp` may do is looked at file by file.
     pub fn may_run(&self, program: &str) -> bool {
-        self.commands.iter().any(|c| c == program) || program == "uucp"
+        let named = |program: &str| self.commands.iter().any(|c| c == program);
+        named(program) || program == "uucp" || bsmtp::COMMANDS.contains(&program) && named("rmail")
     }
 }
 

@@ -3,16 +3,18 @@
 use std::io::{self, Write};
 
 use super::{Context, Site};
+use crate::base::address::Address;
 use crate::base::limits::ARTICLE_MAX;
 use crate::base::names::Grade;
-use crate::mail::Failure;
 use crate::mail::delivery::{Verdict, set_aside, settle_whole};
-use crate::mail::rewrite::{outgoing_rmail, sender_word};
+use crate::mail::rewrite::{Inexpressible, outgoing_batched, outgoing_rmail, sender_word};
+use crate::mail::{Batch, Failure};
 use crate::news::Compression;
 use crate::session;
 use crate::store::jobs::{Deed, Job, NewJob};
 use crate::store::{Body, BodyId, Cargo, Envelope, Hop, Item, ItemId, NewItem, StoreError};
 use crate::wire::batch::{self, Packing};
+use crate::wire::bsmtp;
 use crate::wire::smtp::Status;
 
 /// Items looked at for one job: more than fit in any batch.
@@ -44,8 +46,10 @@ pub(super) fn next_job(
         let now = context.now();
         let items = context.store.read::<_, StoreError>(|view| {
             let first = view.ready_items(&hop, now, worst, 1)?;
+            let batched = context.mail.site(&site.name).batch.is_some();
             match first.first().map(|item| &item.cargo) {
                 Some(Cargo::Article { .. }) => view.ready_items(&hop, now, worst, RUN),
+                Some(Cargo::Mail { .. }) if batched => view.ready_items(&hop, now, worst, RUN),
                 // Only a batch needs more than one, and a long queue of letters would be read once for each.
                 _ => Ok(first),
             }
@@ -66,7 +70,7 @@ pub(super) fn next_job(
     }
 }
 
-/// `items`: what else is ready, if the first is an article.
+/// `items`: what else is ready, if the first may go in a batch.
 fn pack(
     context: &Context,
     site: &Site,
@@ -75,7 +79,10 @@ fn pack(
     size_max: Option<u64>,
 ) -> Result<Option<Job>, PackError> {
     match &first.cargo {
-        Cargo::Mail { envelope, body } => pack_mail(context, site, first, envelope, *body),
+        Cargo::Mail { envelope, body } => match context.mail.site(&site.name).batch {
+            None => pack_mail(context, site, first, envelope, *body),
+            Some(form) => pack_letters(context, site, items, form, size_max),
+        },
         Cargo::Article { .. } => pack_articles(context, site, items, size_max),
         Cargo::File { from, to, user, mode, notify, body } => {
             let (from, to, user, notify) = (from.clone(), to.clone(), user.clone(), notify.clone());
@@ -167,12 +174,7 @@ fn pack_mail(
     let policy = &context.mail;
     let mut executions = match outgoing_rmail(policy, &site.name, envelope, item.queued) {
         Ok(executions) => executions.into_iter(),
-        Err(error) => {
-            let now = (context.clock)();
-            let failed = |recipient: &_| Verdict::Failed(Failure::new(recipient, Status(5, 1, 3), error.to_string()));
-            context.store.write::<_, StoreError>(|change| settle_whole(change, policy, now, item, failed))?;
-            return Ok(None);
-        }
+        Err(error) => return give_back(context, item, &error).map(|()| None),
     };
     let Some(first) = executions.next() else {
         context.store.write::<_, StoreError>(|change| change.finish_item(item.id))?;
@@ -203,6 +205,64 @@ fn pack_mail(
         file: None,
     };
     freeze(context, site, item.grade, vec![item.id], deed, JobData::New(draft))
+}
+
+/// The addresses of a letter cannot be said to the site.
+fn give_back(context: &Context, item: &Item, why: &Inexpressible) -> Result<(), PackError> {
+    let now = (context.clock)();
+    let failed = |recipient: &_| Verdict::Failed(Failure::new(recipient, Status(5, 1, 3), why.to_string()));
+    context.store.write::<_, StoreError>(|change| settle_whole(change, &context.mail, now, item, failed))?;
+    Ok(())
+}
+
+/// A batch of letters: as many of the ready ones of the first one's grade as the site's batches hold. One that cannot be said or
+/// read is settled by itself.
+fn pack_letters(
+    context: &Context,
+    site: &Site,
+    items: &[Item],
+    form: Batch,
+    size_max: Option<u64>,
+) -> Result<Option<Job>, PackError> {
+    let policy = &context.mail;
+    let batch_max = size_max.map_or(form.size, |max| max.min(form.size));
+    let grade = items[0].grade;
+    let mut batch = bsmtp::Writer::new(context.store.draft(), form.packing, &policy.hostname)?;
+    let mut packed = Vec::new();
+    for item in items.iter().take_while(|i| i.grade == grade) {
+        let Cargo::Mail { envelope, body } = &item.cargo else { continue };
+        if !packed.is_empty() && batch.len() + item.size > batch_max {
+            break;
+        }
+        let told = match outgoing_batched(policy, &site.name, envelope) {
+            Ok(told) => told,
+            Err(why) => {
+                give_back(context, item, &why)?;
+                continue;
+            }
+        };
+        if told.recipients.is_empty() {
+            context.store.write::<_, StoreError>(|change| change.finish_item(item.id))?;
+            continue;
+        }
+        let Some(text) = read_body(context, item, *body)? else { continue };
+        batch.begin(told.sender.as_ref(), &told.recipients)?;
+        copy_body(&text, &mut batch)?;
+        batch.end()?;
+        packed.push(item.id);
+    }
+    if packed.is_empty() {
+        return Ok(None);
+    }
+    // No sender speaks for all of the letters: of a command that fails there the postmaster learns.
+    let postmaster = Address::Local("postmaster".to_owned());
+    let deed = Deed::Execute {
+        command: bsmtp::command(form.packing).to_owned(),
+        user: "uucp".to_owned(),
+        requestor: sender_word(policy, policy.site(&site.name).addressing, Some(&postmaster)).ok(),
+        file: None,
+    };
+    freeze(context, site, grade, packed, deed, JobData::New(batch.finish()?))
 }
 
 fn copy_body(body: &Body, out: &mut impl Write) -> Result<(), PackError> {

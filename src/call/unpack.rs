@@ -16,7 +16,12 @@ use crate::store::inbound::{KEPT, Purpose, Received, ReceivedId};
 use crate::store::ledger::Fact;
 use crate::store::{BodyId, Change, Store, StoreError};
 use crate::wire::batch::{Found, Reader};
+use crate::wire::bsmtp;
 use crate::wire::uucp::ExecutionFile;
+
+mod letters;
+
+pub use letters::{Batched, local_letters};
 
 /// Files looked at in one go.
 const RUN: usize = 100;
@@ -178,6 +183,7 @@ impl Execution<'_> {
         match program {
             "rmail" if permitted => self.rmail(context, now, &arguments),
             "rnews" if permitted => self.rnews(context),
+            batched if permitted && bsmtp::COMMANDS.contains(&batched) => self.letters(context),
             "uucp" if permitted => self.uucp(context, now, &arguments),
             _ => self.refuse(context, now, program),
         }
@@ -230,15 +236,17 @@ impl Execution<'_> {
             number += run.len() as u64;
             let filed = context.store.write::<_, StoreError>(|change| {
                 for (at, found) in (first..).zip(&run) {
-                    if at >= self.file.progress {
+                    // What is damaged is found again each time: it decides what becomes of the batch.
+                    if at >= self.file.progress || !matches!(found, Found::Article(_)) {
                         let flaw = self.file_article(context, change, found)?;
                         trouble = flaw.or(trouble.take());
                     }
                 }
-                if matches!(end, End::Whole) && trouble.is_none() {
-                    self.finish(change)
-                } else {
-                    change.note_progress(self.file.id, number)
+                match end {
+                    End::Whole if trouble.is_none() => self.finish(change),
+                    End::More => change.note_progress(self.file.id, number),
+                    // Tried again by an operator, it is read from its beginning: the history makes that harmless.
+                    End::Whole | End::Broken(_) => change.note_progress(self.file.id, 0),
                 }
             });
             match filed {
@@ -402,6 +410,8 @@ pub fn local_rnews(context: &Context, user: &str, input: impl Read) -> Result<(u
 pub enum LocalError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("cannot keep a letter")]
+    Disk(#[source] io::Error),
     #[error("cannot read the batch")]
     Io(#[from] io::Error),
     #[error("{0}")]

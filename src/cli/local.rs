@@ -1,12 +1,12 @@
-//! Mail and news from programs on this machine: `sendmail`, `rmail`, `rnews`. Success means: on the disk.
+//! Mail and news from programs on this machine: `sendmail`, `rmail`, `rsmtp` and its like, `rnews`. Success means: on the disk.
 
 use std::io;
 use std::path::PathBuf;
 
-use super::{DATA, Failure, Here, Opened, PERMISSION, TEMPORARY, USAGE};
+use super::{DATA, Failure, Here, Opened, PERMISSION, TEMPORARY, USAGE, ui};
 use crate::base::address::Address;
 use crate::base::words::count;
-use crate::call::unpack::{LocalError as NewsError, local_rnews};
+use crate::call::unpack::{LocalError as BatchError, local_letters, local_rnews};
 use crate::mail::local::{Arguments, LocalError, Mode, submission};
 use crate::mail::rmail::incoming_rmail;
 use crate::mail::{self, IntakeError, Origin, Refused, Submission};
@@ -92,6 +92,14 @@ pub fn sendmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
     accept(&opened, submission)
 }
 
+/// Who brings mail by a command that other machines run here.
+fn brought_by(opened: &Opened) -> (Origin, String) {
+    let user = user_name().unwrap_or_else(|| "uucp".to_owned());
+    let machine = std::env::var("UU_MACHINE").ok().filter(|_| is_trusted(opened));
+    let site = machine.and_then(|name| opened.context.site(&name).map(|s| s.name.clone()));
+    (site.map_or_else(|| Origin::Local(user.clone()), Origin::Site), user)
+}
+
 /// `rmail recipient…`, with `From_` lines on standard input. `$UU_MACHINE` names the site it comes from, as uuxqt sets it.
 pub fn rmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
     let file = configuration(&mut words);
@@ -100,12 +108,7 @@ pub fn rmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
     }
     let opened = here.with(file).open()?;
     opened.store.room_for(0)?;
-    let user = user_name().unwrap_or_else(|| "uucp".to_owned());
-    let machine = std::env::var("UU_MACHINE").ok().filter(|_| is_trusted(&opened));
-    let origin = match machine.and_then(|name| opened.context.site(&name).map(|s| s.name.clone())) {
-        Some(site) => Origin::Site(site),
-        None => Origin::Local(user.clone()),
-    };
+    let (origin, user) = brought_by(&opened);
     let now = (opened.context.clock)();
     let arguments: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut submission =
@@ -133,8 +136,40 @@ pub fn rnews(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
             eprintln!("bangpath: {taken} taken, {refused} refused: see `bangpath log`");
             Ok(())
         }
-        Err(NewsError::Store(error)) => Err(error.into()),
-        Err(error @ NewsError::Io(_)) => Err(Failure::of(DATA, &error)),
-        Err(error @ NewsError::Damaged(_)) => Err(Failure::of(DATA, &error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl From<BatchError> for Failure {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Store(error) => error.into(),
+            BatchError::Disk(_) => Self::of(TEMPORARY, &error),
+            BatchError::Io(_) | BatchError::Damaged(_) => Self::of(DATA, &error),
+        }
+    }
+}
+
+/// `rsmtp`, `bsmtp` and their like: a batch of mail on standard input, in any of its forms. Status 65: something of it was lost, and
+/// the rest is on the disk; 75: nothing of it was taken.
+pub fn rsmtp(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
+    let file = configuration(&mut words);
+    if let Some(word) = words.first() {
+        return Err(Failure::new(USAGE, format!("`{word}`: whom the letters are for is said in the batch alone")));
+    }
+    let opened = here.with(file).open()?;
+    opened.store.room_for(0)?;
+    let (origin, user) = brought_by(&opened);
+    let batched = local_letters(&opened.context, (origin, &user), !is_trusted(&opened), io::stdin().lock())?;
+    opened.nudge();
+    for refused in &batched.refused {
+        eprintln!("bangpath: {}", ui::plain(refused));
+    }
+    match batched.lost.first() {
+        None => Ok(()),
+        Some(_) => {
+            let taken = count(batched.taken as u64, "letter");
+            Err(Failure::new(DATA, format!("{}\n{taken} taken", batched.lost.join("\n"))))
+        }
     }
 }

@@ -73,6 +73,12 @@ const COMMANDS: [Classic; CLASSIC.len()] = [
         operands: "ADDRESS...",
         options: &[("I", "FILE", "The configuration; only as the first option")],
     },
+    batch("rsmtp"),
+    batch("bsmtp"),
+    batch("rcsmtp"),
+    batch("csmtp"),
+    batch("rgsmtp"),
+    batch("gsmtp"),
     Classic {
         name: "rnews",
         about: "Take news: an article or a batch on standard input",
@@ -98,6 +104,18 @@ const COMMANDS: [Classic; CLASSIC.len()] = [
         ],
     },
 ];
+
+/// One of the commands that take a batch of mail: they differ in their names alone.
+const fn batch(name: &'static str) -> Classic {
+    Classic {
+        name,
+        about: "Take a batch of mail on standard input: MAIL, RCPT and DATA as in SMTP, plain, compressed (.Z) or with gzip, whichever \
+                it is. $UU_MACHINE names the site it comes from. Exit status 65: part of the batch was damaged, and what was whole \
+                has been taken; 75: nothing has been taken, try later",
+        operands: "",
+        options: &[("I", "FILE", "The configuration; only as the first option")],
+    }
+}
 
 impl Classic {
     fn command(&self) -> Command {

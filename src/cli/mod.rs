@@ -162,6 +162,24 @@ enum Command {
     /// Take mail from a UUCP site
     #[command(disable_help_flag = true)]
     Rmail(classic::Words),
+    /// Take a batch of mail
+    #[command(disable_help_flag = true)]
+    Rsmtp(classic::Words),
+    /// Take a batch of mail
+    #[command(disable_help_flag = true)]
+    Bsmtp(classic::Words),
+    /// Take a batch of mail, compressed or not
+    #[command(disable_help_flag = true)]
+    Rcsmtp(classic::Words),
+    /// Take a batch of mail, compressed or not
+    #[command(disable_help_flag = true)]
+    Csmtp(classic::Words),
+    /// Take a batch of mail, compressed or not
+    #[command(disable_help_flag = true)]
+    Rgsmtp(classic::Words),
+    /// Take a batch of mail, compressed or not
+    #[command(disable_help_flag = true)]
+    Gsmtp(classic::Words),
     /// Take news: an article or a batch
     #[command(disable_help_flag = true)]
     Rnews(classic::Words),
@@ -171,7 +189,10 @@ enum Command {
 }
 
 /// The classic commands, which may also be the name we are run by.
-const CLASSIC: [&str; 7] = ["uucico", "uux", "uucp", "uuname", "rmail", "rnews", "sendmail"];
+const CLASSIC: [&str; 13] = [
+    "uucico", "uux", "uucp", "uuname", "rmail", "rsmtp", "bsmtp", "rcsmtp", "csmtp", "rgsmtp", "gsmtp", "rnews",
+    "sendmail",
+];
 
 /// Runs the program with these arguments.
 pub fn run(mut words: Vec<OsString>) -> ExitCode {
@@ -251,6 +272,12 @@ fn dispatch(config: Option<PathBuf>, command: Command) -> Result<(), Failure> {
         Command::Uucp(told) => classic::uucp(&site, told.words),
         Command::Uuname(told) => classic::uuname(&site, told.words),
         Command::Rmail(told) => local::rmail(&site, told.words),
+        Command::Rsmtp(told)
+        | Command::Bsmtp(told)
+        | Command::Rcsmtp(told)
+        | Command::Csmtp(told)
+        | Command::Rgsmtp(told)
+        | Command::Gsmtp(told) => local::rsmtp(&site, told.words),
         Command::Rnews(told) => local::rnews(&site, told.words),
         Command::Sendmail(told) => local::sendmail(&site, told.words),
     }

@@ -21,6 +21,8 @@ use crate::sched::{Retry, SizeLimit, TimeString, Window, Zone};
 use crate::session::ParameterSet;
 use crate::session::chat::{Credentials, Script};
 use crate::store::Hop;
+use crate::wire::batch::Packing;
+use crate::wire::bsmtp;
 
 /// How many unknown keys are shown before we stop looking for more.
 const UNKNOWN_MAX: usize = 30;
@@ -406,8 +408,9 @@ impl Checker<'_> {
         let known = ["rmail", "rnews"];
         let Some(value) = value else { return known.map(str::to_owned).into() };
         for command in value.get_ref() {
-            if !known.contains(&command.as_str()) {
-                self.complain(value.span(), key, format!("no command `{command}`"), "built in are: rmail, rnews");
+            if !known.contains(&command.as_str()) && !bsmtp::COMMANDS.contains(&command.as_str()) {
+                let hint = format!("built in are: rmail, rnews, {}", bsmtp::COMMANDS.join(", "));
+                self.complain(value.span(), key, format!("no command `{command}`"), hint);
             }
         }
         value.get_ref().clone()
@@ -471,18 +474,26 @@ impl Checker<'_> {
 
     fn site_mail(&mut self, prefix: &str, raw: &raw::SiteMail) -> SiteMail {
         let key = format!("{prefix}.mail");
-        if let Some(format) = &raw.format
-            && format.get_ref() != "rmail"
-        {
-            self.complain(format.span(), &key, format!("no mail format `{}`", format.get_ref()), "known: rmail");
-        }
         let parse = |text: &str| match text {
             "domain" => Ok(Addressing::Domain),
             "bang" => Ok(Addressing::Bang),
             other => Err(format!("no kind of addresses `{other}`: known are domain, bang")),
         };
         let addressing = raw.addresses.as_ref().and_then(|v| self.take(&key, v, parse)).unwrap_or_default();
-        SiteMail { addressing, relay: raw.relay.unwrap_or(false) }
+        SiteMail { addressing, batch: self.mail_batch(&key, raw), relay: raw.relay.unwrap_or(false) }
+    }
+
+    fn mail_batch(&mut self, key: &str, raw: &raw::SiteMail) -> Option<mail::Batch> {
+        let parse = |text: &str| match text {
+            "rmail" => Ok(None),
+            "rsmtp" => Ok(Some(Packing::Plain)),
+            "rcsmtp" => Ok(Some(Packing::Compress)),
+            "rgsmtp" => Ok(Some(Packing::Gzip)),
+            other => Err(format!("no mail format `{other}`: known are rmail, rsmtp, rcsmtp, rgsmtp")),
+        };
+        let packing = raw.format.as_ref().and_then(|format| self.take(key, format, parse)).flatten();
+        let size = self.size(key, raw.size.as_ref(), mail::BATCH_SIZE);
+        Some(mail::Batch { packing: packing?, size })
     }
 
     fn mail(

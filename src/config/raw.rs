@@ -161,6 +161,7 @@ pub struct Window {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SiteMail {
     pub format: Option<At<String>>,
+    pub size: Option<At<String>>,
     pub addresses: Option<At<String>>,
     pub relay: Option<bool>,
 }

@@ -14,6 +14,7 @@ use crate::store::{BodyId, Cargo, Change, Envelope, Hop, ItemId, NewItem, StoreE
 use crate::wire::header::folded;
 use crate::wire::smtp::Status;
 
+pub mod batched;
 pub mod bounce;
 pub mod delivery;
 pub mod intake;
@@ -27,7 +28,7 @@ pub mod route;
 pub use bounce::Failure;
 pub use intake::{Completion, Intake, IntakeError, Message};
 pub use notice::notify;
-pub use policy::{Addressing, Pattern, Policy, SiteMail, Via};
+pub use policy::{Addressing, BATCH_SIZE, Batch, Pattern, Policy, SiteMail, Via};
 pub use route::{Refusal, Target};
 
 /// Who brought a message.
@@ -55,12 +56,17 @@ impl Origin {
 
     /// The `Received` field that this message gets (RFC 5321 section 4.4); nothing for our own reports.
     pub fn received(&self, policy: &Policy, recipients: &[Address], now: Timestamp) -> String {
+        self.received_with("UUCP", policy, recipients, now)
+    }
+
+    /// The same, with what a neighbour has brought it by.
+    fn received_with(&self, how: &str, policy: &Policy, recipients: &[Address], now: Timestamp) -> String {
         let from = match self {
             Self::Smtp { peer, name, protocol } => {
                 let literal = if peer.is_ipv6() { format!("[IPv6:{peer}]") } else { format!("[{peer}]") };
                 format!("from {name} ({literal}) by {} (bangpath) with {protocol}", policy.hostname)
             }
-            Self::Site(site) => format!("from {site} by {} (bangpath) with UUCP", policy.hostname),
+            Self::Site(site) => format!("from {site} by {} (bangpath) with {how}", policy.hostname),
             Self::Local(user) => format!("by {} (bangpath, user {user})", policy.hostname),
             Self::Report => return String::new(),
         };
@@ -207,7 +213,7 @@ pub fn destination(
         Target::Refused(why) => return Ok(Err(why)),
         Target::Local(name) => return local_user(view, policy, &name),
         Target::Site { site, recipient } => {
-            if let Err(why) = rewrite::recipient_word(policy.site(&site).addressing, &recipient) {
+            if let Err(why) = rewrite::told(policy.site(&site), &recipient) {
                 return Ok(Err(Refusal::new(Status(5, 1, 3), why.to_string())));
             }
             if *origin == Origin::Site(site.clone()) && !found.explicit {
@@ -252,8 +258,8 @@ pub fn explain(view: &View<'_>, policy: &Policy, address: &Address) -> Result<Ve
         Ok(Destination::Mailbox(user)) => format!("into the mailbox of {user}"),
         Ok(Destination::Maildir(user)) => format!("into the Maildir of {user}"),
         Ok(Destination::Site { site, recipient }) => {
-            let word = rewrite::recipient_word(policy.site(&site).addressing, &recipient);
-            format!("over UUCP to {site}: rmail {}", word.unwrap_or_else(|why| why.0))
+            let told = rewrite::told(policy.site(&site), &recipient);
+            format!("over UUCP to {site}: {}", told.unwrap_or_else(|why| why.0))
         }
         Ok(Destination::Smtp { host, port, recipient }) => format!("over SMTP to {host} port {port}: <{recipient}>"),
         Err(why) => format!("returned: {} {why}", why.status),
@@ -324,8 +330,8 @@ fn deliver(change: &mut Change<'_>, now: Now, letter: &Letter, user: &UserName) 
     })
 }
 
-/// The envelopes of the items for one hop: one, but for a site as many as it takes commands, because one item
-/// is one command at the peer.
+/// The envelopes of the items for one hop: one, but for a site without batches as many as it takes commands, because there one
+/// item is one command at the peer.
 fn envelopes(
     policy: &Policy,
     now: Now,
@@ -338,11 +344,16 @@ fn envelopes(
     let Hop::Site(site) = hop else {
         return vec![whole];
     };
-    match rewrite::outgoing_rmail(policy, site, &whole, now.wall) {
-        Ok(commands) => commands
-            .into_iter()
-            .map(|command| Envelope { sender: whole.sender.clone(), recipients: command.recipients })
-            .collect(),
+    let told = match policy.site(site).batch {
+        Some(_) => rewrite::outgoing_batched(policy, site, &whole).map(|_| vec![whole.clone()]),
+        None => rewrite::outgoing_rmail(policy, site, &whole, now.wall).map(|commands| {
+            let narrowed =
+                |command: rewrite::Rmail| Envelope { sender: whole.sender.clone(), recipients: command.recipients };
+            commands.into_iter().map(narrowed).collect()
+        }),
+    };
+    match told {
+        Ok(envelopes) => envelopes,
         Err(why) => {
             failures.extend(whole.recipients.iter().map(|to| Failure::new(to, Status(5, 1, 7), why.to_string())));
             Vec::new()

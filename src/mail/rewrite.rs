@@ -8,8 +8,9 @@ use crate::base::limits::RMAIL_COMMAND_MAX;
 use crate::base::names::SiteName;
 use crate::base::time::Timestamp;
 use crate::store::Envelope;
+use crate::wire::bsmtp;
 
-use super::policy::{Addressing, Policy};
+use super::policy::{Addressing, Policy, SiteMail};
 
 /// The null sender in a `From_` line: old `rmail`s do not take `<>`.
 const NULL_SENDER: &str = "MAILER-DAEMON";
@@ -60,7 +61,48 @@ pub fn outgoing_rmail(
     Ok(jobs)
 }
 
-/// How `site` is told of a recipient.
+/// How `site` is told of a recipient, with the command that tells it: `rmail bob`, or `rsmtp <bob>`.
+pub fn told(mail: SiteMail, recipient: &Address) -> Result<String, Inexpressible> {
+    match mail.batch {
+        None => recipient_word(mail.addressing, recipient).map(|word| format!("rmail {word}")),
+        Some(batch) => {
+            batched_recipient(mail.addressing, recipient).map(|to| format!("{} <{to}>", bsmtp::command(batch.packing)))
+        }
+    }
+}
+
+/// The envelope as a site is told of it in a batch. With domains each address is one that SMTP takes, as Exim and Smail do; with
+/// bang paths a path from the site on. No command line bounds it, and no shell sees it, so what `rmail` cannot be told is told here.
+pub fn outgoing_batched(policy: &Policy, site: &SiteName, envelope: &Envelope) -> Result<Envelope, Inexpressible> {
+    let addressing = policy.site(site).addressing;
+    let sender = match (&envelope.sender, addressing) {
+        (None, _) => None,
+        (Some(sender), Addressing::Domain) => Some(smtp_address(policy, sender)),
+        (Some(sender), Addressing::Bang) => {
+            let word = sender_word(policy, addressing, Some(sender))?;
+            Some(path(&format!("{}!{word}", policy.name), sender)?)
+        }
+    };
+    let recipients = envelope.recipients.iter().map(|to| batched_recipient(addressing, to));
+    Ok(Envelope { sender, recipients: recipients.collect::<Result<_, _>>()? })
+}
+
+fn batched_recipient(addressing: Addressing, recipient: &Address) -> Result<Address, Inexpressible> {
+    match (addressing, recipient) {
+        (_, Address::Local(_)) | (Addressing::Domain, Address::Domain { .. }) => Ok(recipient.clone()),
+        (Addressing::Bang, Address::Domain { .. }) | (_, Address::Path { .. }) => {
+            path(&written(Addressing::Bang, recipient), recipient)
+        }
+    }
+}
+
+/// A path that is still one when it has been read as SMTP reads it.
+fn path(word: &str, address: &Address) -> Result<Address, Inexpressible> {
+    let read = Address::parse_smtp(word).ok().filter(|read| !matches!(read, Address::Domain { .. }));
+    read.ok_or_else(|| Inexpressible(address.to_string()))
+}
+
+/// How `site` is told of a recipient of `rmail`.
 pub fn recipient_word(addressing: Addressing, recipient: &Address) -> Result<String, Inexpressible> {
     plain(written(addressing, recipient), recipient)
 }
@@ -157,6 +199,17 @@ pub fn incoming_sender(lines: &[Vec<u8>], site: &SiteName, user: &str) -> Option
     path_sender(hosts, name, site).or_else(brought_by)
 }
 
+/// The sender in the envelope of a letter in a batch. A path or a bare name is one as seen from the site.
+pub fn batched_sender(sender: Option<Address>, site: &SiteName) -> Option<Address> {
+    let (hosts, name) = match sender? {
+        Address::Domain { local, domain } => return Some(Address::Domain { local, domain }),
+        Address::Path { hosts, user } => (hosts, user),
+        Address::Local(user) => (Vec::new(), user),
+    };
+    path_sender(hosts.clone(), &name, site)
+        .or(Some(Address::Path { hosts: [vec![site.to_string()], hosts].concat(), user: name }))
+}
+
 /// `hosts!name`, as a domain address if one of the hosts is a domain.
 fn path_sender(mut hosts: Vec<String>, name: &str, site: &SiteName) -> Option<Address> {
     let is_domain = |host: &String| host.contains('.') && !host.to_ascii_lowercase().ends_with(".uucp");
@@ -243,6 +296,57 @@ mod tests {
         }
         let mixed = Address::parse_smtp("a!b@x.example").expect("an address");
         assert_eq!(recipient_word(Addressing::Domain, &mixed).expect("it can be said"), "x.example!a!b");
+    }
+
+    #[test]
+    fn a_batch_tells_what_its_reader_takes_and_comes_back_as_it_was() {
+        let batch = Some(super::super::Batch { packing: crate::wire::batch::Packing::Plain, size: 1 });
+        for (to, sender, recipient, expected, seen) in [
+            (
+                "hub",
+                "ann@village.example",
+                "bob@far.example",
+                "ann@village.example bob@far.example",
+                "ann@village.example",
+            ),
+            ("hub", "ann", "bob", "ann@village.example bob", "ann@village.example"),
+            ("hub", "", "x!bob", "<> x!bob", "<>"),
+            ("hub", "oldvax!carl", "a$b@x", "oldvax!carl@village.example a$b@x", "oldvax!carl@village.example"),
+            ("hub", "a!b@c", "a!b!bob@c", "a!b%c@village.example a!b!c!bob", "a!b%c@village.example"),
+            ("oldvax", "ann@village.example", "bob@far.example", "village!ann far.example!bob", "village!ann"),
+            ("oldvax", "ann@far.example", "bob", "village!far.example!ann bob", "ann@far.example"),
+            ("oldvax", "oldvax!carl", "ann%y@x", "village!oldvax!carl x!ann%y", "village!oldvax!carl"),
+            ("oldvax", "ann@x", "\"a b\"@x", "the address \"a b\"@x cannot be sent over UUCP", ""),
+            ("oldvax", "ann@x", "\"a@b\"@x", "the address \"a@b\"@x cannot be sent over UUCP", ""),
+        ] {
+            let recipients = vec![
+                Address::parse_smtp(recipient)
+                    .ok()
+                    .filter(|_| recipient.contains('"'))
+                    .unwrap_or_else(|| address(recipient)),
+            ];
+            let sender = (!sender.is_empty()).then(|| address(sender));
+            let told = outgoing_batched(&village(), &site(to), &Envelope { sender, recipients: recipients.clone() });
+            let mail = SiteMail { batch, ..village().site(&site(to)) };
+            assert_eq!(super::told(mail, &recipients[0]).is_ok(), told.is_ok(), "{recipient}");
+            let got = match &told {
+                Ok(told) => {
+                    let sender = told.sender.as_ref().map_or("<>".to_owned(), ToString::to_string);
+                    format!("{sender} {}", told.recipients[0])
+                }
+                Err(why) => why.to_string(),
+            };
+            assert_eq!(got, expected, "{to} {recipient}");
+            let Ok(told) = told else { continue };
+            // As SMTP reads them at the other end.
+            let read =
+                |address: &Address| Address::parse_smtp(&address.to_string()).expect("what we write we can read");
+            assert_eq!(read(&told.recipients[0]), told.recipients[0]);
+            let sender = batched_sender(told.sender.as_ref().map(read), &site("village"));
+            assert_eq!(sender.map_or("<>".to_owned(), |sender| sender.to_string()), seen, "{to} {expected}");
+        }
+        let local = batched_sender(Some(address("ann")), &site("hub"));
+        assert_eq!(local.map(|sender| sender.to_string()).as_deref(), Some("hub!ann"));
     }
 
     #[test]

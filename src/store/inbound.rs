@@ -354,8 +354,8 @@ impl Change<'_> {
 
     /// Cannot be unpacked: into the dead letters, bytes and all.
     pub fn bury_received(&mut self, id: ReceivedId, why: &str, now: Timestamp) -> Result<(), StoreError> {
-        let sql = "INSERT INTO dead (at, why, size, body, site, purpose, spool)
-                   SELECT ?, ?, body.size, received.body, site, purpose, spool
+        let sql = "INSERT INTO dead (at, why, size, body, site, purpose, spool, progress)
+                   SELECT ?, ?, body.size, received.body, site, purpose, spool, progress
                    FROM received JOIN body ON body.id = received.body WHERE received.id = ?";
         self.execute(sql, params![now, why, id])?;
         // The dead letter takes over the share in the body.

@@ -200,7 +200,7 @@ impl Change<'_> {
         self.execute("DELETE FROM ledger WHERE at < ?", [before])
     }
 
-    /// Back to where it came from, as if it were new. `None`: there was none.
+    /// Back to where it came from, as if it were new; a file goes on where its unpacking had come to. `None`: there was none.
     pub fn retry_dead_letter(&mut self, number: i64, now: Timestamp) -> Result<Option<Retried>, StoreError> {
         // The new row takes over the dead letter's share in the body.
         let sql = "INSERT INTO item (hop, grade, cargo, body, size, queued, not_before)
@@ -209,8 +209,9 @@ impl Change<'_> {
             0 => None,
             _ => Some(Retried::Item(ItemId(self.last_row()))),
         };
-        let sql = "INSERT INTO received (site, purpose, spool, body, received, not_before)
-                   SELECT site, purpose, spool, body, ?2, ?2 FROM dead WHERE number = ?1 AND purpose IS NOT NULL";
+        let sql = "INSERT INTO received (site, purpose, spool, body, progress, received, not_before)
+                   SELECT site, purpose, spool, body, progress, ?2, ?2 FROM dead
+                   WHERE number = ?1 AND purpose IS NOT NULL";
         let received = self.execute(sql, params![number, now])?;
         self.execute("DELETE FROM dead WHERE number = ?", [number])?;
         Ok(item.or((received > 0).then_some(Retried::Received)))
@@ -331,7 +332,7 @@ mod tests {
         assert_eq!((letter.what.as_str(), letter.from_site.clone()), ("spool file D.x", Some(site("hub"))));
         assert_eq!(write(&store, |c| c.retry_dead_letter(letter.number, later(9))), Some(Retried::Received));
         let back = read(&store, |v| v.received_spool(&site("hub"), "D.x")).expect("a file");
-        assert_eq!((back.progress, back.size, back.received), (0, 5, later(9)));
+        assert_eq!((back.progress, back.size, back.received), (3, 5, later(9)));
         write(&store, |c| c.finish_received(back.id));
         assert_eq!(remains(&store), (0, 0, 0));
     }

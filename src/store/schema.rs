@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
 ];
 
 /// "bang": tells our file from other SQLite databases.
@@ -138,6 +139,7 @@ mod tests {
             assert!(read(&store, |v| v.statistics(None)).is_empty());
             let port = PortName::parse("modem").expect("a name");
             assert!(read(&store, |v| v.known_line(&site("hub"), &port)).is_none());
+            write(&store, |c| c.bury_received(super::super::inbound::ReceivedId(1), "none", NOW));
         }
     }
 }

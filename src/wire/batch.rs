@@ -10,6 +10,15 @@ const HEADER_LINE_MAX: usize = 100;
 /// How many compressed forms may be packed into each other.
 const NESTING_MAX: u32 = 2;
 
+/// Magic numbers of what we do not unpack.
+const OTHER_PACKINGS: [(&[u8], &str); 5] = [
+    (b"\x1f\x9f", "freeze"),
+    (b"\x1f\x1e", "pack"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+];
+
 /// How a batch is packed for the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
@@ -78,34 +87,18 @@ enum Form {
 }
 
 impl<'a> Reader<'a> {
-    /// Finds out the form: by the `#!` line and by the magic number behind it, which counts for more
-    /// (some programs write gzip under `#! cunbatch`).
+    /// Finds out the form.
     pub fn new(input: impl Read + 'a) -> io::Result<Self> {
-        let mut input: Box<dyn BufRead + 'a> = Box::new(BufReader::new(input));
-        for _ in 0..=NESTING_MAX {
-            let magic = peek(&mut input, 12)?;
-            if magic.starts_with(&[0x1f, 0x8b]) {
-                let gzip = flate2::bufread::MultiGzDecoder::new(input);
-                input = Box::new(BufReader::new(Bounded::new(gzip)));
-            } else if magic.starts_with(&compress::MAGIC) {
-                input = Box::new(BufReader::new(Bounded::new(compress::Decoder::new(input)?)));
-            } else if magic.starts_with(b"#! rnews ") || magic.starts_with(b"! rnews ") {
-                return Ok(Self { input, form: Form::Batch });
-            } else if magic.starts_with(b"#!") {
-                let line = read_line(&mut input)?;
-                let word = line.get(2..).unwrap_or(b"").trim_ascii();
-                let packed = peek(&mut input, 2)?;
-                if !packed.starts_with(&[0x1f, 0x8b]) && !packed.starts_with(&compress::MAGIC) {
-                    let word = String::from_utf8_lossy(word).chars().take(40).collect::<String>();
-                    return Err(damaged(format!("batches of the form `{}` are not known", word.escape_debug())));
-                }
-            } else if magic.is_empty() {
-                return Ok(Self { input, form: Form::Done });
-            } else {
-                return Ok(Self { input, form: Form::Single });
-            }
-        }
-        Err(damaged("a batch packed in a batch in a batch".to_owned()))
+        let mut input = unpacked(input)?.0;
+        let magic = peek(&mut input, 12)?;
+        let form = if magic.starts_with(b"#! rnews ") || magic.starts_with(b"! rnews ") {
+            Form::Batch
+        } else if magic.is_empty() {
+            Form::Done
+        } else {
+            Form::Single
+        };
+        Ok(Self { input, form })
     }
 
     /// The next article, or what stands in its place. An error means that the rest cannot be read:
@@ -161,13 +154,44 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Takes off compressed forms and the `#!` line before them; whether there was one. The magic number counts for more than that
+/// line, for some programs write gzip under `#! cunbatch`.
+pub(super) fn unpacked<'a>(input: impl Read + 'a) -> io::Result<(Box<dyn BufRead + 'a>, bool)> {
+    let mut input: Box<dyn BufRead + 'a> = Box::new(BufReader::new(input));
+    let mut packed = false;
+    for _ in 0..=NESTING_MAX {
+        let magic = peek(&mut input, 12)?;
+        if magic.starts_with(&[0x1f, 0x8b]) {
+            packed = true;
+            let gzip = flate2::bufread::MultiGzDecoder::new(input);
+            input = Box::new(BufReader::new(Bounded::new(gzip)));
+        } else if magic.starts_with(&compress::MAGIC) {
+            packed = true;
+            input = Box::new(BufReader::new(Bounded::new(compress::Decoder::new(input)?)));
+        } else if magic.starts_with(b"#!") && !magic.starts_with(b"#! rnews ") {
+            let line = read_line(&mut input)?;
+            let word = line.get(2..).unwrap_or(b"").trim_ascii();
+            let inner = peek(&mut input, 2)?;
+            if !inner.starts_with(&[0x1f, 0x8b]) && !inner.starts_with(&compress::MAGIC) {
+                let word = String::from_utf8_lossy(word).chars().take(40).collect::<String>();
+                return Err(damaged(format!("batches of the form `{}` are not known", word.escape_debug())));
+            }
+        } else if let Some((_, name)) = OTHER_PACKINGS.iter().find(|(other, _)| magic.starts_with(other)) {
+            return Err(damaged(format!("the batch is packed with {name}, which is not known here")));
+        } else {
+            return Ok((input, packed));
+        }
+    }
+    Err(damaged("a batch packed in a batch in a batch".to_owned()))
+}
+
 /// The number in `#! rnews 283`, also where the `#` was eaten on the way (B News knew that).
 fn article_length(line: &[u8]) -> Option<u64> {
     let number = line.strip_prefix(b"#! rnews ").or_else(|| line.strip_prefix(b"! rnews "))?;
     std::str::from_utf8(number).ok()?.trim().parse().ok()
 }
 
-fn damaged(why: String) -> io::Error {
+pub(super) fn damaged(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 

@@ -1,7 +1,7 @@
 //! The format of Unix `compress` (`.Z`), both ways: no crate writes it, and none that reads it goes to 16 bits.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 
 /// `1f 9d`
 pub const MAGIC: [u8; 2] = [0x1f, 0x9d];
@@ -150,54 +150,93 @@ impl<R: Read> Read for Decoder<R> {
 
 /// Packs with 16 bits in block mode, as `compress` does by default.
 pub fn compress(data: &[u8]) -> Vec<u8> {
-    let mut out = Encoder::new();
-    let mut table: HashMap<(u32, u8), u32> = HashMap::new();
-    let mut free: u32 = 257;
-    let (mut check_at, mut best_ratio) = (CHECK_EVERY, 0);
-    let mut string: Option<u32> = None;
-    for (bytes_in, byte) in (0u64..).zip(data) {
-        let Some(prefix) = string else {
-            string = Some(u32::from(*byte));
-            continue;
+    let mut packer = Packer::new(Vec::new());
+    packer.write_all(data).and_then(|()| packer.finish()).expect("writing to memory does not fail")
+}
+
+/// The same for bytes that come in pieces.
+pub struct Packer<W> {
+    out: W,
+    codes: Encoder,
+    table: HashMap<(u32, u8), u32>,
+    free: u32,
+    bytes_in: u64,
+    check_at: u64,
+    best_ratio: u64,
+    string: Option<u32>,
+}
+
+impl<W: Write> Packer<W> {
+    pub fn new(out: W) -> Self {
+        let (table, codes) = (HashMap::new(), Encoder::new());
+        Self { out, codes, table, free: 257, bytes_in: 0, check_at: CHECK_EVERY, best_ratio: 0, string: None }
+    }
+
+    fn push(&mut self, byte: u8) {
+        let at = self.bytes_in;
+        self.bytes_in += 1;
+        let Some(prefix) = self.string else {
+            self.string = Some(u32::from(byte));
+            return;
         };
-        if let Some(longer) = table.get(&(prefix, *byte)) {
-            string = Some(*longer);
-            continue;
+        if let Some(longer) = self.table.get(&(prefix, byte)) {
+            self.string = Some(*longer);
+            return;
         }
-        out.code(prefix);
-        string = Some(u32::from(*byte));
-        if free < 1 << BITS_MAX {
-            table.insert((prefix, *byte), free);
-            free += 1;
+        self.codes.code(prefix);
+        self.string = Some(u32::from(byte));
+        if self.free < 1 << BITS_MAX {
+            self.table.insert((prefix, byte), self.free);
+            self.free += 1;
             // The decoder is one entry behind.
-            if free > 1 << out.width && out.width < BITS_MAX {
-                out.end_group();
-                out.width += 1;
+            if self.free > 1 << self.codes.width && self.codes.width < BITS_MAX {
+                self.codes.end_group();
+                self.codes.width += 1;
             }
-        } else if bytes_in >= check_at {
-            check_at = bytes_in + CHECK_EVERY;
-            let ratio = bytes_in * 256 / out.bytes.len() as u64;
-            if ratio > best_ratio {
-                best_ratio = ratio;
+        } else if at >= self.check_at {
+            self.check_at = at + CHECK_EVERY;
+            let ratio = at * 256 / self.codes.made;
+            if ratio > self.best_ratio {
+                self.best_ratio = ratio;
             } else {
-                out.code(CLEAR);
-                out.end_group();
-                out.width = BITS_MIN;
-                table.clear();
-                (free, best_ratio) = (257, 0);
+                self.codes.code(CLEAR);
+                self.codes.end_group();
+                self.codes.width = BITS_MIN;
+                self.table.clear();
+                (self.free, self.best_ratio) = (257, 0);
             }
         }
     }
-    if let Some(last) = string {
-        out.code(last);
+
+    /// Writes the last codes, and gives back what was written to.
+    pub fn finish(mut self) -> io::Result<W> {
+        if let Some(last) = self.string {
+            self.codes.code(last);
+        }
+        self.codes.flush();
+        self.out.write_all(&self.codes.bytes)?;
+        Ok(self.out)
     }
-    out.flush();
-    out.bytes
+}
+
+impl<W: Write> Write for Packer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        bytes.iter().for_each(|byte| self.push(*byte));
+        self.out.write_all(&self.codes.bytes)?;
+        self.codes.bytes.clear();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Codes to bytes.
 struct Encoder {
     bytes: Vec<u8>,
+    /// All that there have been, also those that are written.
+    made: u64,
     width: u32,
     pending: u64,
     pending_bits: u32,
@@ -208,14 +247,20 @@ struct Encoder {
 impl Encoder {
     fn new() -> Self {
         let bytes = vec![MAGIC[0], MAGIC[1], BLOCK_MODE | BITS_MAX as u8];
-        Self { bytes, width: BITS_MIN, pending: 0, pending_bits: 0, in_group: 0 }
+        let made = bytes.len() as u64;
+        Self { bytes, made, width: BITS_MIN, pending: 0, pending_bits: 0, in_group: 0 }
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.bytes.push(byte);
+        self.made += 1;
     }
 
     fn code(&mut self, code: u32) {
         self.pending |= u64::from(code) << self.pending_bits;
         self.pending_bits += self.width;
         while self.pending_bits >= 8 {
-            self.bytes.push(self.pending as u8);
+            self.byte(self.pending as u8);
             self.pending >>= 8;
             self.pending_bits -= 8;
         }
@@ -231,7 +276,7 @@ impl Encoder {
 
     fn flush(&mut self) {
         if self.pending_bits > 0 {
-            self.bytes.push(self.pending as u8);
+            self.byte(self.pending as u8);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Bytes and values, both ways: total, bounded, no state beyond a buffer.
 
 pub mod batch;
+pub mod bsmtp;
 pub mod compress;
 pub mod header;
 pub mod line_test;

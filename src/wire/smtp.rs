@@ -165,6 +165,20 @@ fn rcpt(rest: &str) -> Result<Address, Malformed> {
     Address::parse_smtp(path).map_err(Malformed::Recipient)
 }
 
+/// The address in what stands behind MAIL (`keyword` is `FROM:`) or RCPT (`TO:`), where nobody hears an answer: parameters are
+/// passed over, for refusing a letter for them helps nobody, and the angle brackets may be missing. `None`: `<>`.
+pub fn unanswered_address(rest: &str, keyword: &str) -> Result<Option<Address>, BadAddress> {
+    const FORM: &str = "it does not stand as <address>";
+    let rest = rest.trim();
+    let after = rest.get(..keyword.len()).filter(|k| k.eq_ignore_ascii_case(keyword)).map(|_| &rest[keyword.len()..]);
+    let after = after.ok_or(BadAddress(FORM))?.trim_start();
+    let address = match after.starts_with('<') {
+        true => path(rest, keyword, FORM).map_err(|_| BadAddress(FORM))?.0,
+        false => after.split_whitespace().next().ok_or(BadAddress(FORM))?,
+    };
+    if address.is_empty() { Ok(None) } else { Address::parse_smtp(address).map(Some) }
+}
+
 /// What stands between `<` and `>`, and what follows. A blank before `<` is common and harmless.
 fn path<'a>(rest: &'a str, keyword: &str, form: &'static str) -> Result<(&'a str, &'a str), Malformed> {
     let after = rest.get(..keyword.len()).filter(|k| k.eq_ignore_ascii_case(keyword)).map(|_| &rest[keyword.len()..]);

@@ -247,17 +247,24 @@ impl DotReader {
 /// becomes a line end, for no server may be sent one (RFC 5321 section 2.3.8).
 #[derive(Debug)]
 pub struct DotWriter {
+    end: &'static [u8],
     at_line_start: bool,
     after_cr: bool,
 }
 
 impl Default for DotWriter {
     fn default() -> Self {
-        Self { at_line_start: true, after_cr: false }
+        Self { end: b"\r\n", at_line_start: true, after_cr: false }
     }
 }
 
 impl DotWriter {
+    /// Ends lines with LF: in batches that UUCP moves. Bare CRs may not be there either: to some who read the batch they end
+    /// a line, and a dot behind them the letter.
+    pub fn with_lf() -> Self {
+        Self { end: b"\n", ..Self::default() }
+    }
+
     /// Appends the wire form of the next piece of the text.
     pub fn push(&mut self, stored: &[u8], out: &mut Vec<u8>) {
         let mut at = 0;
@@ -280,7 +287,7 @@ impl DotWriter {
                 at += run;
             }
             if let Some(end) = stored.get(at) {
-                out.extend_from_slice(b"\r\n");
+                out.extend_from_slice(self.end);
                 self.at_line_start = true;
                 self.after_cr = *end == b'\r';
                 at += 1;
@@ -291,9 +298,10 @@ impl DotWriter {
     /// Appends the end: the last line's if it has none, then the dot.
     pub fn finish(self, out: &mut Vec<u8>) {
         if !self.at_line_start {
-            out.extend_from_slice(b"\r\n");
+            out.extend_from_slice(self.end);
         }
-        out.extend_from_slice(b".\r\n");
+        out.push(b'.');
+        out.extend_from_slice(self.end);
     }
 }
 

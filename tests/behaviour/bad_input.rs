@@ -1,5 +1,6 @@
 //! Bad input from peers, clients and users: each gets a clear answer within bounds, and nothing is lost.
 
+mod batches;
 mod chats;
 mod disk;
 mod files;

@@ -24,7 +24,11 @@ fn check(site: &Site, words: &[&str], input: &[u8], status: i32, expected: &str)
 #[test]
 fn classic_commands_say_what_they_take_and_keep_their_own_options() {
     let site = Site::new("village", "[sites.hub]\n");
-    for name in ["uucico", "uux", "uucp", "uuname", "rmail", "rnews", "sendmail"] {
+    let classic = [
+        "uucico", "uux", "uucp", "uuname", "rmail", "rsmtp", "bsmtp", "rcsmtp", "csmtp", "rgsmtp", "gsmtp", "rnews",
+        "sendmail",
+    ];
+    for name in classic {
         check(&site, &[name, "--help"], b"", 0, &format!("Usage: {name} "));
         check(&site, &[name, "--version"], b"", 0, "(bangpath) 0.");
     }

@@ -224,3 +224,25 @@ fn a_file_that_is_no_toml_or_not_there_is_said_so() {
     let missing = load(Path::new("/nonexistent/x.toml")).expect_err("a complaint").to_string();
     assert!(missing.contains("cannot read it") && missing.contains("-c FILE"), "{missing}");
 }
+
+#[test]
+fn mail_for_a_site_goes_one_by_one_or_in_batches() {
+    let check = |mail: &str, expected: &str| {
+        let text = format!(
+            "[site]\nname = \"village\"\ndomain = \"village.example\"\nspool = \"/tmp/x\"\npostmaster = \"alice\"\n\n[sites.hub]\n{mail}\n"
+        );
+        let told = match load_text(&text) {
+            Ok(config) => format!("{:?}", config.mail.sites.values().next().expect("the hub").batch),
+            Err(complaints) => complaints,
+        };
+        assert!(told.contains(expected), "{mail}: {told}");
+    };
+    check("", "None");
+    check("mail = { format = \"rmail\", size = \"5K\" }", "None");
+    check("mail = { format = \"rsmtp\" }", "Some(Batch { packing: Plain, size: 100000 })");
+    check("mail = { format = \"rcsmtp\", size = \"5K\" }", "Some(Batch { packing: Compress, size: 5");
+    check("mail = { format = \"rgsmtp\" }", "packing: Gzip");
+    check("mail = { format = \"bsmtp\" }", "no mail format `bsmtp`: known are rmail, rsmtp, rcsmtp, rgsmtp");
+    check("commands = [\"rsmtp\", \"zrsmtp\"]", "None");
+    check("commands = [\"rsmtpd\"]", "no command `rsmtpd`; built in are: rmail, rnews, rsmtp, bsmtp,");
+}

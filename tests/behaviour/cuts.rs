@@ -39,10 +39,11 @@ fn articles(site: &Site, number: u64) -> usize {
     site.articles().iter().filter(|o| o.subject == subject).count()
 }
 
-/// Two sites, of which village calls hub over a pipe.
+/// Two sites, of which village calls hub over a pipe; how they pack mail for each other.
 struct Pair {
     village: Site,
     hub: Site,
+    format: &'static str,
 }
 
 /// Who is cut off in a call, and where.
@@ -52,34 +53,42 @@ enum Side {
     Answerer,
 }
 
-const HUB: &str = "[sites.village]\nmail = { relay = true }\nnews = { groups = \"*\" }\n\n\
-     [[mail.route]]\nto = \"*\"\nvia = \"uucp:village\"\n\n[news]\ncreate = \"*\"\n";
+fn hub_config(format: &str) -> String {
+    format!(
+        "[sites.village]\nmail = {{ relay = true, format = \"{format}\" }}\nnews = {{ groups = \"*\" }}\n\n\
+         [[mail.route]]\nto = \"*\"\nvia = \"uucp:village\"\n\n[news]\ncreate = \"*\"\n"
+    )
+}
 
 /// A shell between the two tells by a file that the answerer was cut off: the caller need not notice.
 const ANSWERER: &str = "BANGPATH_ABORT_AT=\"$1\" \"$2\" uucico -I \"$3\"; test $? -lt 128 || touch \"$4\"";
 
-fn village_config(hub: &Site, cut: Option<&str>) -> String {
+fn village_config(hub: &Site, format: &str, cut: Option<&str>) -> String {
     let (config, mark) = (hub.config().display().to_string(), hub.path("cut").display().to_string());
     // An empty point is none.
     let command = ["sh", "-c", ANSWERER, "sh", cut.unwrap_or_default(), BANGPATH, &config, &mark];
     format!(
         "[port.line]\ntype = \"pipe\"\ncommand = {command:?}\n\n\
-         [sites.hub]\ncall = [{{ port = \"line\" }}]\nmail = {{ relay = true }}\nnews = {{ groups = \"*\" }}\n\n\
+         [sites.hub]\ncall = [{{ port = \"line\" }}]\nmail = {{ relay = true, format = \"{format}\" }}\nnews = {{ groups = \"*\" }}\n\n\
          [[mail.route]]\nto = \"*\"\nvia = \"uucp:hub\"\n\n[news]\ncreate = \"*\"\n"
     )
 }
 
 impl Pair {
-    fn new() -> Self {
-        let hub = Site::in_memory("hub", HUB);
-        let village = Site::in_memory("village", &village_config(&hub, None));
-        Self { village, hub }
+    fn new(format: &'static str) -> Self {
+        let hub = Site::in_memory("hub", &hub_config(format));
+        let village = Site::in_memory("village", &village_config(&hub, format, None));
+        Self { village, hub, format }
     }
 
     fn copy(&self) -> Self {
-        let hub = self.hub.copy(HUB);
-        let village = self.village.copy(&village_config(&hub, None));
-        Self { village, hub }
+        self.copy_with(self.format)
+    }
+
+    fn copy_with(&self, format: &'static str) -> Self {
+        let hub = self.hub.copy(&hub_config(format));
+        let village = self.village.copy(&village_config(&hub, format, None));
+        Self { village, hub, format }
     }
 
     /// One call; whether a process was ended at the point.
@@ -89,7 +98,7 @@ impl Pair {
             Some((Side::Answerer, at)) => (None, Some(at)),
             None => (None, None),
         };
-        self.village.configure(&village_config(&self.hub, answerer));
+        self.village.configure(&village_config(&self.hub, self.format, answerer));
         // Its standard error is that of the answerer too: we wait for both.
         let output = self.village.try_run(&["call", "hub"], b"", caller);
         let text = said(&output);

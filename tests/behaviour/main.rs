@@ -1,6 +1,7 @@
 //! Behaviour of the whole and of its parts, without network, real clock or root.
 
 mod bad_input;
+mod batches;
 mod calls;
 mod commands;
 mod config;

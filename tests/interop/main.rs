@@ -1,6 +1,7 @@
-//! Real peers: Taylor UUCP in both roles, on pipes, TCP and ptys; swaks, Postfix's sink and source; INN; compress.
+//! Real peers: Taylor UUCP in both roles, on pipes, TCP and ptys; swaks, Postfix's sink and source; Exim; INN; compress.
 //! They are brought by `make peers`.
 
+mod batches;
 mod demo;
 #[path = "../behaviour/lines/exchange.rs"]
 mod exchange;

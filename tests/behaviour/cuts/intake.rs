@@ -45,6 +45,27 @@ fn rmail_acknowledges_only_what_is_there() {
     letter_cut_everywhere(&["rmail", "alice"], "From ann Mon Jan  5 10:00:00 2026 remote from hub\n");
 }
 
+/// Of a batch all or nothing is taken, for who hears of no success hands it in again.
+#[test]
+fn rsmtp_acknowledges_only_what_is_there_and_takes_all_letters_or_none() {
+    let fresh = local("");
+    let wrapped = |number, size| {
+        let head = b"MAIL FROM:<ann@x.example>\nRCPT TO:<alice>\nDATA\n";
+        [&head[..], &letter(number, size), b".\n"].concat()
+    };
+    let input = [wrapped(1, 100), wrapped(2, LARGE), wrapped(3, 100)].concat();
+    let cuts = every_point(|at| {
+        let site = fresh.copy("");
+        let output = site.try_run(&["rsmtp"], &input, Some(at));
+        let cut = was_cut(&output);
+        assert!(cut || output.status.success(), "{at}: {}", said(&output));
+        let found = [1, 2, 3].map(|number| letters(&site, "alice", number));
+        assert!(found == [1; 3] || cut && found == [0; 3], "{at}: {found:?}");
+        cut
+    });
+    assert!(cuts >= 4, "{cuts}");
+}
+
 /// A batch that was cut off is handed in again: what came in the first time is known by its Message-ID.
 #[test]
 fn rnews_files_each_article_once_however_often_the_batch_is_cut_off() {

@@ -12,7 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{HUB, Pair, article, batch, letter, on_all_processors, village_config};
+use super::{Pair, article, batch, hub_config, letter, on_all_processors, village_config};
 use crate::site::{Client, Site, until};
 use disk::{Disk, Tree, Unsynced};
 use recorder::{Note, Recorder};

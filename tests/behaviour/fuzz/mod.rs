@@ -85,7 +85,9 @@ fn words_of_any_kind_are_understood_or_malformed() {
 #[test]
 fn batches_of_any_kind_are_unpacked_within_bounds() {
     let batch = b"#! rnews 12\nPath: a\n\nhi\n#! rnews 5\nabcd\n! rnews 99999999999\nshort".to_vec();
-    let forms = (0..24_u8).map(|form| [&[form, form * 11][..], b"\0\x30\x55", &batch].concat()).collect();
+    let letters = b"HELO a\nMAIL FROM:<a@b>\nRCPT TO:<c!d>\nRCPT TO:<>\nDATA\nA: 1\n\n..\n.\r\n.\nRSET\nMAIL FROM:<>\nDATA\n\r.\nQUIT\n";
+    let wrapped = |batch: &[u8], form: u8| [&[form, form * 11][..], b"\0\x30\x55", batch].concat();
+    let forms = (0..24_u8).flat_map(|form| [wrapped(&batch, form), wrapped(letters, form)]).collect();
     let inputs = prop_oneof![1 => any_bytes(600), 1 => mutated(forms)];
     // A deflate window and its tables, the codes of `.Z` at 16 bits both ways, and an article that grows by doubling.
     check(300, inputs, targets::batches, 3 * ARTICLE_MAX as usize, 4096);

@@ -1,10 +1,11 @@
 //! What is done with bytes of any kind. Each ends without a panic, whatever it is given; those who call it count what it holds.
 //! Also built into the fuzz targets below tests/fuzz, so it uses nothing but the program.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::Duration;
 
-use bangpath::base::limits::TRANSMIT_MAX;
+use bangpath::base::address::Address;
+use bangpath::base::limits::{RECIPIENTS_MAX, TRANSMIT_MAX};
 use bangpath::base::time::Now;
 use bangpath::dialogue::Facts;
 use bangpath::proto::{Channel, Event, PROTOCOLS, Parameters, Protocol, Start, Way};
@@ -14,7 +15,7 @@ use bangpath::wire::packet::{
     write_g_data, write_i,
 };
 use bangpath::wire::uucp::{CallerLine, ExecutionFile, Features, HandshakeReader, Welcome, parse_line};
-use bangpath::wire::{compress, packet};
+use bangpath::wire::{bsmtp, compress, packet};
 
 /// Bytes taken from the front of what is given; zeros when there are none left.
 struct Source<'a>(&'a [u8]);
@@ -116,7 +117,38 @@ impl Read for Pieces<'_> {
     }
 }
 
-/// News batches and their compressed forms.
+/// The same as mail: what can be read of it as it is, and each piece as the text of a letter that was written.
+fn mail(bytes: &[u8], given: &[u8], piece: usize) {
+    for given in [given, bytes] {
+        let Ok(mut reader) = bsmtp::Reader::new(Pieces(given, piece)) else { continue };
+        while let Ok(Some(letter)) = reader.next_letter() {
+            assert!(letter.recipients.len() + letter.refused.len() <= RECIPIENTS_MAX);
+            let _ = std::io::copy(&mut reader.text(), &mut std::io::sink());
+        }
+        let _ = reader.flaws();
+    }
+    let to = [Address::Local("bob".to_owned())];
+    let packing = [Packing::Plain, Packing::Gzip, Packing::Compress][piece % 3];
+    let mut batch = bsmtp::Writer::new(Vec::new(), packing, "x").expect("written to memory");
+    for text in bytes.split(|byte| *byte == 0) {
+        let written = batch.begin(None, &to).and_then(|()| batch.write_all(text)).and_then(|()| batch.end());
+        written.expect("written to memory");
+    }
+    let batch = batch.finish().expect("written to memory");
+    let mut reader = bsmtp::Reader::new(Pieces(&batch, piece)).expect("what was written is read");
+    for text in bytes.split(|byte| *byte == 0) {
+        let letter = reader.next_letter().expect("readable").expect("a letter");
+        assert_eq!((letter.sender, &letter.recipients[..]), (Ok(None), &to[..]));
+        let mut read = Vec::new();
+        reader.text().read_to_end(&mut read).expect("the whole text");
+        // Line ends are made alike, and the last line gets one.
+        let plain = |bytes: &[u8]| bytes.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect::<Vec<u8>>();
+        assert!(plain(&read) == plain(text) && !read.contains(&b'\r'), "{text:?} became {read:?}");
+    }
+    assert!(reader.next_letter().expect("readable").is_none() && reader.flaws().is_none());
+}
+
+/// News batches and their compressed forms, and mail.
 pub fn batches(bytes: &[u8]) {
     let mut source = Source(bytes);
     let (form, piece) = (source.byte(), 1 + usize::from(source.byte()));
@@ -143,6 +175,7 @@ pub fn batches(bytes: &[u8]) {
             packed
         }
     };
+    mail(bytes, &given, piece);
     if let Ok(mut reader) = batch::Reader::new(Pieces(&given, piece)) {
         // A thing found takes a byte of what was unpacked at least, and an article its header line.
         while let Ok(Some(_)) = reader.next_found() {}

@@ -1,12 +1,16 @@
 //! Whole sessions on simulated lines: handshake, commands both ways, hang-up; lines that are cut; calls until all is there.
 
+use std::io::Write as _;
 use std::time::Duration;
 
+use bangpath::base::address::Address;
 use bangpath::base::names::{Grade, SiteName};
 use bangpath::base::time::Now;
 use bangpath::dialogue::Facts;
 use bangpath::proto::entry;
 use bangpath::session::{Answering, CallResult, Calling, Ending, ParameterSet, Refusal, Session};
+use bangpath::wire::batch::Packing;
+use bangpath::wire::bsmtp;
 use bangpath::wire::uucp::ExecutionFile;
 
 use super::chance::Chance;
@@ -253,10 +257,30 @@ fn a_line_that_drops_every_thirty_seconds_still_moves_a_million_bytes() {
 
 /// Everything goes up in one call over a half-duplex line; gives how often the line was turned round.
 fn turns(letter: char, sizes: &[usize]) -> u64 {
-    let (here, there) = (Shelf::default(), Shelf::default());
+    let here = Shelf::default();
     let expected = fill(&here, &mut Chance::new(50, 9), sizes);
-    let report = call(letter, Quality::clean(2400).half_duplex(500), 1, [&here, &there]);
-    assert!(report.caller.ending.is_complete() && arrived(&there) == expected, "{letter}: {}", report.caller.ending);
+    turns_for(letter, &here, &expected)
+}
+
+/// The same for letters of these sizes that are packed as one batch.
+fn turns_batched(letter: char, packing: Packing, sizes: &[usize]) -> u64 {
+    let mut chance = Chance::new(50, 9);
+    let address = |text: &str| Address::parse_smtp(text).expect(text);
+    let mut batch = bsmtp::Writer::new(Vec::new(), packing, "village.example").expect("written to memory");
+    for size in sizes {
+        batch.begin(Some(&address("alice@village.example")), &[address("bob@hub.example")]).expect("written to memory");
+        batch.write_all(&chance.text(*size)).and_then(|()| batch.end()).expect("written to memory");
+    }
+    let batch = batch.finish().expect("written to memory");
+    let here = Shelf::default();
+    here.open().outbox.insert(1, batch.clone());
+    turns_for(letter, &here, &vec![("rmail user1".to_owned(), batch)])
+}
+
+fn turns_for(letter: char, here: &Shelf, expected: &Arrived) -> u64 {
+    let there = Shelf::default();
+    let report = call(letter, Quality::clean(2400).half_duplex(500), 1, [here, &there]);
+    assert!(report.caller.ending.is_complete() && arrived(&there) == *expected, "{letter}: {}", report.caller.ending);
     report.turns
 }
 
@@ -269,9 +293,12 @@ fn fifty_letters_turn_a_half_duplex_line_round_as_seldom_as_the_protocol_lets_th
     check('y', &[700; 50], 4 * 50 + 12);
     // Offers, files and confirmations of as many as the window takes go together.
     check('i', &[700; 50], 40);
-    // One file of the same size: what a batch is on the wire.
-    check('y', &[700 * 50], 20);
-    check('i', &[700 * 50], 20);
+    for letter in ['i', 'y'] {
+        for packing in [Packing::Plain, Packing::Gzip, Packing::Compress] {
+            let turns = turns_batched(letter, packing, &[700; 50]);
+            assert!(turns <= 20, "{letter}, a batch, {packing:?}: the line was turned round {turns} times");
+        }
+    }
 }
 
 #[test]

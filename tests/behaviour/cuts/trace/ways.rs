@@ -174,11 +174,11 @@ fn smtp_nntp_and_maildir_lose_nothing_in_a_power_cut() {
 #[test]
 fn both_sides_of_a_call_lose_nothing_in_a_power_cut() {
     const FILE: usize = 100_000;
-    let mut pair = Pair::new();
+    let mut pair = Pair::new("rmail");
     // Its public directory is made in the call, and the folder above it as well.
     let configure = |hub: &Site| {
         let public = hub.path("outside/public");
-        hub.configure(&format!("public = \"{}\"\n\n{}", public.display(), HUB));
+        hub.configure(&format!("public = \"{}\"\n\n{}", public.display(), hub_config("rmail")));
         public
     };
     let bytes = crate::sim::chance::Chance::new(1, 1).text(FILE);
@@ -193,8 +193,8 @@ fn both_sides_of_a_call_lose_nothing_in_a_power_cut() {
         let file = site.path("file").display().to_string();
         site.run(&["uucp", &file, &format!("{peer}!~/made/by/us/file")], b"");
     }
-    let Pair { village, hub } = &mut pair;
-    let config = village_config(hub, None);
+    let Pair { village, hub, .. } = &mut pair;
+    let config = village_config(hub, "rmail", None);
     village.configure(&config);
     fs::remove_dir(village.spool().join("public")).expect("an empty folder");
     configure(hub);
@@ -202,7 +202,7 @@ fn both_sides_of_a_call_lose_nothing_in_a_power_cut() {
         sites[0].run(&["call", "hub"], b"");
     });
     let ruins = trace.check(2, |ruin| {
-        let pair = Pair { village: ruin.site(0, "village"), hub: ruin.site(1, "hub") };
+        let pair = Pair { village: ruin.site(0, "village"), hub: ruin.site(1, "hub"), format: "rmail" };
         let public = [configure(&pair.hub), pair.village.spool().join("public")];
         pair.call_until_idle(&ruin.what);
         for (site, user, first, public) in [(&pair.hub, "bob", 1, &public[0]), (&pair.village, "alice", 11, &public[1])]
