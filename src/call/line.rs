@@ -47,12 +47,23 @@ pub(super) async fn open_serial(line: &SerialLine) -> Result<Link, LinkError> {
 
 pub(super) async fn open(way: &Way) -> Result<Link, LinkError> {
     let mut link = open_port(&way.kind).await?;
-    way.describe(&mut link.facts);
+    way.stated.describe(&mut link.facts);
     Ok(link)
 }
 
-impl Way {
-    /// Adds what the configuration knows of the line.
+/// What the configuration says of a line that the port's own nature does not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StatedLine {
+    /// Whether bytes pass undamaged.
+    pub reliable: Option<bool>,
+    /// Whether one side sends at a time.
+    pub half_duplex: Option<bool>,
+    /// Bits per second, where a slow line lies behind a program or a TCP address.
+    pub speed: Option<u32>,
+}
+
+impl StatedLine {
+    /// Puts it into what is known of the link.
     pub fn describe(&self, facts: &mut Facts) {
         facts.speed = facts.speed.or(self.speed);
         if let Some(reliable) = self.reliable {

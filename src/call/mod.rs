@@ -39,7 +39,7 @@ mod wrong_logins;
 
 pub use attend::{AnsweringPort, Attended, attend};
 pub use lend::{SharedPort, lend};
-pub use line::{Modem, connected, hang_up, open_port};
+pub use line::{Modem, StatedLine, connected, hang_up, open_port};
 pub use place::place;
 pub use relay::{can_be_said, file_cargo};
 pub use report::Watch;
@@ -133,11 +133,7 @@ pub struct Way {
     pub kind: PortKind,
     /// The login chat; empty: none.
     pub chat: Script,
-    /// What the port's own nature does not tell of the line: whether it loses bytes, whether one side sends at a time, and
-    /// its speed in bits per second where a slow line lies behind a program or a TCP address.
-    pub reliable: Option<bool>,
-    pub half_duplex: Option<bool>,
-    pub speed: Option<u32>,
+    pub stated: StatedLine,
 }
 
 /// What kind of port it is and how it is opened.

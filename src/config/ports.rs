@@ -9,7 +9,7 @@ use super::check::Checker;
 use super::units::nearest;
 use super::{modems, raw};
 use crate::base::names::PortName;
-use crate::call::{AnsweringPort, Modem, PortKind, SharedPort, Way};
+use crate::call::{AnsweringPort, Modem, PortKind, SharedPort, StatedLine, Way};
 use crate::link::{Dialect, Flow, Parity, Place, SerialLine, TncLine};
 use crate::session::chat::Script;
 use crate::session::dial::is_host;
@@ -87,6 +87,7 @@ impl Checker<'_> {
             kind @ (PortKind::Serial { .. } | PortKind::Radio { .. }) => Some(AnsweringPort {
                 name,
                 kind,
+                stated: port.stated(),
                 chat: self.answer_chat(key, port),
                 rings: port.rings.as_ref().map_or(1, |rings| *rings.get_ref()),
                 ask_login: port.ask_login.unwrap_or(true),
@@ -207,17 +208,7 @@ impl Checker<'_> {
             None if asks_login(&kind) => Script::login(),
             None => Script::default(),
         };
-        let speed = set.speed.as_ref().map(|s| *s.get_ref());
-        Some(Way {
-            port: name,
-            pool: None,
-            entry: 0,
-            kind,
-            chat,
-            reliable: set.reliable,
-            half_duplex: set.half_duplex,
-            speed,
-        })
+        Some(Way { port: name, pool: None, entry: 0, kind, chat, stated: set.stated() })
     }
 
     pub(super) fn dial_codes(
@@ -464,6 +455,12 @@ impl raw::Port {
     /// Whether it says where it leads.
     fn is_whole(&self) -> bool {
         self.device.is_some() || self.server.is_some() || self.address.is_some() || self.command.is_some()
+    }
+
+    /// What it says of the line.
+    fn stated(&self) -> StatedLine {
+        let speed = self.speed.as_ref().map(|speed| *speed.get_ref());
+        StatedLine { reliable: self.reliable, half_duplex: self.half_duplex, speed }
     }
 
     /// These keys, and for those not given the ones of `port`.
