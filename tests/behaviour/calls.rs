@@ -148,6 +148,26 @@ fn a_table_of_statistics_has_room_in_a_terminal_and_begins_when_it_is_told() {
     assert_eq!(village.try_run(&["site", "statistics", "--since", "long"], b"", None).status.code(), Some(64));
 }
 
+#[test]
+fn the_first_day_of_statistics_is_whole_whatever_the_clock_said_then() {
+    let hub = SiteName::parse("hub").expect("a name");
+    let check = |seconds: i64, day: &str| {
+        let village = Site::new("village", "[sites.hub]\n");
+        let at = Timestamp::from_seconds(seconds);
+        let one = Statistics { placed: 1, ..Statistics::default() };
+        village.store().write::<_, StoreError>(|change| change.count_call(&hub, at, &one)).expect("counted");
+        let json = village.run(&["site", "statistics", "--json"], b"");
+        assert!(json.contains(&format!("\"since\": \"{day}\"")), "{day}: {json}");
+        let shown = village.run(&["site", "show", "hub"], b"");
+        assert!(shown.contains(&format!("; since {day}\n")), "{day}: {shown}");
+    };
+    check(-70_000_000_000, "-249-10-15");
+    check(i64::MIN, "-9999-01-02");
+    check(-1, "1969-12-31");
+    check(1_800_000_000, "2027-01-15");
+    check(i64::MAX, "9999-12-30");
+}
+
 /// What a `uucico` that answers with these options says of its line.
 fn line_told(site: &Site, options: &[&str]) -> String {
     let config = site.config().display().to_string();
