@@ -5,9 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use nix::pty::openpty;
-use nix::sys::termios::{self, SetArg};
-
+use super::exchange::raw_pty;
 use crate::site::{Site, until};
 
 /// A line with somebody at its other end.
@@ -19,12 +17,8 @@ struct Far {
 
 impl Far {
     fn new() -> Self {
-        let pty = openpty(None, None).expect("a pty");
-        let mut modes = termios::tcgetattr(&pty.slave).expect("a terminal");
-        termios::cfmakeraw(&mut modes);
-        termios::tcsetattr(&pty.slave, SetArg::TCSANOW, &modes).expect("a terminal");
-        let device = nix::unistd::ttyname(&pty.slave).expect("a name");
-        Self { device, _slave: pty.slave, end: pty.master.into() }
+        let (device, slave, master) = raw_pty();
+        Self { device, _slave: slave, end: master.into() }
     }
 
     fn say(&mut self, words: &[u8]) {
