@@ -5,6 +5,7 @@ mod answered;
 mod carrier;
 pub mod exchange;
 mod lending;
+mod lent;
 mod modems;
 mod radio;
 mod servers;
