@@ -60,8 +60,10 @@ mod tests {
     use super::*;
     use crate::session::dial::DialFailure;
 
+    type Outcome = fn() -> Result<Attended, CallError>;
+
     /// The pauses after one outcome after the other, in milliseconds; each took so many seconds.
-    fn check(outcomes: &[(fn() -> Result<Attended, CallError>, u64)], expected: &[u128]) {
+    fn check(outcomes: &[(Outcome, u64)], expected: &[u128]) {
         let mut troubles = 0;
         let pauses: Vec<_> = outcomes
             .iter()
@@ -91,7 +93,7 @@ mod tests {
     #[test]
     fn trouble_makes_longer_pauses_until_something_goes_well() {
         let pauses = [5000, 10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000];
-        check(&[(trouble as fn() -> _, 0); 8], &pauses);
+        check(&[(trouble as Outcome, 0); 8], &pauses);
         check(&[(trouble, 0), (trouble, 0), (complete, 9), (trouble, 0)], &[5000, 10_000, 250, 5000]);
         check(&[(trouble, 0), (trouble, 0), (trouble, 301)], &[5000, 10_000, 5000]);
     }

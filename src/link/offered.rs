@@ -195,9 +195,12 @@ impl OfferedPort {
             *held = value;
             let (data_bits, parity, stop_bits) = (self.data_bits, self.parity, self.stop_bits);
             // Mark, space and one stop bit and a half are of no line that has them everywhere.
-            let can =
-                |line: &Box<dyn Lines>| parity_of(parity).is_some_and(|p| line.set_format(data_bits, p, stop_bits));
-            if !self.line.as_ref().is_none_or(can) {
+            let possible = match (&self.line, parity_of(parity)) {
+                (Some(line), Some(parity)) => line.set_format(data_bits, parity, stop_bits),
+                (Some(_), None) => false,
+                (None, _) => true,
+            };
+            if !possible {
                 (self.data_bits, self.parity, self.stop_bits) = before;
             }
         }
