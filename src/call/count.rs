@@ -24,7 +24,7 @@ pub(super) fn placed(result: &Result<CallResult, CallError>, line: Connected) ->
         Err(CallError::Link(_) | CallError::Dial(_) | CallError::SiteBusy(_) | CallError::PortBusy(_)) => {
             counts.not_reached = 1;
         }
-        Err(CallError::Chat(_) | CallError::Login(_) | CallError::AnswerChat(_)) => {
+        Err(CallError::Chat(_) | CallError::ChatProgram(_) | CallError::Login(_) | CallError::AnswerChat(_)) => {
             counts.not_logged_in = 1;
             counts.connected_ms = milliseconds(line.time);
         }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{PortKind, Site, Way};
+use super::{CallError, PortKind, Site, Way};
 use crate::dialogue::Facts;
 use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine, Speaks, Tnc};
-use crate::session::chat::{Chat, ChatFailure};
+use crate::session::chat::Chat;
 use crate::session::dial::{Connection, Dial, DialFailure, HangUp, Profile};
 
 /// How often a serial port at a server is tried that is in use: we ourselves may wait for callers on it, and then give it
@@ -103,14 +103,19 @@ pub(super) async fn log_in(
     unread: Vec<u8>,
     nudges: &mut Nudges,
     clock: Clock,
-) -> Result<Vec<u8>, ChatFailure> {
+) -> Result<Vec<u8>, CallError> {
+    let unread = match &way.chat_program {
+        Some(program) => program.run(link, site, unread, nudges).await.map_err(CallError::ChatProgram)?,
+        None => unread,
+    };
     if way.chat.is_empty() {
         return Ok(unread);
     }
     let credentials = site.credentials.as_ref().map(|c| c.0.clone()).unwrap_or_default();
     let mut chat = Chat::new(clock(), &way.chat, credentials);
     let (outcome, rest) = link::drive(link, &mut chat, &unread, nudges, clock).await;
-    outcome.map(|()| rest)
+    outcome?;
+    Ok(rest)
 }
 
 /// What the modem has said of the connection counts from now on.

@@ -11,7 +11,7 @@ use crate::base::names::{PortName, SiteName, UserName};
 use crate::base::time::Timestamp;
 use crate::base::words::count;
 use crate::dialogue::Nudge;
-use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine, Speaks, TncLine};
+use crate::link::{self, Clock, Link, LinkError, Nudges, ProgramFailure, SerialLine, Speaks, TncLine};
 use crate::mail;
 use crate::news;
 use crate::sched::{Retry, SizeLimit, Window, Zone};
@@ -23,6 +23,7 @@ use crate::store::ledger::Fact;
 use crate::store::{Store, StoreError};
 
 mod attend;
+mod chat_program;
 mod count;
 mod desk;
 mod known_line;
@@ -38,6 +39,7 @@ mod ways;
 mod wrong_logins;
 
 pub use attend::{AnsweringPort, Attended, attend};
+pub use chat_program::ChatProgram;
 pub use lend::{SharedPort, lend};
 pub use line::{Modem, StatedLine, connected, hang_up, open_port};
 pub use place::place;
@@ -131,6 +133,8 @@ pub struct Way {
     /// Its place in the `call` list; the ports of a pool share one.
     pub entry: usize,
     pub kind: PortKind,
+    /// What talks on the line before the login chat.
+    pub chat_program: Option<ChatProgram>,
     /// The login chat; empty: none.
     pub chat: Script,
     pub stated: StatedLine,
@@ -223,6 +227,8 @@ pub enum CallError {
     // No sources: one line of a log has to tell it all.
     #[error("login failed: {0}")]
     Chat(ChatFailure),
+    #[error("the chat program failed: {0}")]
+    ChatProgram(ProgramFailure),
     #[error("the chat with whoever called failed: {0}")]
     AnswerChat(ChatFailure),
     #[error("login failed: {0}")]
