@@ -69,8 +69,11 @@ pub async fn run_program(
     };
     let program = name.clone();
     let result = match talked {
-        Talked::Ended(Ok(status)) if status.success() => running.last_words(link).await.map_err(broken),
-        Talked::Ended(Ok(status)) => Err(ProgramFailure::Failed { program, status }),
+        // It may have said good-bye.
+        Talked::Ended(Ok(status)) => match running.last_words(link).await {
+            _ if !status.success() => Err(ProgramFailure::Failed { program, status }),
+            said => said.map_err(broken),
+        },
         Talked::Ended(Err(error)) => Err(broken(error)),
         Talked::LineLost => Err(ProgramFailure::LineLost { program }),
         Talked::Late => Err(ProgramFailure::Late { program, limit }),
@@ -222,13 +225,15 @@ mod tests {
             let (reader, writer) = tokio::io::split(near);
             let mut link = Link::new(Facts::stream("test"), reader, writer);
             far.write_all(line).await.expect("it listens");
-            let kept = if keep_line { Some(&mut far) } else { None };
-            if kept.is_none() {
+            if !keep_line {
                 far.shutdown().await.expect("it is open");
             }
             let (_keep, mut nudges) = tokio::sync::broadcast::channel(1);
             let argv = ["sh", "-c", script].map(str::to_owned);
-            let ran = run_program(&mut link, &argv, b"ear".to_vec(), limit, &mut nudges).await;
+            let mut ran = run_program(&mut link, &argv, b"ear".to_vec(), limit, &mut nudges).await;
+            // What it was too short for is still on the line.
+            far.shutdown().await.expect("it is open");
+            link.reader.read_to_end(&mut ran.unread).await.expect("closed");
             drop(link);
             let mut said = Vec::new();
             far.read_to_end(&mut said).await.expect("closed");
