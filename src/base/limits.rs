@@ -128,6 +128,8 @@ pub const J_SKIPPED_MAX: usize = 1024;
 pub const A_DATA_MAX: usize = 1024;
 /// Sockets that systemd may pass: one for each service, and more addresses of each.
 pub const PASSED_SOCKETS_MAX: usize = 64;
+/// What is kept of the words of a `chat-program` on standard error: some fifty lines for the log.
+pub const PROGRAM_WORDS_MAX: usize = 4096;
 /// Answers to telnet options on one connection: a client has some twenty options, and asks for each once.
 pub const TELNET_ANSWERS_MAX: usize = 200;
 /// What a telnet caller may say the speed of its line is, in bits per second: a packet of a slower one would take minutes.

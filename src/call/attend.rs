@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CallError, Context, Modem, PortKind, Progress, Unmet, converse, line};
+use super::{CallError, Context, Modem, PortKind, Progress, StatedLine, Unmet, converse, line};
 use crate::base::names::PortName;
 use crate::dialogue::Nudge;
 use crate::link::{self, Link, LinkError, Nudges, Place, SerialLine, Tnc, TncLine};
@@ -22,6 +22,7 @@ const WANTED_LOOK: Duration = Duration::from_secs(1);
 pub struct AnsweringPort {
     pub name: PortName,
     pub kind: PortKind,
+    pub stated: StatedLine,
     /// How often a modem rings before it is answered.
     pub rings: u32,
     /// What is heard from and said to a caller before the login; empty: nothing.
@@ -58,6 +59,7 @@ pub async fn attend(context: &Context, port: &AnsweringPort, nudges: &mut Nudges
         Err(LinkError::Busy(_)) => return Ok(Attended::Busy),
         opened => opened?,
     };
+    port.stated.describe(&mut link.facts);
     if let Some(Modem { profile, .. }) = modem {
         let mut prepare = Dial::preparing((context.clock)(), Profile::clone(profile));
         link::drive(&mut link, &mut prepare, &[], nudges, context.clock).await.0?;
@@ -111,6 +113,7 @@ async fn attend_radio(
         () = wound_down(nudges) => return Ok(Attended::Stopped),
         wanted = wanted(context, name) => return wanted.map(|()| Attended::Busy),
     };
+    port.stated.describe(&mut link.facts);
     let Some(_lock) = context.store.lock(LockKind::Port, name.as_str())? else { return Ok(Attended::Busy) };
     tracing::info!(port = %name, link = %link.facts, "a station calls");
     let progress = Arc::new(Progress::default());

@@ -24,7 +24,7 @@ pub(super) fn placed(result: &Result<CallResult, CallError>, line: Connected) ->
         Err(CallError::Link(_) | CallError::Dial(_) | CallError::SiteBusy(_) | CallError::PortBusy(_)) => {
             counts.not_reached = 1;
         }
-        Err(CallError::Chat(_) | CallError::Login(_) | CallError::AnswerChat(_)) => {
+        Err(CallError::Chat(_) | CallError::ChatProgram(_) | CallError::Login(_) | CallError::AnswerChat(_)) => {
             counts.not_logged_in = 1;
             counts.connected_ms = milliseconds(line.time);
         }
@@ -67,9 +67,31 @@ fn add(counts: &mut Statistics, result: &CallResult, line: Connected) {
     }
     counts.packets = packets.sent;
     counts.packets_again = packets.resent;
-    counts.packet_errors = packets.bad_header + packets.bad_data + packets.bad_order;
+    counts.packet_errors = packets.bad_header.saturating_add(packets.bad_data).saturating_add(packets.bad_order);
 }
 
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Counters;
+    use crate::session::Totals;
+
+    #[test]
+    fn damaged_packets_are_counted_up_to_the_largest_number() {
+        let check = |bad: [u64; 3], expected| {
+            let [bad_header, bad_data, bad_order] = bad;
+            let counters = Counters { bad_header, bad_data, bad_order, ..Counters::default() };
+            let (totals, ending) = (Totals::default(), Ending::Complete);
+            let result = CallResult { site: None, protocol: None, ending, totals, counters, stopped: false };
+            assert_eq!(answered(&result, Connected::default()).packet_errors, expected, "{bad:?}");
+        };
+        check([1, 20, 300], 321);
+        check([u64::MAX, 1, 0], u64::MAX);
+        check([1, 0, u64::MAX], u64::MAX);
+        check([u64::MAX; 3], u64::MAX);
+    }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{PortKind, Site, Way};
+use super::{CallError, PortKind, Site, Way};
 use crate::dialogue::Facts;
 use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine, Speaks, Tnc};
-use crate::session::chat::{Chat, ChatFailure};
+use crate::session::chat::Chat;
 use crate::session::dial::{Connection, Dial, DialFailure, HangUp, Profile};
 
 /// How often a serial port at a server is tried that is in use: we ourselves may wait for callers on it, and then give it
@@ -47,12 +47,23 @@ pub(super) async fn open_serial(line: &SerialLine) -> Result<Link, LinkError> {
 
 pub(super) async fn open(way: &Way) -> Result<Link, LinkError> {
     let mut link = open_port(&way.kind).await?;
-    way.describe(&mut link.facts);
+    way.stated.describe(&mut link.facts);
     Ok(link)
 }
 
-impl Way {
-    /// Adds what the configuration knows of the line.
+/// What the configuration says of a line that the port's own nature does not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StatedLine {
+    /// Whether bytes pass undamaged.
+    pub reliable: Option<bool>,
+    /// Whether one side sends at a time.
+    pub half_duplex: Option<bool>,
+    /// Bits per second, where a slow line lies behind a program or a TCP address.
+    pub speed: Option<u32>,
+}
+
+impl StatedLine {
+    /// Puts it into what is known of the link.
     pub fn describe(&self, facts: &mut Facts) {
         facts.speed = facts.speed.or(self.speed);
         if let Some(reliable) = self.reliable {
@@ -92,14 +103,19 @@ pub(super) async fn log_in(
     unread: Vec<u8>,
     nudges: &mut Nudges,
     clock: Clock,
-) -> Result<Vec<u8>, ChatFailure> {
+) -> Result<Vec<u8>, CallError> {
+    let unread = match &way.chat_program {
+        Some(program) => program.run(link, site, unread, nudges).await.map_err(CallError::ChatProgram)?,
+        None => unread,
+    };
     if way.chat.is_empty() {
         return Ok(unread);
     }
     let credentials = site.credentials.as_ref().map(|c| c.0.clone()).unwrap_or_default();
     let mut chat = Chat::new(clock(), &way.chat, credentials);
     let (outcome, rest) = link::drive(link, &mut chat, &unread, nudges, clock).await;
-    outcome.map(|()| rest)
+    outcome?;
+    Ok(rest)
 }
 
 /// What the modem has said of the connection counts from now on.

@@ -11,7 +11,7 @@ use crate::base::names::{PortName, SiteName, UserName};
 use crate::base::time::Timestamp;
 use crate::base::words::count;
 use crate::dialogue::Nudge;
-use crate::link::{self, Clock, Link, LinkError, Nudges, SerialLine, Speaks, TncLine};
+use crate::link::{self, Clock, Link, LinkError, Nudges, ProgramFailure, SerialLine, Speaks, TncLine};
 use crate::mail;
 use crate::news;
 use crate::sched::{Retry, SizeLimit, Window, Zone};
@@ -24,6 +24,7 @@ use crate::store::{Store, StoreError};
 use crate::wire::bsmtp;
 
 mod attend;
+mod chat_program;
 mod count;
 mod desk;
 mod known_line;
@@ -39,8 +40,9 @@ mod ways;
 mod wrong_logins;
 
 pub use attend::{AnsweringPort, Attended, attend};
+pub use chat_program::ChatProgram;
 pub use lend::{SharedPort, lend};
-pub use line::{Modem, connected, hang_up, open_port};
+pub use line::{Modem, StatedLine, connected, hang_up, open_port};
 pub use place::place;
 pub use relay::{can_be_said, file_cargo};
 pub use report::Watch;
@@ -133,13 +135,11 @@ pub struct Way {
     /// Its place in the `call` list; the ports of a pool share one.
     pub entry: usize,
     pub kind: PortKind,
+    /// What talks on the line before the login chat.
+    pub chat_program: Option<ChatProgram>,
     /// The login chat; empty: none.
     pub chat: Script,
-    /// What the port's own nature does not tell of the line: whether it loses bytes, whether one side sends at a time, and
-    /// its speed in bits per second where a slow line lies behind a program or a TCP address.
-    pub reliable: Option<bool>,
-    pub half_duplex: Option<bool>,
-    pub speed: Option<u32>,
+    pub stated: StatedLine,
 }
 
 /// What kind of port it is and how it is opened.
@@ -229,6 +229,8 @@ pub enum CallError {
     // No sources: one line of a log has to tell it all.
     #[error("login failed: {0}")]
     Chat(ChatFailure),
+    #[error("the chat program failed: {0}")]
+    ChatProgram(ProgramFailure),
     #[error("the chat with whoever called failed: {0}")]
     AnswerChat(ChatFailure),
     #[error("login failed: {0}")]

@@ -117,7 +117,7 @@ impl Placing<'_> {
                 let connected = (context.clock)().instant;
                 let result = match line::log_in(&mut link, site, way, unread, nudges, context.clock).await {
                     Ok(unread) => self.talk(way, nudges, &mut link, &unread).await,
-                    Err(failure) => Err(failure.into()),
+                    Err(error) => Err(error),
                 };
                 report.line.time = (context.clock)().instant.since(connected);
                 result

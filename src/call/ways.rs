@@ -70,7 +70,7 @@ impl CallError {
                 DialFailure::Refused(words) if words.starts_with("NO DIAL") => Fault::Port,
                 DialFailure::Refused(_) | DialFailure::NoConnection(_) | DialFailure::Unwanted => Fault::Number,
             },
-            Self::Chat(_) => Fault::Number,
+            Self::Chat(_) | Self::ChatProgram(_) => Fault::Number,
             Self::SiteBusy(_) | Self::Login(_) | Self::AnswerChat(_) | Self::Ended(_) | Self::Store(_) => {
                 Fault::Elsewhere
             }

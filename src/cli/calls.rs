@@ -206,7 +206,7 @@ fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
         outlive_hang_up(keep.clone());
         let mut link = link::standard_streams()?;
         if let Some(way) = way {
-            way.describe(&mut link.facts);
+            way.stated.describe(&mut link.facts);
         }
         let progress = Arc::new(Progress::default());
         let lacks_password = told.login.is_some();

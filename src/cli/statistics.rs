@@ -120,9 +120,10 @@ pub fn lines(statistics: &SiteStatistics) -> Vec<String> {
     ]
 }
 
-/// The day of it.
+/// The day of it. Years before 0 have a sign more.
 fn date(at: Timestamp) -> String {
-    at.to_string().chars().take(10).collect()
+    let text = at.to_string();
+    text.split(' ').next().unwrap_or_default().to_owned()
 }
 
 /// `0.3%`, `97%`

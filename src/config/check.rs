@@ -13,7 +13,7 @@ use crate::base::address::Domain;
 use crate::base::limits::{ARTICLE_MAX, MESSAGE_MAX};
 use crate::base::names::{Grade, PeerName, SiteName, UserName};
 use crate::base::newsgroup::Wildmat;
-use crate::call::{self, Forwarding, SecretCredentials, Way};
+use crate::call::{self, ChatProgram, Forwarding, SecretCredentials, Way};
 use crate::mail::{self, Addressing, Pattern, SiteMail, Via};
 use crate::news::{self, BatchForm, Compression, Feed};
 use crate::proto::{self, Settings};
@@ -115,7 +115,7 @@ impl Checker<'_> {
         parsed.unwrap_or(default)
     }
 
-    fn duration(&mut self, key: &str, value: Option<&raw::At<String>>, default: Duration) -> Duration {
+    pub(super) fn duration(&mut self, key: &str, value: Option<&raw::At<String>>, default: Duration) -> Duration {
         self.duration_if(key, value).unwrap_or(default)
     }
 
@@ -272,7 +272,9 @@ impl Checker<'_> {
         };
         let credentials = self.credentials(prefix, raw);
         let called_chat = self.called_chat(&key("called-chat"), raw);
-        let needs_login = called_chat.needs_login() || ways.iter().any(|w| w.chat.needs_login());
+        let asks =
+            |way: &Way| way.chat.needs_login() || way.chat_program.as_ref().is_some_and(ChatProgram::needs_login);
+        let needs_login = called_chat.needs_login() || ways.iter().any(asks);
         if needs_login && credentials.is_none() {
             let at = raw.call.first().map(raw::At::span).or(raw.called_chat.as_ref().map(raw::At::span));
             let hint = "give login and password-file, or chat = \"\" where the site asks for none";

@@ -9,7 +9,7 @@ use super::check::Checker;
 use super::units::nearest;
 use super::{modems, raw};
 use crate::base::names::PortName;
-use crate::call::{AnsweringPort, Modem, PortKind, SharedPort, Way};
+use crate::call::{AnsweringPort, ChatProgram, Modem, PortKind, SharedPort, StatedLine, Way};
 use crate::link::{Dialect, Flow, Parity, Place, SerialLine, TncLine};
 use crate::session::chat::Script;
 use crate::session::dial::is_host;
@@ -87,6 +87,7 @@ impl Checker<'_> {
             kind @ (PortKind::Serial { .. } | PortKind::Radio { .. }) => Some(AnsweringPort {
                 name,
                 kind,
+                stated: port.stated(),
                 chat: self.answer_chat(key, port),
                 rings: port.rings.as_ref().map_or(1, |rings| *rings.get_ref()),
                 ask_login: port.ask_login.unwrap_or(true),
@@ -201,23 +202,28 @@ impl Checker<'_> {
             self.complain(entry.span(), key, "a call by radio needs a station", "write station = \"K1ABC-7\"");
         }
         let fail = set.chat_fail.as_ref().map_or(Vec::new(), |f| f.get_ref().clone());
+        let chat_program = self.chat_program(key, &set);
         let chat = match &set.chat {
             Some(text) => self.take(key, text, |t| Script::parse(t, &fail))?,
+            // It is there to log in.
+            None if chat_program.is_some() => Script::default(),
             // Every daemon behind TCP or a modem asks for a login; behind a line or a program nobody may.
             None if asks_login(&kind) => Script::login(),
             None => Script::default(),
         };
-        let speed = set.speed.as_ref().map(|s| *s.get_ref());
-        Some(Way {
-            port: name,
-            pool: None,
-            entry: 0,
-            kind,
-            chat,
-            reliable: set.reliable,
-            half_duplex: set.half_duplex,
-            speed,
-        })
+        Some(Way { port: name, pool: None, entry: 0, kind, chat_program, chat, stated: set.stated() })
+    }
+
+    fn chat_program(&mut self, key: &str, set: &raw::Port) -> Option<ChatProgram> {
+        let limit = self.duration(key, set.chat_program_limit.as_ref(), ChatProgram::LIMIT);
+        let words = set.chat_program.as_ref()?;
+        match ChatProgram::parse(words.get_ref(), limit) {
+            Ok(program) => Some(program),
+            Err(why) => {
+                self.complain(words.span(), key, format!("bad chat program: {why}"), "");
+                None
+            }
+        }
     }
 
     pub(super) fn dial_codes(
@@ -466,6 +472,12 @@ impl raw::Port {
         self.device.is_some() || self.server.is_some() || self.address.is_some() || self.command.is_some()
     }
 
+    /// What it says of the line.
+    fn stated(&self) -> StatedLine {
+        let speed = self.speed.as_ref().map(|speed| *speed.get_ref());
+        StatedLine { reliable: self.reliable, half_duplex: self.half_duplex, speed }
+    }
+
     /// These keys, and for those not given the ones of `port`.
     fn over(&self, port: &Self) -> Self {
         let own = self.clone();
@@ -495,6 +507,8 @@ impl raw::Port {
             address: own.address.or(under.address),
             telnet: own.telnet.or(under.telnet),
             command: own.command.or(under.command),
+            chat_program: own.chat_program.or(under.chat_program),
+            chat_program_limit: own.chat_program_limit.or(under.chat_program_limit),
             chat: own.chat.or(under.chat),
             chat_fail: own.chat_fail.or(under.chat_fail),
             reliable: own.reliable.or(under.reliable),

@@ -85,6 +85,8 @@ pub struct Port {
     pub address: Option<At<String>>,
     pub telnet: Option<bool>,
     pub command: Option<At<Vec<String>>>,
+    pub chat_program: Option<At<Vec<String>>>,
+    pub chat_program_limit: Option<At<String>>,
     pub chat: Option<At<String>>,
     pub chat_fail: Option<At<Vec<String>>>,
     pub reliable: Option<bool>,

@@ -1,4 +1,4 @@
-//! The services: each listens, and each client gets a conversation.
+//! The doors: each listens, and each client gets a conversation.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ use crate::link::{self, Link, Listener, Nudges, Peer, Speaks};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Service {
+enum Door {
     Smtp,
     Nntp,
     Uucp,
     UucpTelnet,
 }
 
-impl Service {
+impl Door {
     /// What a client hears for whom there is no place (RFC 5321 section 3.8, RFC 3977 section 5.1).
     fn too_many(self) -> &'static [u8] {
         match self {
@@ -37,7 +37,7 @@ impl Service {
     }
 }
 
-impl Service {
+impl Door {
     const ALL: [Self; 4] = [Self::Smtp, Self::Nntp, Self::Uucp, Self::UucpTelnet];
 
     fn name(self) -> &'static str {
@@ -68,7 +68,7 @@ impl Service {
     }
 }
 
-/// Opens every service: on the sockets passed to us, and where there is none for it, at its configured address.
+/// Opens every door: on the sockets passed to us, and where there is none for it, at its configured address.
 /// `listening` gets their addresses.
 pub(super) async fn start(
     shared: &Shared,
@@ -80,34 +80,33 @@ pub(super) async fn start(
     for (name, socket) in passed {
         let listener = link::inherit(socket)?;
         let address = listener.address().unwrap_or_default();
-        let Some(service) = service_of(&name, &address, listen) else {
+        let Some(door) = door_of(&name, &address, listen) else {
             return Err(DaemonError::Socket { name, address });
         };
-        open.push((service, listener));
+        open.push((door, listener));
     }
-    for service in Service::ALL {
-        let Some(address) = service.address(listen) else { continue };
-        if !open.iter().any(|(passed, _)| *passed == service) {
-            open.push((service, link::listen(address).await?));
+    for door in Door::ALL {
+        let Some(address) = door.address(listen) else { continue };
+        if !open.iter().any(|(passed, _)| *passed == door) {
+            open.push((door, link::listen(address).await?));
         }
     }
-    for (service, listener) in open {
-        listening.push(format!("{} {}", service.name(), listener.address().unwrap_or_default()));
-        shared.tasks.spawn(accept(shared.clone(), service, listener));
+    for (door, listener) in open {
+        listening.push(format!("{} {}", door.name(), listener.address().unwrap_or_default()));
+        shared.tasks.spawn(accept(shared.clone(), door, listener));
     }
     Ok(())
 }
 
-/// The service of a passed socket: by its name, or as the one that is configured for the same port or path.
-fn service_of(name: &str, address: &str, listen: &Listen) -> Option<Service> {
-    let door = |address: &str| address.rsplit_once(':').map_or(address, |(_, port)| port).to_owned();
-    let named = Service::ALL.into_iter().find(|service| service.name() == name);
-    named.or_else(|| {
-        Service::ALL.into_iter().find(|service| service.address(listen).is_some_and(|a| door(a) == door(address)))
-    })
+/// The door of a passed socket: by its name, or as the one that is configured for the same port or path.
+fn door_of(name: &str, address: &str, listen: &Listen) -> Option<Door> {
+    let place = |address: &str| address.rsplit_once(':').map_or(address, |(_, port)| port).to_owned();
+    let named = Door::ALL.into_iter().find(|door| door.name() == name);
+    named
+        .or_else(|| Door::ALL.into_iter().find(|door| door.address(listen).is_some_and(|a| place(a) == place(address))))
 }
 
-async fn accept(shared: Shared, service: Service, listener: Listener) {
+async fn accept(shared: Shared, door: Door, listener: Listener) {
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     let mut stop = shared.nudges.subscribe();
     loop {
@@ -117,18 +116,18 @@ async fn accept(shared: Shared, service: Service, listener: Listener) {
         };
         match accepted {
             // Closing the connection is all there is to say to either: the client comes again.
-            Ok((_, peer)) if is_barred(&shared, service, peer) => {
-                tracing::warn!(?service, %peer, "too many wrong logins from there");
+            Ok((_, peer)) if is_barred(&shared, door, peer) => {
+                tracing::warn!(?door, %peer, "too many wrong logins from there");
             }
             Ok((mut link, peer)) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(place) => drop(shared.tasks.spawn(converse(shared.clone(), service, link, peer, place))),
+                Ok(place) => drop(shared.tasks.spawn(converse(shared.clone(), door, link, peer, place))),
                 Err(_) => {
-                    tracing::warn!(?service, %peer, "too many clients at once");
-                    link.refuse(service.too_many()).await;
+                    tracing::warn!(?door, %peer, "too many clients at once");
+                    link.refuse(door.too_many()).await;
                 }
             },
             Err(error) => {
-                tracing::warn!(?service, %error, "cannot accept a connection");
+                tracing::warn!(?door, %error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -136,8 +135,8 @@ async fn accept(shared: Shared, service: Service, listener: Listener) {
 }
 
 /// Whether it guesses logins. A Unix socket is not barred: that would shut out all of its users for one.
-fn is_barred(shared: &Shared, service: Service, peer: Peer) -> bool {
-    let asks = service.asks_login(&shared.config.listen) && peer != Peer::Unix;
+fn is_barred(shared: &Shared, door: Door, peer: Peer) -> bool {
+    let asks = door.asks_login(&shared.config.listen) && peer != Peer::Unix;
     asks && shared.context.wrong_logins.is_barred((shared.context.clock)().instant, peer.ip())
 }
 
@@ -152,25 +151,25 @@ pub(super) async fn wound_down(nudges: &mut Nudges) {
     }
 }
 
-async fn converse(shared: Shared, service: Service, mut link: Link, peer: Peer, _place: OwnedSemaphorePermit) {
+async fn converse(shared: Shared, door: Door, mut link: Link, peer: Peer, _place: OwnedSemaphorePermit) {
     let mut nudges = shared.nudges.subscribe();
     let clock = shared.context.clock;
-    match service {
-        Service::Smtp => {
+    match door {
+        Door::Smtp => {
             let mut server = SmtpIn::new(shared.store.clone(), Arc::clone(&shared.config.mail), peer.ip(), clock());
             let (outcome, _) = link::drive(&mut link, &mut server, &[], &mut nudges, clock).await;
             tracing::info!(%peer, accepted = outcome.accepted, ended = ?outcome.ended, "SMTP client");
         }
-        Service::Nntp => {
+        Door::Nntp => {
             let mut server = NntpIn::new(shared.store.clone(), Arc::clone(&shared.config.news), peer.ip(), clock());
             let (outcome, _) = link::drive(&mut link, &mut server, &[], &mut nudges, clock).await;
             tracing::info!(%peer, taken = outcome.taken, ended = ?outcome.ended, "NNTP client");
         }
-        Service::Uucp | Service::UucpTelnet => {
+        Door::Uucp | Door::UucpTelnet => {
             let progress = Arc::new(Progress::default());
             let from = matches!(peer, Peer::Tcp(_)).then(|| peer.ip());
-            let caller = Unmet { from, ..Unmet::new(service.asks_login(&shared.config.listen)) };
-            if service == Service::UucpTelnet {
+            let caller = Unmet { from, ..Unmet::new(door.asks_login(&shared.config.listen)) };
+            if door == Door::UucpTelnet {
                 link = link.over_telnet(Speaks::TelnetCaller);
             }
             // What went wrong has been logged and recorded there.

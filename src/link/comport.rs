@@ -24,6 +24,7 @@ pub(super) const SET_MODEMSTATE_MASK: u8 = 11;
 pub(super) const PURGE_DATA: u8 = 12;
 /// A server's answers and news are the numbers of the requests and this.
 pub(super) const TOLD: u8 = 100;
+pub(super) const NOTIFY_LINESTATE: u8 = 106;
 pub(super) const NOTIFY_MODEMSTATE: u8 = 107;
 pub(super) const FLOWCONTROL_SUSPEND: u8 = 108;
 pub(super) const FLOWCONTROL_RESUME: u8 = 109;
@@ -203,8 +204,9 @@ impl Lines for FarLines {
         telnet.request(SET_CONTROL, &[BREAK_ON]);
     }
 
-    fn set_speed(&self, bits_per_second: u32) {
+    fn set_speed(&self, bits_per_second: u32) -> bool {
         lock(&self.0).request(SET_BAUDRATE, &bits_per_second.to_be_bytes());
+        true
     }
 }
 

@@ -127,7 +127,7 @@ pub async fn drive<D: Dialogue>(
 }
 
 /// Returns when the carrier is known to be lost.
-async fn carrier_lost(lines: &Option<Box<dyn Lines>>) {
+pub(super) async fn carrier_lost(lines: &Option<Box<dyn Lines>>) {
     while lines.as_ref().and_then(|lines| lines.carrier()) != Some(false) {
         tokio::time::sleep(CARRIER_LOOK).await;
     }

@@ -32,6 +32,10 @@ struct Escaped {
 impl Escaped {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut telnet = lock(&self.telnet);
+        if telnet.is_held() {
+            // Whoever reads hears of the end of it, and wakes.
+            return Poll::Pending;
+        }
         while !telnet.out.is_empty() {
             let count = ready!(Pin::new(&mut self.writer).poll_write(cx, &telnet.out))?;
             if count == 0 {
@@ -67,7 +71,7 @@ impl AsyncRead for Escaped {
             lock(&this.telnet).waker = Some(cx.waker().clone());
             // A peer that takes no answers gets no more of them.
             match this.poll_send(cx)? {
-                Poll::Pending if lock(&this.telnet).out.len() > STEP => return Poll::Pending,
+                Poll::Pending if lock(&this.telnet).is_overfull() => return Poll::Pending,
                 Poll::Ready(()) | Poll::Pending => {}
             }
             if !this.ready.is_empty() {

@@ -19,6 +19,7 @@ mod lock;
 mod net;
 mod offered;
 mod pipe;
+mod program;
 mod serial;
 mod telnet;
 mod tnc;
@@ -28,7 +29,8 @@ pub use lend::lend;
 pub use lock::{Holder, LockFile};
 pub use net::{Listener, Peer, accept, connect, inherit, listen};
 pub use pipe::{RawTerminal, keep_words_off_the_line, run_hook, spawn, standard_streams};
-pub use serial::{Flow, LineState, Lines, Parity, Place, SerialLine, open as open_serial};
+pub use program::{ProgramFailure, Ran, run_program};
+pub use serial::{Flow, LineErrors, LineState, Lines, Parity, Place, Queue, SerialLine, open as open_serial};
 pub use telnet::Speaks;
 pub use tnc::{Dialect, Tnc, TncLine};
 

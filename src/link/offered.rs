@@ -2,19 +2,34 @@
 //! Terminal emulators, simulators and WiFi modems set the line to whom they call; there what they set is noted.
 
 use super::comport::{
-    FLOWCONTROL_RESUME, FLOWCONTROL_SUSPEND, NOTIFY_MODEMSTATE, PURGE_DATA, SET_BAUDRATE, SET_CONTROL, SET_DATASIZE,
-    SET_MODEMSTATE_MASK, SET_PARITY, SET_STOPSIZE, TOLD,
+    FLOWCONTROL_RESUME, FLOWCONTROL_SUSPEND, NOTIFY_LINESTATE, NOTIFY_MODEMSTATE, PURGE_DATA, SET_BAUDRATE,
+    SET_CONTROL, SET_DATASIZE, SET_MODEMSTATE_MASK, SET_PARITY, SET_STOPSIZE, TOLD,
 };
-use super::lend::Board;
+use super::serial::{Flow, LineErrors, Lines, Parity, Queue};
 use crate::base::limits::OFFERED_SPEEDS;
 
 const SIGNATURE: u8 = 0;
 const SET_LINESTATE_MASK: u8 = 10;
-/// Carrier, data set ready, clear to send: we are there.
-const READY: u8 = 0xb0;
+/// Bits of NOTIFY-MODEMSTATE; the lower half tells which have changed.
+const CARRIER: u8 = 0x80;
+const RING: u8 = 0x40;
+const DATA_SET_READY: u8 = 0x20;
+const CLEAR_TO_SEND: u8 = 0x10;
+/// We are there.
+const READY: u8 = CARRIER | DATA_SET_READY | CLEAR_TO_SEND;
+/// Bits of NOTIFY-LINESTATE. That data has come is not told: it comes itself.
+const NOTHING_UNSENT: u8 = 0x60;
+const BREAK: u8 = 0x10;
+const FRAMING: u8 = 0x08;
+const WRONG_PARITY: u8 = 0x04;
+const OVERRUN: u8 = 0x02;
+/// Values of SET-CONTROL.
+const BREAK_ON: u8 = 5;
+const DTR_ON: u8 = 8;
+const RTS_ON: u8 = 11;
+const RTS_OFF: u8 = 12;
 
 /// What the caller has set, and what stands where it has set nothing.
-#[derive(Debug)]
 pub(super) struct OfferedPort {
     speed: u32,
     /// The caller has named the speed of its line.
@@ -25,7 +40,14 @@ pub(super) struct OfferedPort {
     /// By the question of SET-CONTROL that asks for each: flow, break, DTR, RTS, flow inwards.
     control: [u8; 5],
     /// The line, where there is one.
-    line: Option<Board>,
+    line: Option<Box<dyn Lines>>,
+    /// Which changes of the line and of the modem lines the caller wants to hear of.
+    line_mask: u8,
+    modem_mask: u8,
+    /// What it was last told.
+    modem_state: u8,
+    errors: Option<LineErrors>,
+    unsent: bool,
     /// The caller has no room: nothing may be sent.
     pub suspended: bool,
 }
@@ -40,6 +62,12 @@ impl Default for OfferedPort {
             stop_bits: 1,
             control: [1, 6, 8, 11, 14],
             line: None,
+            // RFC 2217 section 3
+            line_mask: 0,
+            modem_mask: 255,
+            modem_state: READY,
+            errors: None,
+            unsent: false,
             suspended: false,
         }
     }
@@ -47,19 +75,62 @@ impl Default for OfferedPort {
 
 impl OfferedPort {
     /// Of a line of ours at this speed, eight bits without parity.
-    pub fn lent(line: Option<Board>, speed: Option<u32>) -> Self {
-        let set = Self::default();
-        Self { speed: speed.unwrap_or(set.speed), line, ..set }
+    pub fn lent(line: Option<Box<dyn Lines>>, speed: Option<u32>) -> Self {
+        let mut port = Self { speed: speed.unwrap_or(9600), line, ..Self::default() };
+        port.errors = port.line.as_ref().and_then(|line| line.errors());
+        port
     }
 
-    /// What the caller is told of the modem lines before it asks.
-    pub fn news(&self) -> (u8, [u8; 1]) {
-        (NOTIFY_MODEMSTATE, [self.modem_state().unwrap_or(READY)])
+    /// The modem lines now: what the caller is told before it asks. Of the others it is told from here on.
+    pub fn modem_state(&mut self) -> u8 {
+        self.modem_state = self.look_at_modem();
+        self.modem_state
     }
 
-    /// The modem lines; `None` where there are none.
-    pub fn modem_state(&self) -> Option<u8> {
-        self.line.as_ref().and_then(Board::modem_state)
+    fn look_at_modem(&self) -> u8 {
+        let Some(state) = self.line.as_ref().and_then(|line| line.state()) else { return READY };
+        let lines = [
+            (state.carrier, CARRIER),
+            (state.ringing, RING),
+            (state.data_set_ready, DATA_SET_READY),
+            (state.clear_to_send, CLEAR_TO_SEND),
+        ];
+        lines.into_iter().filter(|(on, _)| *on).map(|(_, bit)| bit).sum()
+    }
+
+    /// What has happened on the line since the caller was last told, and whether anything is unsent.
+    fn line_state(&mut self) -> u8 {
+        let Some(line) = &self.line else { return NOTHING_UNSENT };
+        self.unsent = line.unsent() > 0;
+        let empty = if self.unsent { 0 } else { NOTHING_UNSENT };
+        let (Some(is), Some(was)) = (line.errors(), self.errors) else { return empty };
+        self.errors = Some(is);
+        let errors = [
+            (is.breaks != was.breaks, BREAK),
+            (is.framing != was.framing, FRAMING),
+            (is.wrong_parity != was.wrong_parity, WRONG_PARITY),
+            (is.overruns != was.overruns, OVERRUN),
+        ];
+        errors.into_iter().filter(|(happened, _)| *happened).map(|(_, bit)| bit).sum::<u8>() | empty
+    }
+
+    /// What has changed since the caller was last told, as far as it wants to hear of it: numbers and values.
+    pub fn news(&mut self) -> Vec<(u8, u8)> {
+        let mut news = Vec::new();
+        let was = self.modem_state;
+        let is = self.modem_state();
+        // Of a ring its end counts.
+        let changes = ((was ^ is) & READY | was & !is & RING) >> 4;
+        if (was ^ is | changes) & self.modem_mask != 0 {
+            news.push((NOTIFY_MODEMSTATE, (is | changes) & self.modem_mask));
+        }
+        let was_unsent = self.unsent;
+        let state = self.line_state();
+        let is_news = if was_unsent { state } else { state & !NOTHING_UNSENT };
+        if is_news & self.line_mask != 0 {
+            news.push((NOTIFY_LINESTATE, state & self.line_mask));
+        }
+        news
     }
 
     /// The speed that the caller has named.
@@ -84,12 +155,22 @@ impl OfferedPort {
             }
             SET_DATASIZE | SET_PARITY | SET_STOPSIZE => vec![self.format(*code, first)],
             SET_CONTROL => vec![self.control(first)?],
-            SET_LINESTATE_MASK | SET_MODEMSTATE_MASK => vec![first],
-            PURGE_DATA => {
-                self.line.iter().for_each(|line| line.purge(first));
+            SET_LINESTATE_MASK => {
+                self.line_mask = first;
                 vec![first]
             }
-            code if code == NOTIFY_MODEMSTATE - TOLD => self.news().1.to_vec(),
+            SET_MODEMSTATE_MASK => {
+                self.modem_mask = first;
+                vec![first]
+            }
+            PURGE_DATA => {
+                if let (Some(line), Some(queue)) = (&self.line, queue(first)) {
+                    line.purge(queue);
+                }
+                vec![first]
+            }
+            code if code == NOTIFY_LINESTATE - TOLD => vec![self.line_state()],
+            code if code == NOTIFY_MODEMSTATE - TOLD => vec![self.modem_state()],
             code if code == FLOWCONTROL_SUSPEND - TOLD => {
                 self.suspended = true;
                 return None;
@@ -113,7 +194,13 @@ impl OfferedPort {
         if known.contains(&value) {
             *held = value;
             let (data_bits, parity, stop_bits) = (self.data_bits, self.parity, self.stop_bits);
-            if self.line.as_ref().is_some_and(|line| !line.set_format(data_bits, parity, stop_bits)) {
+            // Mark, space and one stop bit and a half are of no line that has them everywhere.
+            let possible = match (&self.line, parity_of(parity)) {
+                (Some(line), Some(parity)) => line.set_format(data_bits, parity, stop_bits),
+                (Some(_), None) => false,
+                (None, _) => true,
+            };
+            if !possible {
                 (self.data_bits, self.parity, self.stop_bits) = before;
             }
         }
@@ -138,9 +225,53 @@ impl OfferedPort {
         };
         if value != question {
             self.control[place] = value;
-            self.line.iter().for_each(|line| line.set_control(value));
+            self.line.iter().for_each(|line| set_control(&**line, place, value));
         }
         Some(self.control[place])
+    }
+}
+
+/// A client that goes leaves nothing behind that the next call would not expect.
+impl Drop for OfferedPort {
+    fn drop(&mut self) {
+        let Some(line) = &self.line else { return };
+        if self.control[1] == BREAK_ON {
+            line.set_break(false);
+        }
+        if self.control[3] == RTS_OFF {
+            line.set_rts(true);
+        }
+    }
+}
+
+/// One of flow control, break, DTR and RTS, in the order of their questions. Flow inwards is the same as outwards.
+fn set_control(line: &dyn Lines, place: usize, value: u8) {
+    match (place, value) {
+        (0, 1) => line.set_flow(Flow::None),
+        (0, 2) => line.set_flow(Flow::XonXoff),
+        (0, 3) => line.set_flow(Flow::RtsCts),
+        (1, _) => line.set_break(value == BREAK_ON),
+        (2, _) => line.set_dtr(value == DTR_ON),
+        (3, _) => line.set_rts(value == RTS_ON),
+        _ => {}
+    }
+}
+
+fn parity_of(number: u8) -> Option<Parity> {
+    match number {
+        1 => Some(Parity::None),
+        2 => Some(Parity::Odd),
+        3 => Some(Parity::Even),
+        _ => None,
+    }
+}
+
+fn queue(number: u8) -> Option<Queue> {
+    match number {
+        1 => Some(Queue::Unread),
+        2 => Some(Queue::Unsent),
+        3 => Some(Queue::Both),
+        _ => None,
     }
 }
 

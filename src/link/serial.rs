@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::termios::{self, BaudRate, FlushArg, SetArg};
+use nix::libc::c_int;
+use nix::sys::termios::{self, BaudRate, ControlFlags, FlushArg, InputFlags, SetArg, Termios};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio_serial::{SerialPort, SerialPortBuilderExt, SerialStream};
@@ -94,6 +95,26 @@ pub struct LineState {
     pub data_set_ready: bool,
     /// It takes bytes.
     pub clear_to_send: bool,
+    pub ringing: bool,
+}
+
+/// What has gone wrong with what came in, counted up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LineErrors {
+    /// Bytes that nobody took in time.
+    pub overruns: u32,
+    pub wrong_parity: u32,
+    /// Bytes without a stop bit.
+    pub framing: u32,
+    pub breaks: u32,
+}
+
+/// Bytes between us and the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    Unread,
+    Unsent,
+    Both,
 }
 
 /// What stands beside the bytes of a line. A pty has none of it; tests bring their own.
@@ -104,16 +125,30 @@ pub trait Lines: Send + Sync {
     fn state(&self) -> Option<LineState> {
         None
     }
+    /// `None` where nobody counts them.
+    fn errors(&self) -> Option<LineErrors> {
+        None
+    }
     fn set_dtr(&self, on: bool);
+    fn set_rts(&self, _on: bool) {}
     /// Bytes that have not left yet; zero where nobody can tell.
     fn unsent(&self) -> usize;
     fn send_break(&self);
+    /// Begins a break, or ends it.
+    fn set_break(&self, _on: bool) {}
     /// Seven bits with XON and XOFF, once what was written has left, where there is a terminal that can be told so.
     fn seven_bits(&self) -> io::Result<()> {
         Ok(())
     }
-    /// A modem that does not keep its own speed now has that of the connection.
-    fn set_speed(&self, bits_per_second: u32);
+    /// A modem that does not keep its own speed now has that of the connection. Says whether the line can have it.
+    fn set_speed(&self, bits_per_second: u32) -> bool;
+    /// Five to eight bits of data, one or two stop bits. Says whether the line can have them.
+    fn set_format(&self, _data_bits: u8, _parity: Parity, _stop_bits: u8) -> bool {
+        false
+    }
+    fn set_flow(&self, _flow: Flow) {}
+    /// Throws away what lies there.
+    fn purge(&self, _queue: Queue) {}
 }
 
 /// Opens a line, raw and for us alone. No byte of an earlier session reaches this one.
@@ -257,57 +292,116 @@ impl Drop for Claim {
 /// The tty itself, beside the streams over it.
 struct Tty(OwnedFd);
 
-static DTR: nix::libc::c_int = nix::libc::TIOCM_DTR;
+static DTR: c_int = nix::libc::TIOCM_DTR;
 
 nix::ioctl_read_bad!(
     /// Bytes in the output queue of a tty.
     tiocoutq,
     nix::libc::TIOCOUTQ,
-    nix::libc::c_int
+    c_int
 );
 nix::ioctl_read_bad!(
     /// The state of the modem lines.
     tiocmget,
     nix::libc::TIOCMGET,
-    nix::libc::c_int
+    c_int
 );
 nix::ioctl_write_ptr_bad!(
     /// Lowers modem lines.
     tiocmbic,
     nix::libc::TIOCMBIC,
-    nix::libc::c_int
+    c_int
 );
 nix::ioctl_write_ptr_bad!(
     /// Raises modem lines.
     tiocmbis,
     nix::libc::TIOCMBIS,
-    nix::libc::c_int
+    c_int
 );
+
+nix::ioctl_none_bad!(
+    /// Begins a break.
+    tiocsbrk,
+    nix::libc::TIOCSBRK
+);
+nix::ioctl_none_bad!(
+    /// Ends it.
+    tioccbrk,
+    nix::libc::TIOCCBRK
+);
+nix::ioctl_read_bad!(
+    /// Counts of errors, since the driver was loaded.
+    tiocgicount,
+    nix::libc::TIOCGICOUNT,
+    Counts
+);
+
+/// Linux: `struct serial_icounter_struct`.
+#[repr(C)]
+#[derive(Default)]
+struct Counts {
+    /// Changes of CTS, DSR, RI and the carrier; bytes received and sent.
+    _changes: [c_int; 6],
+    framing: c_int,
+    overruns: c_int,
+    wrong_parity: c_int,
+    breaks: c_int,
+    buffer_overruns: c_int,
+    _reserved: [c_int; 9],
+}
+
+impl Tty {
+    fn change(&self, change: impl FnOnce(&mut Termios)) -> bool {
+        let Ok(mut modes) = termios::tcgetattr(&self.0) else { return false };
+        change(&mut modes);
+        termios::tcsetattr(&self.0, SetArg::TCSANOW, &modes).is_ok()
+    }
+
+    /// A pty has no such lines, which is no error.
+    fn set_line(&self, line: c_int, on: bool) {
+        let fd = self.0.as_raw_fd();
+        // SAFETY: the descriptor is open and the kernel reads one int.
+        let _ = unsafe { if on { tiocmbis(fd, &raw const line) } else { tiocmbic(fd, &raw const line) } };
+    }
+}
 
 impl Lines for Tty {
     fn carrier(&self) -> Option<bool> {
-        let mut state = 0;
-        // SAFETY: the descriptor is open and the kernel writes one int.
-        unsafe { tiocmget(self.0.as_raw_fd(), &raw mut state) }.ok()?;
-        Some(state & nix::libc::TIOCM_CAR != 0)
+        self.state().map(|state| state.carrier)
     }
 
     fn state(&self) -> Option<LineState> {
         let mut state = 0;
-        // SAFETY: as above.
+        // SAFETY: the descriptor is open and the kernel writes one int.
         unsafe { tiocmget(self.0.as_raw_fd(), &raw mut state) }.ok()?;
         Some(LineState {
             carrier: state & nix::libc::TIOCM_CAR != 0,
             data_set_ready: state & nix::libc::TIOCM_DSR != 0,
             clear_to_send: state & nix::libc::TIOCM_CTS != 0,
+            ringing: state & nix::libc::TIOCM_RI != 0,
+        })
+    }
+
+    fn errors(&self) -> Option<LineErrors> {
+        let mut counts = Counts::default();
+        // SAFETY: the descriptor is open and the kernel writes one such structure.
+        unsafe { tiocgicount(self.0.as_raw_fd(), &raw mut counts) }.ok()?;
+        // They are counted up and begin anew at the end.
+        let count = |number: c_int| number.cast_unsigned();
+        Some(LineErrors {
+            overruns: count(counts.overruns).wrapping_add(count(counts.buffer_overruns)),
+            wrong_parity: count(counts.wrong_parity),
+            framing: count(counts.framing),
+            breaks: count(counts.breaks),
         })
     }
 
     fn set_dtr(&self, on: bool) {
-        // SAFETY: the descriptor is open and the kernel reads one int.
-        let _ = unsafe {
-            if on { tiocmbis(self.0.as_raw_fd(), &raw const DTR) } else { tiocmbic(self.0.as_raw_fd(), &raw const DTR) }
-        };
+        self.set_line(nix::libc::TIOCM_DTR, on);
+    }
+
+    fn set_rts(&self, on: bool) {
+        self.set_line(nix::libc::TIOCM_RTS, on);
     }
 
     fn unsent(&self) -> usize {
@@ -328,16 +422,59 @@ impl Lines for Tty {
         let _ = termios::tcsendbreak(self.0.as_fd(), 0);
     }
 
-    fn set_speed(&self, bits_per_second: u32) {
-        let (Some(rate), Ok(mut modes)) = (rate(bits_per_second), termios::tcgetattr(self.0.as_fd())) else { return };
-        if termios::cfsetspeed(&mut modes, rate).is_ok() {
-            let _ = termios::tcsetattr(self.0.as_fd(), SetArg::TCSADRAIN, &modes);
+    fn set_break(&self, on: bool) {
+        let fd = self.0.as_raw_fd();
+        // SAFETY: the descriptor is open; neither takes memory.
+        let _ = unsafe { if on { tiocsbrk(fd) } else { tioccbrk(fd) } };
+    }
+
+    fn set_speed(&self, bits_per_second: u32) -> bool {
+        let Some(rate) = rate(bits_per_second) else { return false };
+        // It is a rate of the table, so it can be written down.
+        self.change(|modes| {
+            let _ = termios::cfsetspeed(modes, rate);
+        })
+    }
+
+    fn set_format(&self, data_bits: u8, parity: Parity, stop_bits: u8) -> bool {
+        let size = match data_bits {
+            5 => ControlFlags::CS5,
+            6 => ControlFlags::CS6,
+            7 => ControlFlags::CS7,
+            8 => ControlFlags::CS8,
+            _ => return false,
+        };
+        if !(1..=2).contains(&stop_bits) {
+            return false;
         }
+        self.change(|modes| {
+            modes.control_flags.remove(ControlFlags::CSIZE);
+            modes.control_flags.insert(size);
+            modes.control_flags.set(ControlFlags::PARENB, parity != Parity::None);
+            modes.control_flags.set(ControlFlags::PARODD, parity == Parity::Odd);
+            modes.control_flags.set(ControlFlags::CSTOPB, stop_bits == 2);
+        })
+    }
+
+    fn set_flow(&self, flow: Flow) {
+        self.change(|modes| {
+            modes.input_flags.set(InputFlags::IXON | InputFlags::IXOFF, flow == Flow::XonXoff);
+            modes.control_flags.set(ControlFlags::CRTSCTS, flow == Flow::RtsCts);
+        });
+    }
+
+    fn purge(&self, queue: Queue) {
+        let queue = match queue {
+            Queue::Unread => FlushArg::TCIFLUSH,
+            Queue::Unsent => FlushArg::TCOFLUSH,
+            Queue::Both => FlushArg::TCIOFLUSH,
+        };
+        let _ = termios::tcflush(self.0.as_fd(), queue);
     }
 }
 
 /// The speeds that modems connect at and ports have.
-pub(super) fn rate(bits_per_second: u32) -> Option<BaudRate> {
+fn rate(bits_per_second: u32) -> Option<BaudRate> {
     Some(match bits_per_second {
         300 => BaudRate::B300,
         600 => BaudRate::B600,

@@ -2,9 +2,9 @@
 
 use std::task::Waker;
 
-use super::comport::{self, SerialServer};
-use super::lend::Board;
+use super::comport::{self, NOTIFY_MODEMSTATE, SerialServer};
 use super::offered::OfferedPort;
+use super::serial::Lines;
 use crate::base::limits::{OFFERED_ANSWERS_MAX, TELNET_ANSWERS_MAX, TELNET_SUBNEGOTIATION_MAX};
 
 pub(super) const IAC: u8 = 255;
@@ -144,19 +144,32 @@ impl Telnet {
     }
 
     /// What the caller sets is from now on this line of ours.
-    pub fn lend(&mut self, line: Option<Board>, speed: Option<u32>) {
+    pub fn lend(&mut self, line: Option<Box<dyn Lines>>, speed: Option<u32>) {
         self.offered = Some(OfferedPort::lent(line, speed));
     }
 
-    /// The modem lines of a lent line, once its client wants to hear of them.
-    pub fn modem_state(&self) -> Option<u8> {
-        let agreed = self.theirs.com_port == State::Yes;
-        self.offered.as_ref().filter(|_| agreed).and_then(OfferedPort::modem_state)
+    /// Tells the client of a lent line what has changed of it. To one that takes nothing it is told later.
+    pub fn tell_news(&mut self) {
+        let listens = self.theirs.com_port == State::Yes && self.out.len() < OFFERED_ANSWERS_MAX;
+        let Some(port) = self.offered.as_mut().filter(|port| listens && !port.suspended) else { return };
+        for (code, value) in port.news() {
+            self.request(code, &[value]);
+        }
+    }
+
+    /// A peer takes too little of what it is answered, and has not said why.
+    pub fn is_overfull(&self) -> bool {
+        self.out.len() > OFFERED_ANSWERS_MAX && !self.is_held()
+    }
+
+    /// The caller wants to hear nothing for now, no answer either (RFC 2217 section 5).
+    pub fn is_held(&self) -> bool {
+        self.offered.as_ref().is_some_and(|port| port.suspended)
     }
 
     /// The other end has no room: nothing may be sent.
     pub fn is_suspended(&self) -> bool {
-        self.serial.suspended || self.offered.as_ref().is_some_and(|port| port.suspended)
+        self.serial.suspended || self.is_held()
     }
 
     /// Whether both ends have agreed that every byte value passes; `None` where it is not for telnet to say.
@@ -291,8 +304,8 @@ impl Telnet {
             self.out.extend([IAC, answer, option]);
             if (answer, option) == (DO, comport::OPTION) {
                 // pyserial takes a port without news of its lines for none.
-                let news = self.offered.as_ref().map(OfferedPort::news);
-                news.iter().for_each(|(code, value)| self.request(*code, value));
+                let state = self.offered.as_mut().map(OfferedPort::modem_state);
+                state.into_iter().for_each(|state| self.request(NOTIFY_MODEMSTATE, &[state]));
             }
         }
     }

@@ -318,7 +318,9 @@ impl Lines for TncLines {
 
     fn send_break(&self) {}
 
-    fn set_speed(&self, _bits_per_second: u32) {}
+    fn set_speed(&self, _bits_per_second: u32) -> bool {
+        false
+    }
 }
 
 /// Where in a data block of ARDOP we are: two bytes of length, three of its kind, then so many.

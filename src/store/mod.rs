@@ -357,6 +357,15 @@ impl Change<'_> {
 }
 
 impl StoreError {
+    /// Whether the database has bytes in it that cannot be right.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Database { source, .. } => source.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt),
+            Self::Full(_) | Self::Io { .. } | Self::Schema { .. } => false,
+        }
+    }
+
     fn unusable(path: &Path, why: &str) -> Self {
         Self::Io { path: path.to_owned(), source: io::Error::new(io::ErrorKind::InvalidData, why) }
     }

@@ -148,6 +148,68 @@ fn a_table_of_statistics_has_room_in_a_terminal_and_begins_when_it_is_told() {
     assert_eq!(village.try_run(&["site", "statistics", "--since", "long"], b"", None).status.code(), Some(64));
 }
 
+#[test]
+fn the_first_day_of_statistics_is_whole_whatever_the_clock_said_then() {
+    let hub = SiteName::parse("hub").expect("a name");
+    let check = |seconds: i64, day: &str| {
+        let village = Site::new("village", "[sites.hub]\n");
+        let at = Timestamp::from_seconds(seconds);
+        let one = Statistics { placed: 1, ..Statistics::default() };
+        village.store().write::<_, StoreError>(|change| change.count_call(&hub, at, &one)).expect("counted");
+        let json = village.run(&["site", "statistics", "--json"], b"");
+        assert!(json.contains(&format!("\"since\": \"{day}\"")), "{day}: {json}");
+        let shown = village.run(&["site", "show", "hub"], b"");
+        assert!(shown.contains(&format!("; since {day}\n")), "{day}: {shown}");
+    };
+    check(-70_000_000_000, "-249-10-15");
+    check(i64::MIN, "-9999-01-02");
+    check(-1, "1969-12-31");
+    check(1_800_000_000, "2027-01-15");
+    check(i64::MAX, "9999-12-30");
+}
+
+/// Logs in with its first two arguments, and says what it was told.
+const LOGIN_PROGRAM: &str = "#!/bin/sh
+hear() {
+    heard=
+    while case \"$heard\" in *$1) false;; esac; do heard=$heard$(dd bs=1 count=1 2>/dev/null); done
+}
+hear ogin:; printf '%s\\r' \"$1\"
+hear word:; printf '%s\\r' \"$2\"
+echo \"to $3 at $4 bit/s as $1 with $2\" >&2
+exit $5
+";
+
+#[test]
+fn a_program_logs_in_and_its_failure_is_that_of_the_call() {
+    let hub = Site::new("hub", "[listen]\nuucp = \"127.0.0.1:0\"\n[sites.village]\ncalled-login = \"Uvillage\"\n");
+    hub.run(&["user", "add", "Uvillage", "--password", "secret"], b"");
+    let daemon = hub.daemon(None);
+    let address = daemon.address("uucp ").expect("it listens");
+    let check = |status: u8, chat: &str, expected: &str| {
+        let village = Site::new("village", "");
+        let program = village.path("login");
+        fs::write(&program, LOGIN_PROGRAM).expect("a file");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a mode");
+        fs::write(village.path("pass"), "secret\n").expect("a file");
+        let words = format!("['{}', '\\L', '\\P', '\\Z', '\\S', '{status}']", program.display());
+        village.configure(&format!(
+            "[port.p]\ntype = \"tcp\"\naddress = \"{address}\"\nspeed = 1000000\nchat-program = {words}\n{chat}\n[sites.hub]\ncall = [{{ port = \"p\" }}]\nlogin = \"Uvillage\"\n\
+             password-file = \"pass\"\n"
+        ));
+        let call = said(&village.try_run(&["-v", "call", "hub"], b"", None));
+        assert!(call.contains(expected), "{expected}: {call}");
+        assert!(!call.contains("secret"), "{call}");
+        assert!(call.contains("to hub at 1000000 bit/s as Uvillage with ***"), "{call}");
+        let statistics = village.run(&["site", "statistics", "hub", "--json"], b"");
+        assert_eq!(statistics.contains("\"not_logged_in\": 1"), expected != "call complete", "{statistics}");
+    };
+    check(0, "", "call complete");
+    check(3, "", "login ended with exit status: 3");
+    // It is before the chat, which waits for a word that does not come any more.
+    check(0, "chat = 'word:\\W1 \\P'", "login failed: `word:` did not come within 1 s");
+}
+
 /// What a `uucico` that answers with these options says of its line.
 fn line_told(site: &Site, options: &[&str]) -> String {
     let config = site.config().display().to_string();

@@ -158,6 +158,27 @@ fn chats_when_called_are_checked() {
 }
 
 #[test]
+fn a_chat_program_has_a_name_and_escapes_that_are_known() {
+    let port = "[port.a]\ntype = \"pipe\"\ncommand = [\"x\"]\n";
+    let check = |program: &str, expected: &str| {
+        complain(&format!("{port}[sites.hub]\ncall = [{{ port = \"a\", chat-program = {program} }}]\n"), expected);
+    };
+    check("['/bin/dial', '\\Y at \\S', '\\Z', '\\\\'], chat-program-limit = '5m'", "no complaints");
+    let bad = "bangpath.toml:10: sites.hub.call: bad chat program: ";
+    check("[]", &format!("{bad}the program has no name"));
+    check("['dial', '\\T']", &format!("{bad}no escape `\\T`: there are \\Y \\S \\L \\P \\Z and \\\\"));
+    check("['dial', 'a\\']", &format!("{bad}`a\\` ends in a backslash: write \\\\ for one"));
+    check(
+        "['dial', '\\P']",
+        "bangpath.toml:10: sites.hub: the chat needs a login, and none is given; give login and password-file, or chat = \"\" where the site asks for none",
+    );
+    check(
+        "['dial'], chat-program-limit = 'long'",
+        "bangpath.toml:10: sites.hub.call: `long` is no duration: write 30s, 10m, 1h or 7d",
+    );
+}
+
+#[test]
 fn only_a_line_of_this_machine_is_shared_and_one_at_a_server_may_answer() {
     complain(
         "[port.a]\ntype = \"serial\"\ndevice = \"/dev/ttyS0\"\nshare = \"2217\"\n\

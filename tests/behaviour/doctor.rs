@@ -3,18 +3,17 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use bangpath::store::StoreError;
 use bangpath::store::sites::{KnownLine, SiteState};
-use nix::pty::openpty;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::Signal;
-use nix::sys::termios::{self, SetArg};
 use serde_json::Value;
 
-use crate::lines::exchange::{Exchange, Setup};
+use crate::lines::exchange::{Exchange, Setup, raw_pty};
 use crate::site::{BANGPATH, Site, said};
 
 /// Two devices; what is written to one comes out of the other as the line makes it. With one device: a plug.
@@ -25,15 +24,12 @@ struct Cable {
 
 impl Cable {
     fn new(ends: usize, line: fn(u8) -> Option<u8>) -> Self {
-        let ptys: Vec<_> = (0..ends).map(|_| openpty(None, None).expect("a pty")).collect();
         let (mut devices, mut slaves, mut masters) = (Vec::new(), Vec::new(), Vec::new());
-        for pty in ptys {
-            let mut modes = termios::tcgetattr(&pty.slave).expect("a terminal");
-            termios::cfmakeraw(&mut modes);
-            termios::tcsetattr(&pty.slave, SetArg::TCSANOW, &modes).expect("a terminal");
-            devices.push(nix::unistd::ttyname(&pty.slave).expect("a name"));
-            slaves.push(pty.slave);
-            masters.push(pty.master);
+        for _ in 0..ends {
+            let (device, slave, master) = raw_pty();
+            devices.push(device);
+            slaves.push(slave);
+            masters.push(master);
         }
         for from in 0..ends {
             let mut input = File::from(masters[from].try_clone().expect("a descriptor"));
@@ -85,7 +81,7 @@ fn an_installation_in_order_is_said_to_be() {
 
 #[test]
 fn what_ails_an_installation_is_told_with_a_remedy() {
-    let ports = "[port.line]\ntype = \"serial\"\ndevice = \"/dev/ttyNone\"\n[port.null]\ntype = \"serial\"\ndevice = \"/dev/null\"\n";
+    let ports = "[port.line]\ntype = \"serial\"\ndevice = \"/dev/ttyNone\"\n[port.null]\ntype = \"serial\"\ndevice = \"/dev/null\"\n[port.zero]\ntype = \"serial\"\ndevice = \"/dev/zero\"\n";
     let site = Site::new(
         "village",
         &format!("[listen]\nsmtp = \"127.0.0.1:0\"\n{ports}[sites.hub]\n[sites.far]\n[sites.near]\n"),
@@ -112,10 +108,27 @@ fn what_ails_an_installation_is_told_with_a_remedy() {
     check(&found, "service", "good", "smtp");
     check(&found, "port", "trouble", "/dev/ttyNone is not there");
     check(&found, "port", "trouble", "/dev/null is no terminal");
+    check(&found, "port", "trouble", "/dev/zero is no terminal");
     check(&found, "dead letters", "note", "bangpath dead list");
     check(&found, "site", "note", "hub: 7 calls in a row failed; the last: no carrier");
     check(&found, "site", "note", "far: held (holidays)");
     check(&found, "clock", "trouble", "the last call was at");
+}
+
+#[test]
+fn a_device_that_is_no_terminal_is_not_opened() {
+    let full = PathBuf::from("/dev/full");
+    let site = Site::new("village", &port(&full, ""));
+    let openings = Inotify::init(InitFlags::IN_NONBLOCK).expect("a watch");
+    openings.add_watch(&full, AddWatchFlags::IN_OPEN).expect("a watch");
+    for words in [&[][..], &["line"]] {
+        let (found, status) = findings(&site, words);
+        assert_eq!(status, 69);
+        check(&found, if words.is_empty() { "port" } else { "device" }, "trouble", "/dev/full is no terminal");
+    }
+    assert_eq!(openings.read_events().err(), Some(nix::Error::EAGAIN));
+    drop(File::open(&full).expect("it can be"));
+    assert_eq!(openings.read_events().expect("seen").len(), 1);
 }
 
 #[test]
@@ -156,23 +169,31 @@ fn a_damaged_database_and_a_wrong_configuration_are_troubles() {
         found.iter().any(|f| f["state"] == "trouble" && (f["check"] == "database" || f["check"] == "spool")),
         "{found:#?}"
     );
+    // Now its head as well: the store does not even open. The first page begins with the type of the page, behind 100 bytes.
+    let mut bytes = fs::read(&database).expect("a database");
+    bytes[100] = 0xff;
+    fs::write(&database, bytes).expect("a file");
+    let (found, status) = findings(&site, &[]);
+    assert_eq!(status, 69);
+    check(&found, "spool", "trouble", "restore the last backup");
     site.configure("[port.x]\ntype = \"serail\"\n");
     let (found, status) = findings(&site, &[]);
     assert_eq!(status, 69);
     check(&found, "configuration", "trouble", "no port type `serail`");
 }
 
+/// The partner of a test, at the line of this site.
+fn partner(site: &Site) -> Child {
+    let mut doctor = Command::new(BANGPATH);
+    doctor.args(["doctor", "line", "--answer", "--json"]).env("BANGPATH_CONFIG", site.config());
+    doctor.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("a doctor")
+}
+
 /// Two doctors at the two ends of a cable; gives what each found.
 fn both(line: fn(u8) -> Option<u8>) -> [Vec<Value>; 2] {
     let cable = Cable::new(2, line);
     let [here, there] = [0, 1].map(|end| Site::new("village", &port(&cable.devices[end], "")));
-    let answer = Command::new(BANGPATH)
-        .args(["doctor", "line", "--answer", "--json"])
-        .env("BANGPATH_CONFIG", there.config())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a doctor");
+    let answer = partner(&there);
     let (found, status) = findings(&here, &["line"]);
     let answer = answer.wait_with_output().expect("an end");
     assert_eq!((status, answer.status.code()), (0, Some(0)), "{found:#?}");
@@ -327,13 +348,7 @@ fn a_modem_is_asked_dialled_and_the_line_behind_it_tested() {
     let (found, status) = findings(&here, &["line", "--phone", "333"]);
     assert_eq!(status, 69);
     check(&found, "call", "trouble", "the modem says `BUSY`");
-    let answer = Command::new(BANGPATH)
-        .args(["doctor", "line", "--answer", "--json"])
-        .env("BANGPATH_CONFIG", there.config())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a doctor");
+    let answer = partner(&there);
     // Once its modem has been made ready.
     crate::site::until("the other doctor waits", || exchange.commands(0).contains(&"ATI6".to_owned()).then_some(()));
     let (found, status) = findings(&here, &["line", "--phone", "111"]);

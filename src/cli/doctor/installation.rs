@@ -23,6 +23,11 @@ use crate::store::{self, HopTotals, LockKind, Store, StoreError};
 
 /// 2025-01-01: before this no bangpath was built, so a clock that says so has stopped or lost its battery.
 const CLOCK_MIN: Timestamp = Timestamp::from_seconds(1_735_689_600);
+/// 20 years later no machine runs what was built then, so a clock that says so was set wrong: often to 2106 or 9999.
+const CLOCK_MAX: Timestamp = Timestamp::from_seconds(2_366_841_600);
+/// What helps a database that cannot be read.
+const RECOVER: &str =
+    "stop the daemon, keep a copy of the spool, and restore the last backup, or try sqlite3's .recover";
 /// A site that has not been reached for so long, though something waits or it should be polled.
 const LONG: Duration = Duration::from_secs(3 * 24 * 3600);
 /// Failures in a row that are worth a look.
@@ -46,8 +51,9 @@ pub(super) fn examine(here: &Here, chart: &mut Chart) -> Result<(), Failure> {
     let store = match Store::open(&config.spool) {
         Ok(store) => store,
         Err(error) => {
+            let advice = advice_for(&error);
             let failure = spool_trouble(&config.spool, error);
-            return chart.trouble("spool", failure.to_string(), "");
+            return chart.trouble("spool", failure.to_string(), advice);
         }
     };
     let context = crate::daemon::context(&config, store.clone());
@@ -120,8 +126,21 @@ fn database(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
     if found.is_empty() {
         return chart.good("database", "whole");
     }
-    let advice = "stop the daemon, keep a copy of the spool, and restore the last backup, or try sqlite3's .recover";
-    chart.trouble("database", found.join("; "), advice)
+    chart.trouble("database", found.join("; "), RECOVER)
+}
+
+/// What to do about a store that does not open, beyond what the error says.
+fn advice_for(error: &StoreError) -> &'static str {
+    match error {
+        _ if error.is_damage() => RECOVER,
+        StoreError::Full(_) => "make room on that disk",
+        // Said by the error itself.
+        StoreError::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData => "",
+        StoreError::Io { .. } | StoreError::Database { .. } | StoreError::Damaged(_) => {
+            "look whether the disk is mounted, writable and whole; `dmesg` tells of its errors"
+        }
+        StoreError::Schema { .. } => "",
+    }
 }
 
 fn clock(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
@@ -131,12 +150,18 @@ fn clock(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
         Ok(states.collect::<Result<Vec<_>, _>>()?.iter().filter_map(|state| state.last_call).max())
     })?;
     let advice = "set it, or have it set by NTP or a clock with a battery: schedules and retries go by it";
-    match last {
-        _ if now < CLOCK_MIN => chart.trouble("clock", format!("it says {now}, which is long past"), advice),
-        Some(last) if last > now => {
-            chart.trouble("clock", format!("it says {now}, and the last call was at {last}"), advice)
-        }
-        Some(_) | None => chart.good("clock", now.to_string()),
+    match clock_trouble(now, last) {
+        Some(why) => chart.trouble("clock", format!("it says {now}, {why}"), advice),
+        None => chart.good("clock", now.to_string()),
+    }
+}
+
+fn clock_trouble(now: Timestamp, last_call: Option<Timestamp>) -> Option<String> {
+    match last_call {
+        _ if now < CLOCK_MIN => Some("which is long past".to_owned()),
+        _ if now > CLOCK_MAX => Some("which is far ahead".to_owned()),
+        Some(last) if last > now => Some(format!("and the last call was at {last}")),
+        Some(_) | None => None,
     }
 }
 
@@ -297,5 +322,26 @@ fn ailment(now: Timestamp, site: &Site, state: &SiteState, totals: &[HopTotals])
         }
         (None, Some(_)) => Some(format!("never reached; the last call: {last}")),
         (Some(_) | None, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_cannot_be_right_is_complained_of() {
+        let check = |date: &str, last_call: Option<&str>, expected: Option<&str>| {
+            let at = |date: &str| Timestamp::from_jiff(format!("{date}T00:00:00Z").parse().expect("a date"));
+            let found = clock_trouble(at(date), last_call.map(at));
+            assert_eq!(found.as_deref(), expected, "{date} {last_call:?}");
+        };
+        check("1970-01-01", None, Some("which is long past"));
+        check("2024-12-31", None, Some("which is long past"));
+        check("2025-01-01", None, None);
+        check("2045-01-01", Some("2044-12-31"), None);
+        check("2045-01-02", Some("2044-12-31"), Some("which is far ahead"));
+        check("9999-12-30", None, Some("which is far ahead"));
+        check("2026-01-01", Some("2026-01-02"), Some("and the last call was at 2026-01-02 00:00:00Z"));
     }
 }

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::stat::{major, minor};
 use serde_json::{Value, json};
 
 use super::user::{Access, User};
@@ -24,6 +26,10 @@ use crate::store::LockKind;
 
 /// After so many rings a modem is answered.
 const RINGS: u32 = 1;
+/// Device numbers (Linux, `devices.txt`): of ptys; of serial ports where sysfs says nothing: 8250, USB modems, USB adapters, those
+/// of small boards, Bluetooth.
+const PTYS: RangeInclusive<u64> = 136..=143;
+const SERIAL_PORTS: [u64; 5] = [4, 166, 188, 204, 216];
 /// How long it may take to open a port: a radio tries its call several times.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -123,6 +129,9 @@ pub(super) fn device_trouble(path: &Path, user: Option<&User>) -> Option<(State,
     if !facts.file_type().is_char_device() {
         return trouble(format!("{shown} is no device"), name_one);
     }
+    if !is_terminal(facts.rdev()) {
+        return trouble(format!("{shown} is no terminal"), name_one);
+    }
     match user.map(|user| (user, user.access(&facts))) {
         Some((user, Access::ToGroup)) if !user.runs => {
             let (_, text, advice) = not_open(path, &facts, &user.name);
@@ -144,6 +153,20 @@ pub(super) fn device_trouble(path: &Path, user: Option<&User>) -> Option<(State,
             Ok(false) => trouble(format!("{shown} is no terminal"), name_one),
             Err(error) => trouble(format!("{shown}: {}", error.desc()), "there is no port behind it: name another"),
         },
+    }
+}
+
+/// Whether a device is a terminal, told by its number alone: to open another one may do something, such as start a watchdog
+/// that reboots the machine.
+fn is_terminal(device: u64) -> bool {
+    let (major, minor) = (major(device), minor(device));
+    // Ptys stand nowhere in sysfs.
+    if PTYS.contains(&major) {
+        return true;
+    }
+    match fs::read_link(format!("/sys/dev/char/{major}:{minor}/subsystem")) {
+        Ok(class) => class.file_name().is_some_and(|name| name == "tty"),
+        Err(_) => SERIAL_PORTS.contains(&major),
     }
 }
 
@@ -439,4 +462,27 @@ fn details(found: &Facts, report: &LineReport, letters: &str) -> Value {
         "round_trip_ms": report.round_trip.map(|time| time.as_millis() as u64),
         "eight_bit": found.eight_bit, "transparent": found.transparent, "protocols": letters,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::stat::makedev;
+
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_told_by_its_number() {
+        let check =
+            |major, minor, expected| assert_eq!(is_terminal(makedev(major, minor)), expected, "{major}:{minor}");
+        check(136, 0, true);
+        check(143, 255, true);
+        check(4, 64, true);
+        check(188, 0, true);
+        // null, zero, watchdogs, a tape that is rewound when it is closed.
+        check(1, 3, false);
+        check(1, 5, false);
+        check(10, 130, false);
+        check(250, 0, false);
+        check(9, 0, false);
+    }
 }

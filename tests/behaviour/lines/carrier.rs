@@ -1,28 +1,50 @@
 //! Lines beside the bytes, which ptys do not have: a false line behind the same trait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bangpath::base::time::{Instant, Now};
 use bangpath::dialogue::{Dialogue, Facts, Request};
-use bangpath::link::{Lines, Link, drive};
+use bangpath::link::{Flow, LineErrors, LineState, Lines, Link, Parity, drive};
 
 #[derive(Clone, Default)]
-struct FalseLine(Arc<Wires>);
+pub struct FalseLine(pub Arc<Wires>);
 
 #[derive(Default)]
-struct Wires {
-    carrier: AtomicBool,
-    dtr: AtomicBool,
+pub struct Wires {
+    pub carrier: AtomicBool,
+    pub ringing: AtomicBool,
+    pub clear_to_send: AtomicBool,
+    pub dtr: AtomicBool,
+    pub rts: AtomicBool,
+    pub in_break: AtomicBool,
     /// The modem is set to keep its carrier when DTR drops.
     stubborn: AtomicBool,
-    speed: AtomicU32,
+    pub speed: AtomicU32,
+    /// Bits of data, and stop bits as tens.
+    pub format: AtomicU32,
+    pub hardware_flow: AtomicBool,
+    pub wrong_parity: AtomicU32,
+    pub unsent: AtomicUsize,
 }
 
 impl Lines for FalseLine {
     fn carrier(&self) -> Option<bool> {
         Some(self.0.carrier.load(Ordering::SeqCst))
+    }
+
+    fn state(&self) -> Option<LineState> {
+        Some(LineState {
+            carrier: self.0.carrier.load(Ordering::SeqCst),
+            data_set_ready: true,
+            clear_to_send: self.0.clear_to_send.load(Ordering::SeqCst),
+            ringing: self.0.ringing.load(Ordering::SeqCst),
+        })
+    }
+
+    fn errors(&self) -> Option<LineErrors> {
+        Some(LineErrors { wrong_parity: self.0.wrong_parity.load(Ordering::SeqCst), ..LineErrors::default() })
     }
 
     fn set_dtr(&self, on: bool) {
@@ -32,14 +54,35 @@ impl Lines for FalseLine {
         }
     }
 
+    fn set_rts(&self, on: bool) {
+        self.0.rts.store(on, Ordering::SeqCst);
+    }
+
     fn unsent(&self) -> usize {
-        0
+        self.0.unsent.load(Ordering::SeqCst)
     }
 
     fn send_break(&self) {}
 
-    fn set_speed(&self, bits_per_second: u32) {
+    fn set_break(&self, on: bool) {
+        self.0.in_break.store(on, Ordering::SeqCst);
+    }
+
+    fn set_speed(&self, bits_per_second: u32) -> bool {
         self.0.speed.store(bits_per_second, Ordering::SeqCst);
+        true
+    }
+
+    fn set_format(&self, data_bits: u8, parity: Parity, stop_bits: u8) -> bool {
+        let possible = parity == Parity::None;
+        if possible {
+            self.0.format.store(u32::from(data_bits + 10 * stop_bits), Ordering::SeqCst);
+        }
+        possible
+    }
+
+    fn set_flow(&self, flow: Flow) {
+        self.0.hardware_flow.store(flow == Flow::RtsCts, Ordering::SeqCst);
     }
 }
 
@@ -68,7 +111,7 @@ impl Dialogue for Patient {
     }
 }
 
-fn line(carrier: bool) -> (FalseLine, Link, tokio::io::DuplexStream) {
+pub fn line(carrier: bool) -> (FalseLine, Link, tokio::io::DuplexStream) {
     let (near, far) = tokio::io::duplex(100);
     let (reader, writer) = tokio::io::split(near);
     let wires = FalseLine::default();

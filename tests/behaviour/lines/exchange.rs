@@ -36,6 +36,15 @@ impl Setup {
     }
 }
 
+/// A device that passes every byte, what keeps it open, and its other end.
+pub fn raw_pty() -> (PathBuf, OwnedFd, OwnedFd) {
+    let pty = openpty(None, None).expect("a pty");
+    let mut modes = termios::tcgetattr(&pty.slave).expect("a terminal");
+    termios::cfmakeraw(&mut modes);
+    termios::tcsetattr(&pty.slave, SetArg::TCSANOW, &modes).expect("a terminal");
+    (nix::unistd::ttyname(&pty.slave).expect("a name"), pty.slave, pty.master)
+}
+
 /// Ends with the test.
 pub struct Exchange {
     pub devices: Vec<PathBuf>,
@@ -49,14 +58,11 @@ impl Exchange {
     pub fn new(setups: &[Setup]) -> Self {
         let (mut modems, mut devices, mut slaves) = (Vec::new(), Vec::new(), Vec::new());
         for setup in setups {
-            let pty = openpty(None, None).expect("a pty");
-            let mut modes = termios::tcgetattr(&pty.slave).expect("a terminal");
-            termios::cfmakeraw(&mut modes);
-            termios::tcsetattr(&pty.slave, SetArg::TCSANOW, &modes).expect("a terminal");
-            fcntl(&pty.master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a mode");
-            devices.push(nix::unistd::ttyname(&pty.slave).expect("a name"));
-            slaves.push(pty.slave);
-            modems.push(Modem::new(setup.clone(), pty.master.into()));
+            let (device, slave, master) = raw_pty();
+            fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a mode");
+            devices.push(device);
+            slaves.push(slave);
+            modems.push(Modem::new(setup.clone(), master.into()));
         }
         let heard = Arc::new(Mutex::new(vec![Vec::new(); setups.len()]));
         let states = Arc::new(Mutex::new(vec!["command"; setups.len()]));

@@ -1,0 +1,69 @@
+//! Callers on a direct line: what we are told of the line counts for them as for calls of ours.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use super::exchange::raw_pty;
+use crate::site::{Site, until};
+
+/// A line with somebody at its other end.
+struct Far {
+    device: PathBuf,
+    _slave: OwnedFd,
+    end: File,
+}
+
+impl Far {
+    fn new() -> Self {
+        let (device, slave, master) = raw_pty();
+        Self { device, _slave: slave, end: master.into() }
+    }
+
+    fn say(&mut self, words: &[u8]) {
+        self.end.write_all(words).expect("said");
+    }
+
+    /// What comes up to the next NUL.
+    fn hear(&mut self) -> String {
+        let mut heard = Vec::new();
+        let mut byte = [0];
+        while self.end.read(&mut byte).expect("heard") == 1 && byte[0] != 0 {
+            heard.push(byte[0]);
+        }
+        heard.escape_ascii().to_string()
+    }
+}
+
+/// The protocols that a caller is offered on a port with these keys, and what the log says of the line.
+fn check(keys: &str, offered: &str, line: &str) {
+    let mut far = Far::new();
+    let port = format!("type = \"serial\"\ndevice = \"{}\"\nspeed = 115200\n", far.device.display());
+    let answering = "answer = true\nask-login = false";
+    let hub = Site::new("hub", &format!("[port.line]\n{port}{answering}\n{keys}\n[sites.village]\n"));
+    let _daemon = hub.daemon(None);
+    // What comes before the line is waited on is not meant for us.
+    let greeting = until("the hub answers", || {
+        far.say(b"\r");
+        let log = fs::read_to_string(hub.path("log")).expect("a log");
+        log.contains("somebody calls").then(|| far.hear())
+    });
+    assert_eq!(greeting, "\\x10Shere=hub", "{keys}");
+    far.say(b"\x10Svillage\0");
+    let heard = [far.hear(), far.hear()];
+    assert_eq!(heard, ["\\x10ROK".to_owned(), format!("\\x10P{offered}")], "{keys}");
+    let log = fs::read_to_string(hub.path("log")).expect("a log");
+    let told = log.lines().find(|l| l.contains("somebody calls")).expect("it was said");
+    assert!(told.ends_with(&format!("{}{line}", far.device.display())), "{keys}: {told}");
+}
+
+#[test]
+fn what_a_port_says_of_its_line_counts_for_callers_too() {
+    check("", "ijvGgL", " at 115200 bit/s");
+    check("reliable = true", "iyjvGgfL", " at 115200 bit/s");
+    check("reliable = true\nhalf-duplex = true", "iyjvGgf", " at 115200 bit/s, half duplex");
+    check("half-duplex = true", "ijvGgL", " at 115200 bit/s, half duplex");
+    check("transparent = false", "jL", " at 115200 bit/s");
+    check("eight-bit = false", "fL", " at 115200 bit/s");
+}
