@@ -86,7 +86,8 @@ mod tests {
             let [bad_header, bad_data, bad_order] = bad;
             let counters = Counters { bad_header, bad_data, bad_order, ..Counters::default() };
             let (totals, ending) = (Totals::default(), Ending::Complete);
-            let result = CallResult { site: None, protocol: None, ending, totals, counters, stopped: false };
+            let result =
+                CallResult { site: None, protocol: None, ending, totals, counters, round_trip: None, stopped: false };
             assert_eq!(answered(&result, Connected::default()).packet_errors, expected, "{bad:?}");
         };
         check([1, 20, 300], 321);
