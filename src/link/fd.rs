@@ -87,7 +87,12 @@ impl AsyncWrite for FdStream {
         Poll::Ready(Ok(()))
     }
 
+    /// The peer of a socket sees the end; what is none ends when it is dropped.
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+        let file = self.file.get_ref().file.as_raw_fd();
+        Poll::Ready(match nix::sys::socket::shutdown(file, nix::sys::socket::Shutdown::Write) {
+            Ok(()) | Err(nix::errno::Errno::ENOTSOCK) => Ok(()),
+            Err(error) => Err(error.into()),
+        })
     }
 }

@@ -60,6 +60,9 @@ pub enum LinkError {
     Standard(#[source] io::Error),
 }
 
+/// How long a peer on a network may take to see that we have hung up, and to hang up itself.
+const HEARD_OUT: Duration = Duration::from_secs(2);
+
 fn listen_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
@@ -84,6 +87,8 @@ pub struct Link {
     carrier_watched: bool,
     /// Our right to a serial line. Goes last, for it hangs up.
     claim: Option<serial::Claim>,
+    /// It is a network connection.
+    socket: bool,
     /// The program behind it, where there is one.
     child: Option<pipe::Running>,
     /// The modes of our own terminal, to be restored.
@@ -105,6 +110,7 @@ impl Link {
             telnet: None,
             carrier_watched: false,
             claim: None,
+            socket: false,
             child: None,
             _terminal: None,
         }
@@ -128,10 +134,15 @@ impl Link {
     }
 
     /// Hangs up in good order: a program at the other end sees the end of its input and gets a moment to do what it
-    /// does last, before it is killed. Dropping the link kills it at once.
+    /// does last, before it is killed. Dropping the link kills it at once. A peer on a network is heard out: if words of its
+    /// are on the way to a closed socket, it is told of an error instead of the end (RFC 1122 section 4.2.2.13).
     pub async fn close(mut self) {
         self.lower_far_dtr().await;
-        let Self { reader, writer, child, .. } = self;
+        let Self { mut reader, mut writer, child, socket, .. } = self;
+        if socket && writer.shutdown().await.is_ok() {
+            let mut nowhere = tokio::io::sink();
+            let _ = tokio::time::timeout(HEARD_OUT, tokio::io::copy(&mut reader, &mut nowhere)).await;
+        }
         drop((reader, writer));
         if let Some(child) = child {
             child.end().await;

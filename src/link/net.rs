@@ -179,10 +179,49 @@ fn link(stream: TcpStream, peer: String) -> Link {
     // Small replies would otherwise wait 40 ms each for the peer's acknowledgement; failing that they just do.
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
-    Link::new(Facts::stream(peer), reader, writer)
+    Link { socket: true, ..Link::new(Facts::stream(peer), reader, writer) }
 }
 
 fn unix_link(stream: UnixStream, peer: String) -> Link {
     let (reader, writer) = stream.into_split();
-    Link::new(Facts::stream(peer), reader, writer)
+    Link { socket: true, ..Link::new(Facts::stream(peer), reader, writer) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+
+    /// A peer that says something more while we hang up, and only then looks at what we said.
+    fn check(link: Link, mut peer: impl Read + Write + Send + 'static, runtime: &tokio::runtime::Runtime) {
+        let peer = std::thread::spawn(move || {
+            peer.write_all(b"OOOOOO")?;
+            let mut heard = [0; 3];
+            peer.read_exact(&mut heard)?;
+            peer.write_all(b"OOOOOO")?;
+            let mut rest = Vec::new();
+            peer.read_to_end(&mut rest)?;
+            Ok::<_, io::Error>((heard, rest))
+        });
+        runtime.block_on(async {
+            let mut link = link;
+            link.refuse(b"HY\0").await;
+            link.close().await;
+        });
+        let heard = peer.join().expect("it does not panic").expect("the end is no error");
+        assert_eq!(heard, (*b"HY\0", Vec::new()));
+    }
+
+    #[test]
+    fn a_peer_that_still_speaks_when_we_hang_up_sees_the_end_and_no_error() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let listener = runtime.block_on(listen("127.0.0.1:0")).expect("a port");
+        let address = listener.address().expect("an address");
+        for _ in 0..20 {
+            let peer = std::net::TcpStream::connect(&address).expect("it listens");
+            let (link, _) = runtime.block_on(accept(&listener)).expect("a caller");
+            check(link, peer, &runtime);
+        }
+    }
 }

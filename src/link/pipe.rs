@@ -89,10 +89,12 @@ pub fn standard_streams() -> Result<Link, LinkError> {
     let open = || -> io::Result<Link> {
         let input = io::stdin().as_fd().try_clone_to_owned()?;
         let output = io::stdout().as_fd().try_clone_to_owned()?;
-        let peer = net::peer_of(&input).map_or("standard input".to_owned(), |peer| peer.to_string());
+        let peer = net::peer_of(&input);
+        let name = peer.map_or("standard input".to_owned(), |peer| peer.to_string());
         let raw = RawTerminal::begin()?;
         let speed = raw.as_ref().and_then(|raw| line_speed(&raw.before));
-        let mut link = Link::new(Facts::stream(peer), FdStream::new(input)?, FdStream::new(output)?);
+        let mut link = Link::new(Facts::stream(name), FdStream::new(input)?, FdStream::new(output)?);
+        link.socket = peer.is_some();
         if raw.is_some() {
             // A modem may be behind the terminal we were logged in on.
             link.facts.reliable = false;
