@@ -200,14 +200,12 @@ fn call_all(opened: &Opened) -> Result<(), Failure> {
 /// Somebody is on our standard input and output: a login shell, inetd, ssh.
 fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
     let login = told.login.clone().or_else(super::local::user_name);
-    let way = told.port.as_deref().map(|port| on_port(opened, port)).transpose()?;
+    let stated = told.port.as_deref().map(|port| on_port(opened, port)).transpose()?.unwrap_or_default();
     let result = runtime()?.block_on(async {
         let (keep, mut nudges) = call::no_nudges();
         outlive_hang_up(keep.clone());
         let mut link = link::standard_streams()?;
-        if let Some(way) = way {
-            way.stated.describe(&mut link.facts);
-        }
+        stated.describe(&mut link.facts);
         let progress = Arc::new(Progress::default());
         let lacks_password = told.login.is_some();
         let caller = Unmet { login, lacks_password, ..Unmet::new(told.ask_login) };
@@ -219,10 +217,12 @@ fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
 }
 
 /// The line we are on is this port: what is configured of it holds for callers, too.
-fn on_port<'a>(opened: &'a Opened, port: &str) -> Result<&'a call::Way, Failure> {
-    let mut ways = opened.config.sites.iter().flat_map(|site| &site.ways);
-    ways.find(|way| way.port.as_str() == port)
-        .ok_or_else(|| Failure::new(USAGE, format!("no site has the port `{port}` in its `call` list")))
+fn on_port(opened: &Opened, port: &str) -> Result<call::StatedLine, Failure> {
+    let ways = opened.config.sites.iter().flat_map(|site| &site.ways).map(|way| (&way.port, way.stated));
+    let answering = opened.config.answering.iter().map(|port| (&port.name, port.stated));
+    let stated = ways.chain(answering).find(|(name, _)| name.as_str() == port).map(|(_, stated)| stated);
+    let unused = || format!("the port `{port}` is in no site's `call` list and answers no callers");
+    stated.ok_or_else(|| Failure::new(USAGE, unused()))
 }
 
 /// The caller's program ends us with signals as soon as it has hung up. What has arrived is unpacked all the same:
