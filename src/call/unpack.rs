@@ -32,8 +32,8 @@ const LATER: Duration = Duration::from_secs(60);
 /// How long an execution file waits at first before it looks for its data again.
 const PARTNER: Duration = Duration::from_secs(30);
 
-/// Unpacks what waits and may be tried now. Gives how many files were done with.
-pub fn run(context: &Context) -> Result<usize, StoreError> {
+/// Unpacks what waits and may be tried now, until told to stop. Gives how many files were done with.
+pub fn run(context: &Context, mut told_to_stop: impl FnMut() -> bool) -> Result<usize, StoreError> {
     let mut done = 0;
     loop {
         let now = (context.clock)();
@@ -42,6 +42,9 @@ pub fn run(context: &Context) -> Result<usize, StoreError> {
             return Ok(done);
         }
         for file in &files {
+            if told_to_stop() {
+                return Ok(done);
+            }
             done += usize::from(unpack(context, file)?);
         }
     }
@@ -51,6 +54,8 @@ pub fn run(context: &Context) -> Result<usize, StoreError> {
 enum Fate {
     /// Unpacked, and taken out of the store in the same change.
     Done,
+    /// There is more of it, and how far it has come is noted: first it is the turn of others.
+    More,
     /// Try again later, and why.
     Later(Duration, String),
     /// Cannot be unpacked, ever.
@@ -73,6 +78,7 @@ fn unpack(context: &Context, file: &Received) -> Result<bool, StoreError> {
     };
     match fate {
         Fate::Done => return Ok(true),
+        Fate::More => {}
         Fate::Later(pause, why) => {
             context.store.write::<_, StoreError>(|change| change.defer_received(file.id, now.wall + pause, &why))?;
         }

@@ -112,7 +112,7 @@ fn draw(site: &str, progress: Arc<Progress>) -> tokio::task::JoinHandle<()> {
 /// What has arrived becomes mail and news now, unless the daemon is at it.
 fn unpack(opened: &Opened) -> Result<(), Failure> {
     match opened.store.lock(LockKind::Unpack, "unpack")? {
-        Some(_lock) => Ok(call::unpack::run(&opened.context).map(drop)?),
+        Some(_lock) => Ok(call::unpack::run(&opened.context, || false).map(drop)?),
         None => Ok(()),
     }
 }

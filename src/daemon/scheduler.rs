@@ -159,7 +159,8 @@ fn try_look(
 /// One process at a time unpacks, or a message could be taken twice.
 fn unpack(shared: &Shared) -> Result<(), StoreError> {
     let Some(_lock) = shared.store.lock(LockKind::Unpack, "unpack")? else { return Ok(()) };
-    call::unpack::run(&shared.context).map(drop)
+    // A nudge to stop may be lost among those of the letters taken; that no more tasks come is not.
+    call::unpack::run(&shared.context, || shared.tasks.is_closed()).map(drop)
 }
 
 /// The allocator keeps what a busy hour needed; on a small machine others want it.

@@ -1,8 +1,11 @@
 //! Mail in batches: between two of our sites, and as a command of this machine.
 
+use std::io::Write as _;
 use std::process::Command;
 
-use crate::site::{BANGPATH, Site, run, said};
+use bangpath::store::LockKind;
+
+use crate::site::{BANGPATH, Site, run, said, until};
 
 /// A text of its own for each number, with whatever a batch must not stumble over.
 fn text(number: usize) -> String {
@@ -232,4 +235,47 @@ fn a_batch_that_another_uucp_program_runs_for_a_site_comes_from_that_site() {
     let mail = site.run(&["mailbox", "list", "alice"], b"");
     assert!(mail.contains("hub!ann"), "{mail}");
     assert!(site.mail("alice")[0].starts_with("Received: from hub by village.example (bangpath) with BSMTP"));
+}
+
+/// Letters enough to take a while, with gzip; the village brings them, and a letter behind them, and nobody unpacks yet.
+fn many_letters_waiting(hub: &Site, count: usize) {
+    let village = village(hub, "format = \"rmail\"");
+    let letters: String = (1..=count).map(|n| letter("alice@village.example", "bob", &format!("A: {n};\n"))).collect();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(letters.as_bytes()).expect("written to memory");
+    let store = hub.store();
+    let _unpacking = store.lock(LockKind::Unpack, "unpack").expect("a lock").expect("nobody unpacks");
+    village.run(&["uux", "-p", "hub!rgsmtp"], &packed.finish().expect("written to memory"));
+    village.run(&["sendmail", "-i", "alice@hub.example"], text(1).as_bytes());
+    call(&village, 2);
+}
+
+#[test]
+fn a_batch_of_very_many_letters_lets_others_have_their_turn_and_the_daemon_its_end() {
+    let hub = Site::in_memory("hub", "[sites.village]\n");
+    many_letters_waiting(&hub, 6000);
+    let daemon = hub.daemon(None);
+    until("the letter behind the batch is there", || (hub.mail("alice").len() == 1).then_some(()));
+    daemon.stop();
+    let taken = hub.mail("bob").len();
+    assert!((500..6000).contains(&taken), "{taken}");
+    let _daemon = hub.daemon(None);
+    until("all are unpacked", || hub.is_unpacked().then_some(()));
+    let mail = hub.mail("bob");
+    assert_eq!(mail.len(), 6000);
+    for (number, found) in (1..).zip(&mail) {
+        assert!(found.contains(&format!("\nA: {number};\n")), "{number}: {found}");
+    }
+}
+
+#[test]
+fn a_packed_batch_leaves_the_reserve_free() {
+    let hub = Site::new("hub", "[sites.village]\n");
+    many_letters_waiting(&hub, 10);
+    let config = std::fs::read_to_string(hub.config()).expect("a file");
+    std::fs::write(hub.config(), config.replace("reserve = \"1M\"", "reserve = \"900000G\"")).expect("a file");
+    let _daemon = hub.daemon(None);
+    // It comes behind the batch, and is not packed.
+    until("the letter behind the batch is there", || (hub.mail("alice").len() == 1).then_some(()));
+    assert_eq!((hub.mail("bob").len(), hub.is_unpacked(), hub.dead().len()), (0, false, 0));
 }
