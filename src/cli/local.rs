@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{DATA, Failure, Here, Opened, PERMISSION, TEMPORARY, USAGE, ui};
 use crate::base::address::Address;
+use crate::base::names::SiteName;
 use crate::base::words::count;
 use crate::call::unpack::{LocalError as BatchError, local_letters, local_rnews};
 use crate::mail::local::{Arguments, LocalError, Mode, submission};
@@ -93,11 +94,19 @@ pub fn sendmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
 }
 
 /// Who brings mail by a command that other machines run here.
-fn brought_by(opened: &Opened) -> (Origin, String) {
+fn brought_by(opened: &Opened) -> Result<(Origin, String), Failure> {
     let user = user_name().unwrap_or_else(|| "uucp".to_owned());
     let machine = std::env::var("UU_MACHINE").ok().filter(|_| is_trusted(opened));
-    let site = machine.and_then(|name| opened.context.site(&name).map(|s| s.name.clone()));
-    (site.map_or_else(|| Origin::Local(user.clone()), Origin::Site), user)
+    let Some(name) = machine.filter(|name| *name != opened.config.name.as_str()) else {
+        return Ok((Origin::Local(user.clone()), user));
+    };
+    // A site that the configuration does not know has no rights, but it is not this machine.
+    let site = match opened.context.site(&name) {
+        Some(known) => known.name.clone(),
+        None => SiteName::parse(&name)
+            .map_err(|_| Failure::new(USAGE, format!("UU_MACHINE={}: that is no site's name", ui::plain(&name))))?,
+    };
+    Ok((Origin::Site(site), user))
 }
 
 /// `rmail recipient…`, with `From_` lines on standard input. `$UU_MACHINE` names the site it comes from, as uuxqt sets it.
@@ -108,7 +117,7 @@ pub fn rmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
     }
     let opened = here.with(file).open()?;
     opened.store.room_for(0)?;
-    let (origin, user) = brought_by(&opened);
+    let (origin, user) = brought_by(&opened)?;
     let now = (opened.context.clock)();
     let arguments: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut submission =
@@ -159,7 +168,7 @@ pub fn rsmtp(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
     }
     let opened = here.with(file).open()?;
     opened.store.room_for(0)?;
-    let (origin, user) = brought_by(&opened);
+    let (origin, user) = brought_by(&opened)?;
     let batched = local_letters(&opened.context, (origin, &user), !is_trusted(&opened), io::stdin().lock())?;
     opened.nudge();
     for refused in &batched.refused {

@@ -19,6 +19,8 @@ use crate::dialogue::Nudge;
 /// How long what it said last may take to reach us, or the line.
 const LAST_WORDS: Duration = Duration::from_secs(20);
 const LAST_ERRORS: Duration = Duration::from_millis(200);
+/// More than the kernel holds of a socket pair: what a program has started may still be writing when it has ended.
+const HELD_MAX: usize = 1024 * 1024;
 
 /// Why a program did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -139,9 +141,13 @@ impl Running {
         loop {
             tokio::select! {
                 status = child.wait() => {
-                    while let Ok(Ok(count @ 1..)) = tokio::time::timeout(LAST_ERRORS, stderr.read(&mut words)).await {
-                        keep(&mut self.words, &words[..count]);
-                    }
+                    // What it has started may go on writing for ever.
+                    let _ = tokio::time::timeout(LAST_ERRORS, async {
+                        while let Ok(count @ 1..) = stderr.read(&mut words).await {
+                            keep(&mut self.words, &words[..count]);
+                        }
+                    })
+                    .await;
                     return Talked::Ended(status);
                 }
                 read = reader.read(&mut line), if self.inward.is_empty() => match read {
@@ -206,7 +212,9 @@ fn keep(words: &mut Vec<u8>, more: &[u8]) {
 fn waiting(end: &impl AsFd) -> Vec<u8> {
     let mut found = Vec::new();
     let mut bytes = [0; 1024];
-    while let Ok(count @ 1..) = recv(end.as_fd().as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+    while found.len() < HELD_MAX
+        && let Ok(count @ 1..) = recv(end.as_fd().as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT)
+    {
         found.extend_from_slice(&bytes[..count]);
     }
     found
@@ -214,6 +222,8 @@ fn waiting(end: &impl AsFd) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
     use crate::dialogue::Facts;
 
@@ -279,6 +289,17 @@ mod tests {
         let words = check("head -c 1000000 /dev/zero | tr '\\0' '\\n' >&2", b"", Ok(()), b"", b"ear");
         assert_eq!(words.len(), PROGRAM_WORDS_MAX - 1);
         assert_eq!(check("head -c 5000 /dev/zero | tr '\\0' x >&2", b"", Ok(()), b"", b"ear"), "", "half a word");
+    }
+
+    #[test]
+    fn what_a_program_leaves_running_does_not_keep_us() {
+        check("yes >&2 & exit 0", b"", Ok(()), b"", b"ear");
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        // Faster than it is read.
+        let writing = std::thread::spawn(move || while theirs.write_all(&[b'y'; 256 * 1024]).is_ok() {});
+        assert!(waiting(&ours).len() <= HELD_MAX + 1024);
+        drop(ours);
+        writing.join().expect("it ends with the line");
     }
 
     #[test]

@@ -237,6 +237,30 @@ fn a_batch_that_another_uucp_program_runs_for_a_site_comes_from_that_site() {
     assert!(site.mail("alice")[0].starts_with("Received: from hub by village.example (bangpath) with BSMTP"));
 }
 
+#[test]
+fn a_site_that_nobody_knows_is_not_this_machine() {
+    let mut site = Site::new("village", "[sites.hub]\n[[mail.route]]\nto = \"*\"\nvia = \"uucp:hub\"\n");
+    let far = letter("ann@x.example", "bob@far.example", "A: 1\n\nHi\n");
+    let mut check = |machine: &str, command: &str, status: i32, queued: usize| {
+        site.set_environment(vec![("UU_MACHINE".to_owned(), machine.to_owned())]);
+        let output = match command {
+            "rsmtp" => site.try_run(&["rsmtp"], far.as_bytes(), None),
+            _ => site.try_run(&["rmail", "bob@far.example"], b"From ann Thu Jan  1 00:00:00 1970\nA: 1\n\nHi\n", None),
+        };
+        assert_eq!(output.status.code(), Some(status), "{machine:?}, {command}: {}", said(&output));
+        let waiting = site.run(&["queue", "list", "--json"], b"");
+        assert_eq!(waiting.matches("bob@far.example").count(), queued, "{machine:?}, {command}: {waiting}");
+    };
+    // It may not relay through us; we ourselves may.
+    for command in ["rsmtp", "rmail"] {
+        check("nosuch", command, 0, 0);
+        check("", command, 64, 0);
+        check("x\ny", command, 64, 0);
+    }
+    check("village", "rsmtp", 0, 1);
+    check("village", "rmail", 0, 2);
+}
+
 /// Letters enough to take a while, with gzip; the village brings them, and a letter behind them, and nobody unpacks yet.
 fn many_letters_waiting(hub: &Site, count: usize) {
     let village = village(hub, "format = \"rmail\"");
