@@ -63,8 +63,9 @@ pub fn queue(here: &Here, command: Queue) -> Result<(), Failure> {
         Queue::List { site, json } => list(&opened, site.as_deref(), json),
         Queue::Show { item } => show(&opened, item),
         Queue::Hold { item, reason } => {
-            find(&opened, item)?;
+            let found = find(&opened, item)?;
             opened.store.write::<_, StoreError>(|change| change.hold_item(ItemId(item), &reason))?;
+            warn_of_offer(&found);
             Ok(())
         }
         Queue::Release { item } => {
@@ -185,6 +186,13 @@ fn beginning(body: &crate::store::Body) -> Result<String, Failure> {
     Ok(shown.map(|l| l + "\n").collect())
 }
 
+/// What a site has been offered is not in our hands alone.
+fn warn_of_offer(item: &Item) {
+    if item.in_doubt {
+        eprintln!("bangpath: item {} was offered to the site before: it may arrive there all the same", item.id.0);
+    }
+}
+
 fn drop_item(opened: &Opened, id: i64, force: bool) -> Result<(), Failure> {
     let item = find(opened, id)?;
     let now = opened.context.now();
@@ -205,7 +213,9 @@ fn drop_item(opened: &Opened, id: i64, force: bool) -> Result<(), Failure> {
         }
         Ok(dropped)
     })?;
-    dropped.map_err(|refusal| Failure::of(TEMPORARY, &refusal))
+    dropped.map_err(|refusal| Failure::of(TEMPORARY, &refusal))?;
+    warn_of_offer(&item);
+    Ok(())
 }
 
 /// What can neither be delivered nor returned.

@@ -109,8 +109,10 @@ pub async fn run(config: Config, passed: Vec<(String, OwnedFd)>) -> Result<(), D
         shared.tasks.spawn(lend::run(shared.clone(), port.clone(), listener));
     }
     let ear = nudge::Ear::open(&shared.config.spool)?;
-    let told = write_listening(&shared.config.spool, &listening);
-    told.map_err(|source| DaemonError::Io { path: shared.config.spool.join("listening"), source })?;
+    if let Err(error) = write_listening(&shared.config.spool, &listening) {
+        // On a full disk we are needed all the more: what we send away makes room.
+        tracing::warn!(%error, "the addresses of the services cannot be noted in spool/listening");
+    }
     shared.tasks.spawn(nudge::listen(ear, shared.nudges.clone(), shared.nudges.subscribe()));
     shared.tasks.spawn(scheduler::run(shared.clone()));
     for port in &shared.config.answering {

@@ -70,3 +70,47 @@ fn a_received_file_that_is_lost_does_not_keep_the_rest_from_being_unpacked() {
         assert_eq!((hub.dead().len(), hub.is_unpacked()), if cut_short { (1, true) } else { (0, false) });
     }
 }
+
+#[test]
+fn a_daemon_starts_where_it_cannot_note_its_addresses() {
+    let hub = hub();
+    // As on a full disk.
+    std::fs::create_dir(hub.spool().join("listening.new")).expect("a folder");
+    let log = hub.path("log");
+    let mut command = Command::new(BANGPATH);
+    command.args(["run", "-c"]).arg(hub.config()).stderr(std::fs::File::create(&log).expect("a file"));
+    let mut daemon = command.spawn().expect("it starts");
+    let words = until("it runs, or has ended", || {
+        let words = std::fs::read_to_string(&log).expect("a file");
+        (words.contains("running") || daemon.try_wait().expect("a process").is_some()).then_some(words)
+    });
+    assert!(words.contains("cannot be noted") && words.contains("running"), "{words}");
+    daemon.kill().expect("it runs");
+    daemon.wait().expect("a process");
+}
+
+#[test]
+fn what_was_offered_to_a_site_is_held_and_dropped_with_a_word_of_warning() {
+    let hub = hub();
+    for to in ["ann@far.example", "ben@far.example"] {
+        hub.run(&["sendmail", "-f", "alice", to], b"Subject: small\n\nHi\n");
+    }
+    let mut peer = Peer::talking(&hub);
+    assert_eq!(peer.ask("H"), "HN");
+    assert!(peer.reply().ends_with("ann@far.example"));
+    drop(peer);
+    until("the call is over", || hub.run(&["queue", "list"], b"").contains("not confirmed").then_some(()));
+    let number = |to: &str| {
+        let list = hub.run(&["queue", "list"], b"");
+        let line = list.lines().find(|line| line.contains(to)).expect("it waits").to_owned();
+        line.split_whitespace().next().expect("a number").to_owned()
+    };
+    let warned = |words: &[&str]| {
+        let output = hub.try_run(words, b"", None);
+        assert!(output.status.success(), "{words:?}: {}", said(&output));
+        said(&output).contains("may arrive there all the same")
+    };
+    let (ann, ben) = (number("ann@far"), number("ben@far"));
+    assert!(warned(&["queue", "hold", &ann]) && !warned(&["queue", "hold", &ben]));
+    assert!(warned(&["queue", "drop", "--force", &ann]) && !warned(&["queue", "drop", &ben]));
+}
