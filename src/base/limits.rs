@@ -86,8 +86,8 @@ pub const UNPACK_MAX: u64 = 1024 * 1024 * 1024;
 pub const BATCH_IDLE_COMMANDS_MAX: u32 = 1000;
 /// Letters that a site may send in one batch: a few hundred bytes with gzip may stand for very many, and each costs a change and room.
 pub const BATCH_LETTERS_MAX: u64 = 100_000;
-/// Letters of a site's batch that are taken before other files have their turn.
-pub const BATCH_LETTERS_AT_ONCE: u64 = 500;
+/// Letters or articles of a site's batch that are taken before other files have their turn, at least.
+pub const BATCH_TURN_MIN: u64 = 500;
 /// Letters that a program of this machine may hand in as one batch: all are taken or none, so they are kept until then, small
 /// ones in memory (so many bytes of them), large ones in open files (so many of them).
 pub const LOCAL_BATCH_LETTERS_MAX: usize = 10_000;

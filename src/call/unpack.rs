@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Context;
 use super::relay::{self, Asker, RelayError};
 use crate::base::address::Address;
-use crate::base::limits::{EXECUTION_FILE_MAX, WILDCARD_MATCHES_MAX};
+use crate::base::limits::{BATCH_TURN_MIN, EXECUTION_FILE_MAX, WILDCARD_MATCHES_MAX};
 use crate::base::names::SiteName;
 use crate::base::time::{Now, Timestamp};
 use crate::mail::rmail::{BodyReader, incoming_rmail};
@@ -33,7 +33,7 @@ const LATER: Duration = Duration::from_secs(60);
 const PARTNER: Duration = Duration::from_secs(30);
 
 /// Unpacks what waits and may be tried now, until told to stop. Gives how many files were done with.
-pub fn run(context: &Context, mut told_to_stop: impl FnMut() -> bool) -> Result<usize, StoreError> {
+pub fn run(context: &Context, told_to_stop: impl Fn() -> bool) -> Result<usize, StoreError> {
     let mut done = 0;
     loop {
         let now = (context.clock)();
@@ -45,7 +45,7 @@ pub fn run(context: &Context, mut told_to_stop: impl FnMut() -> bool) -> Result<
             if told_to_stop() {
                 return Ok(done);
             }
-            done += usize::from(unpack(context, file)?);
+            done += usize::from(unpack(context, file, &told_to_stop)?);
         }
     }
 }
@@ -62,9 +62,9 @@ enum Fate {
     Bad(String),
 }
 
-fn unpack(context: &Context, file: &Received) -> Result<bool, StoreError> {
+fn unpack(context: &Context, file: &Received, told_to_stop: &dyn Fn() -> bool) -> Result<bool, StoreError> {
     let now = (context.clock)();
-    let fate = match fate(context, now, file) {
+    let fate = match fate(context, now, file, told_to_stop) {
         Ok(fate) => fate,
         // What is wrong with one file must not keep the others, nor the scheduler, from their work.
         Err(error @ StoreError::Damaged(_)) => Fate::Bad(error.to_string()),
@@ -93,7 +93,7 @@ fn unpack(context: &Context, file: &Received) -> Result<bool, StoreError> {
     Ok(false)
 }
 
-fn fate(context: &Context, now: Now, file: &Received) -> Result<Fate, StoreError> {
+fn fate(context: &Context, now: Now, file: &Received, told_to_stop: &dyn Fn() -> bool) -> Result<Fate, StoreError> {
     match &file.purpose {
         Purpose::Execute { command, user, requestor } => {
             let execution = Execution {
@@ -105,10 +105,11 @@ fn fate(context: &Context, now: Now, file: &Received) -> Result<Fate, StoreError
                 file,
                 partner: None,
                 brought: None,
+                told_to_stop,
             };
             execution.run(context, now)
         }
-        Purpose::Spool { name } if name.starts_with("X.") => execute_file(context, now, file),
+        Purpose::Spool { name } if name.starts_with("X.") => execute_file(context, now, file, told_to_stop),
         // Data waits for its execution file, which takes it along.
         Purpose::Spool { .. } => Ok(waiting_for_partner(now.wall, file, "its execution file never came")),
     }
@@ -131,7 +132,12 @@ fn fact(at: Timestamp, verb: &'static str, what: &'static str, site: &SiteName, 
 }
 
 /// An `X.` file: says what is to be done with which data.
-fn execute_file(context: &Context, now: Now, file: &Received) -> Result<Fate, StoreError> {
+fn execute_file(
+    context: &Context,
+    now: Now,
+    file: &Received,
+    told_to_stop: &dyn Fn() -> bool,
+) -> Result<Fate, StoreError> {
     let body = context.store.read::<_, StoreError>(|view| view.body(file.body))?;
     let bytes = match body.bytes(EXECUTION_FILE_MAX as u64) {
         Ok(bytes) => bytes,
@@ -162,6 +168,7 @@ fn execute_file(context: &Context, now: Now, file: &Received) -> Result<Fate, St
         file,
         partner: data.as_ref().map(|data| data.id),
         brought: wanted.files.first().and_then(|(_, name)| name.as_deref()),
+        told_to_stop,
     };
     execution.run(context, now)
 }
@@ -178,6 +185,7 @@ struct Execution<'a> {
     partner: Option<ReceivedId>,
     /// What the command calls the file that came with it.
     brought: Option<&'a str>,
+    told_to_stop: &'a dyn Fn() -> bool,
 }
 
 impl Execution<'_> {
@@ -227,25 +235,44 @@ impl Execution<'_> {
         }
     }
 
+    /// Why a batch is left for now when so much of it is done, letters or articles: others have their turn, we stop, or what is
+    /// packed might fill the reserve. That is for what is on its way, and has room for as much as has come; a packed batch may be
+    /// a thousand times that.
+    fn pause(&self, context: &Context, done: u64, packed: bool) -> Option<Fate> {
+        if done >= self.file.progress + turn(self.file.progress) || (self.told_to_stop)() {
+            return Some(Fate::More);
+        }
+        let room = if packed { context.store.room_for(0) } else { Ok(()) };
+        room.err().map(|error| Fate::Later(LATER, error.to_string()))
+    }
+
     /// A batch, in runs of articles; each run is one change that also notes how far the batch has come. What is
     /// damaged stays in the dead letters, bytes and all, after what could be read has been filed.
     fn rnews(&self, context: &Context) -> Result<Fate, StoreError> {
-        let mut trouble: Option<String> = None;
         let mut reader = match Reader::new(self.body(&context.store)?) {
             Ok(reader) => reader,
             Err(error) => return Ok(Fate::Bad(format!("the batch cannot be read: {error}"))),
         };
+        let mut trouble: Option<String> = None;
         let mut number = 0;
         loop {
+            if let Some(fate) = self.pause(context, number, reader.is_packed()) {
+                return Ok(fate);
+            }
             let (run, end) = next_run(&mut reader);
             let first = number;
             number += run.len() as u64;
+            // What is damaged is found again each time: it decides what becomes of the batch.
+            trouble = trouble.or_else(|| run.iter().find_map(flaw));
+            if number <= self.file.progress && matches!(end, End::More) {
+                continue;
+            }
             let filed = context.store.write::<_, StoreError>(|change| {
-                for (at, found) in (first..).zip(&run) {
-                    // What is damaged is found again each time: it decides what becomes of the batch.
-                    if at >= self.file.progress || !matches!(found, Found::Article(_)) {
-                        let flaw = self.file_article(context, change, found)?;
-                        trouble = flaw.or(trouble.take());
+                let now = (context.clock)();
+                let source = Source::Site(self.site.clone());
+                for (_, found) in (first..).zip(&run).filter(|(at, _)| *at >= self.file.progress) {
+                    if let Found::Article(article) = found {
+                        news::accept(change, &context.news, now, &source, article)?;
                     }
                 }
                 match end {
@@ -298,29 +325,6 @@ impl Execution<'_> {
         Ok(Fate::Done)
     }
 
-    /// `Some`: the batch is damaged here.
-    fn file_article(
-        &self,
-        context: &Context,
-        change: &mut Change<'_>,
-        found: &Found,
-    ) -> Result<Option<String>, StoreError> {
-        let flaw = match found {
-            Found::Article(article) => {
-                let now = (context.clock)();
-                news::accept(change, &context.news, now, &Source::Site(self.site.clone()), article)?;
-                return Ok(None);
-            }
-            Found::Oversized { bytes } => format!("an article of {bytes} bytes was passed over"),
-            Found::OutOfStep { bytes } => {
-                format!("{bytes} bytes of the batch belong to no article: its lengths are wrong")
-            }
-            Found::Truncated { missing, .. } => format!("the batch ends {missing} bytes too early"),
-        };
-        tracing::warn!(site = %self.site, flaw, "a damaged news batch");
-        Ok(Some(flaw))
-    }
-
     /// Tells the sender that the command is not run here. Nothing of it is.
     fn refuse(&self, context: &Context, now: Now, program: &str) -> Result<Fate, StoreError> {
         let program: String = program.chars().filter(|c| !c.is_control()).take(60).collect();
@@ -350,6 +354,24 @@ impl Execution<'_> {
             Address::Local(user) => Some(Address::Path { hosts: vec![self.site.to_string()], user }),
             address => Some(address),
         }
+    }
+}
+
+/// How many letters or articles of a batch are taken before others have their turn, if so many are done with: these are read once
+/// more, so the turns become longer.
+fn turn(progress: u64) -> u64 {
+    (progress / 4).max(BATCH_TURN_MIN)
+}
+
+/// Where a news batch is damaged, and how.
+fn flaw(found: &Found) -> Option<String> {
+    match found {
+        Found::Article(_) => None,
+        Found::Oversized { bytes } => Some(format!("an article of {bytes} bytes was passed over")),
+        Found::OutOfStep { bytes } => {
+            Some(format!("{bytes} bytes of the batch belong to no article: its lengths are wrong"))
+        }
+        Found::Truncated { missing, .. } => Some(format!("the batch ends {missing} bytes too early")),
     }
 }
 
@@ -422,4 +444,20 @@ pub enum LocalError {
     Io(#[from] io::Error),
     #[error("{0}")]
     Damaged(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_not_read_many_times_over_for_the_sake_of_turns() {
+        let (mut progress, mut read) = (0, 0);
+        while progress < 1_000_000 {
+            progress += turn(progress);
+            read += progress;
+        }
+        assert!(read < 7 * progress, "{read} of {progress}");
+        assert_eq!(turn(0), BATCH_TURN_MIN);
+    }
 }

@@ -76,6 +76,7 @@ pub enum Found {
 /// Reads a batch of any form, one article at a time.
 pub struct Reader<'a> {
     input: Box<dyn BufRead + 'a>,
+    packed: bool,
     form: Form,
 }
 
@@ -89,7 +90,7 @@ enum Form {
 impl<'a> Reader<'a> {
     /// Finds out the form.
     pub fn new(input: impl Read + 'a) -> io::Result<Self> {
-        let mut input = unpacked(input)?.0;
+        let (mut input, packed) = unpacked(input)?;
         let magic = peek(&mut input, 12)?;
         let form = if magic.starts_with(b"#! rnews ") || magic.starts_with(b"! rnews ") {
             Form::Batch
@@ -98,7 +99,12 @@ impl<'a> Reader<'a> {
         } else {
             Form::Single
         };
-        Ok(Self { input, form })
+        Ok(Self { input, packed, form })
+    }
+
+    /// Whether it was compressed: then a few bytes may stand for very many.
+    pub fn is_packed(&self) -> bool {
+        self.packed
     }
 
     /// The next article, or what stands in its place. An error means that the rest cannot be read:

@@ -261,45 +261,72 @@ fn a_site_that_nobody_knows_is_not_this_machine() {
     check("village", "rmail", 0, 2);
 }
 
-/// Letters enough to take a while, with gzip; the village brings them, and a letter behind them, and nobody unpacks yet.
-fn many_letters_waiting(hub: &Site, count: usize) {
+/// The village brings a batch with gzip, which is for this command, and a letter behind it; nobody unpacks yet.
+fn batch_waiting(hub: &Site, command: &str, batch: &str) {
     let village = village(hub, "format = \"rmail\"");
-    let letters: String = (1..=count).map(|n| letter("alice@village.example", "bob", &format!("A: {n};\n"))).collect();
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packed.write_all(letters.as_bytes()).expect("written to memory");
+    packed.write_all(batch.as_bytes()).expect("written to memory");
     let store = hub.store();
     let _unpacking = store.lock(LockKind::Unpack, "unpack").expect("a lock").expect("nobody unpacks");
-    village.run(&["uux", "-p", "hub!rgsmtp"], &packed.finish().expect("written to memory"));
+    village.run(&["uux", "-p", "-gA", &format!("hub!{command}")], &packed.finish().expect("written to memory"));
     village.run(&["sendmail", "-i", "alice@hub.example"], text(1).as_bytes());
     call(&village, 2);
 }
 
-#[test]
-fn a_batch_of_very_many_letters_lets_others_have_their_turn_and_the_daemon_its_end() {
-    let hub = Site::in_memory("hub", "[sites.village]\n");
-    many_letters_waiting(&hub, 6000);
+fn letters(count: usize) -> String {
+    (1..=count).map(|n| letter("alice@village.example", "bob", &format!("A: {n};\n"))).collect()
+}
+
+fn articles(count: usize) -> String {
+    let article = |n| {
+        format!(
+            "Path: x!not-for-mail\nFrom: a@x.example\nNewsgroups: local.talk\nSubject: {n};\n\
+             Date: Mon, 23 Nov 2026 10:00:00 GMT\nMessage-ID: <{n}@x.example>\n\nHi\n"
+        )
+    };
+    (1..=count).map(article).map(|article| format!("#! rnews {}\n{article}", article.len())).collect()
+}
+
+/// A long batch is left for the file behind it and when the daemon stops, and goes on where it was.
+fn check_turns(command: &str, batch: &str, count: usize, taken: fn(&Site) -> Vec<String>) {
+    let hub = Site::in_memory("hub", "[news]\ncreate = \"*\"\n[sites.village]\n");
+    batch_waiting(&hub, command, batch);
     let daemon = hub.daemon(None);
     until("the letter behind the batch is there", || (hub.mail("alice").len() == 1).then_some(()));
     daemon.stop();
-    let taken = hub.mail("bob").len();
-    assert!((500..6000).contains(&taken), "{taken}");
+    let before = taken(&hub).len();
+    assert!((500..count).contains(&before), "{command}: {before}");
     let _daemon = hub.daemon(None);
     until("all are unpacked", || hub.is_unpacked().then_some(()));
-    let mail = hub.mail("bob");
-    assert_eq!(mail.len(), 6000);
-    for (number, found) in (1..).zip(&mail) {
-        assert!(found.contains(&format!("\nA: {number};\n")), "{number}: {found}");
+    let all = taken(&hub);
+    assert_eq!((all.len(), hub.dead().len()), (count, 0), "{command}");
+    for (number, found) in (1..).zip(&all) {
+        assert!(found.contains(&format!("{number};")), "{command}, {number}: {found}");
     }
 }
 
 #[test]
+fn a_batch_of_very_many_letters_lets_others_have_their_turn_and_the_daemon_its_end() {
+    check_turns("rgsmtp", &letters(6000), 6000, |hub| hub.mail("bob"));
+}
+
+#[test]
+fn a_batch_of_very_many_articles_lets_others_have_their_turn_and_the_daemon_its_end() {
+    let subjects = |hub: &Site| hub.articles().into_iter().map(|article| article.subject).collect();
+    check_turns("rnews", &articles(6000), 6000, subjects);
+}
+
+#[test]
 fn a_packed_batch_leaves_the_reserve_free() {
-    let hub = Site::new("hub", "[sites.village]\n");
-    many_letters_waiting(&hub, 10);
-    let config = std::fs::read_to_string(hub.config()).expect("a file");
-    std::fs::write(hub.config(), config.replace("reserve = \"1M\"", "reserve = \"900000G\"")).expect("a file");
-    let _daemon = hub.daemon(None);
-    // It comes behind the batch, and is not packed.
-    until("the letter behind the batch is there", || (hub.mail("alice").len() == 1).then_some(()));
-    assert_eq!((hub.mail("bob").len(), hub.is_unpacked(), hub.dead().len()), (0, false, 0));
+    for (command, batch) in [("rgsmtp", letters(10)), ("rnews", articles(10))] {
+        let hub = Site::new("hub", "[news]\ncreate = \"*\"\n[sites.village]\n");
+        batch_waiting(&hub, command, &batch);
+        let config = std::fs::read_to_string(hub.config()).expect("a file");
+        std::fs::write(hub.config(), config.replace("reserve = \"1M\"", "reserve = \"900000G\"")).expect("a file");
+        let _daemon = hub.daemon(None);
+        // It comes behind the batch, and is not packed.
+        until("the letter behind the batch is there", || (hub.mail("alice").len() == 1).then_some(()));
+        let taken = hub.mail("bob").len() + hub.articles().len();
+        assert_eq!((taken, hub.is_unpacked(), hub.dead().len()), (0, false, 0), "{command}");
+    }
 }

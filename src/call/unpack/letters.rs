@@ -5,8 +5,7 @@ use std::io::Read;
 use super::{Execution, Fate, LATER, LocalError};
 use crate::base::address::Address;
 use crate::base::limits::{
-    BATCH_LETTERS_AT_ONCE, BATCH_LETTERS_MAX, BODY_INLINE_MAX, LOCAL_BATCH_FILES_MAX, LOCAL_BATCH_HELD_MAX,
-    LOCAL_BATCH_LETTERS_MAX,
+    BATCH_LETTERS_MAX, BODY_INLINE_MAX, LOCAL_BATCH_FILES_MAX, LOCAL_BATCH_HELD_MAX, LOCAL_BATCH_LETTERS_MAX,
 };
 use crate::base::words::count;
 use crate::call::Context;
@@ -33,6 +32,12 @@ impl Execution<'_> {
             number += 1;
             if number <= self.file.progress {
                 continue;
+            }
+            if number > BATCH_LETTERS_MAX {
+                return Ok(Fate::Bad(format!(
+                    "{} taken; there are more than a batch may have",
+                    count(BATCH_LETTERS_MAX, "letter")
+                )));
             }
             if let Some(fate) = self.pause(context, number - 1, reader.is_packed()) {
                 return Ok(fate);
@@ -64,19 +69,6 @@ impl Execution<'_> {
         }
         context.store.write::<_, StoreError>(|change| self.finish(change))?;
         Ok(Fate::Done)
-    }
-
-    /// Why the next letter is not taken now, where so many have been.
-    fn pause(&self, context: &Context, taken: u64, packed: bool) -> Option<Fate> {
-        if taken >= BATCH_LETTERS_MAX {
-            return Some(Fate::Bad(format!("{} taken; there are more than a batch may have", count(taken, "letter"))));
-        }
-        if taken >= self.file.progress + BATCH_LETTERS_AT_ONCE {
-            return Some(Fate::More);
-        }
-        // The reserve is for what is on its way, and has room for as much as has come; what is packed may be a thousand times that.
-        let room = if packed { context.store.room_for(0) } else { Ok(()) };
-        room.err().map(|error| Fate::Later(LATER, error.to_string()))
     }
 }
 
