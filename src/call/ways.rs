@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{CallError, Site, Way};
 use crate::base::names::PortName;
 use crate::base::time::Timestamp;
-use crate::link::LinkError;
+use crate::link::{LinkError, ProgramFailure};
 use crate::session::dial::DialFailure;
 use crate::store::{Change, StoreError, View};
 
@@ -70,6 +70,8 @@ impl CallError {
                 DialFailure::Refused(words) if words.starts_with("NO DIAL") => Fault::Port,
                 DialFailure::Refused(_) | DialFailure::NoConnection(_) | DialFailure::Unwanted => Fault::Number,
             },
+            // We ended it, not the way.
+            Self::ChatProgram(ProgramFailure::Stopped { .. }) => Fault::Elsewhere,
             Self::Chat(_) | Self::ChatProgram(_) => Fault::Number,
             Self::SiteBusy(_) | Self::Login(_) | Self::AnswerChat(_) | Self::Ended(_) | Self::Store(_) => {
                 Fault::Elsewhere
@@ -98,5 +100,20 @@ pub(super) fn note(
             change.note_way(&site.name, pool, failed)
         }
         None => change.note_way(&site.name, &way.port, failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_we_stop_says_nothing_of_its_way() {
+        let failure = |limit| match limit {
+            None => ProgramFailure::Stopped { program: "dial".to_owned() },
+            Some(limit) => ProgramFailure::Late { program: "dial".to_owned(), limit },
+        };
+        assert_eq!(CallError::ChatProgram(failure(None)).fault(), Fault::Elsewhere);
+        assert_eq!(CallError::ChatProgram(failure(Some(WAY_REST))).fault(), Fault::Number);
     }
 }

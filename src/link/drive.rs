@@ -198,9 +198,10 @@ impl Outgoing {
     }
 }
 
-/// Lets the last words leave the tty before anybody hangs up.
+/// Lets the last words leave the tty before anybody hangs up. A peer may hold them back for ever: a telnet client that has
+/// suspended us.
 async fn drain(link: &mut Link) {
-    let _ = link.writer.flush().await;
+    let _ = tokio::time::timeout(LAST_WORDS, link.writer.flush()).await;
     let Some(lines) = &link.lines else { return };
     let step = Duration::from_millis(20);
     for _ in 0..LAST_WORDS.as_millis() / step.as_millis() {
@@ -208,5 +209,35 @@ async fn drain(link: &mut Link) {
             break;
         }
         tokio::time::sleep(step).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialogue::Facts;
+    use crate::link::Speaks;
+
+    #[test]
+    fn a_telnet_client_that_suspends_us_for_ever_keeps_nobody() {
+        const SUSPEND: &[u8] = b"\xff\xfb\x2c\xff\xfa\x2c\x08\xff\xf0";
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let (near, mut far) = tokio::io::duplex(1000);
+            let (reader, writer) = tokio::io::split(near);
+            let mut link = Link::new(Facts::stream("test"), reader, writer).over_telnet(Speaks::FirstByteTells);
+            link.socket = true;
+            far.write_all(SUSPEND).await.expect("it listens");
+            far.write_all(b"x").await.expect("it listens");
+            let mut heard = [0];
+            link.reader.read_exact(&mut heard).await.expect("a byte");
+            let telnet = link.telnet.as_ref().expect("it speaks telnet").lock().expect("nobody panics").is_held();
+            assert!(telnet, "the client was not understood");
+            let begun = tokio::time::Instant::now();
+            drain(&mut link).await;
+            link.close().await;
+            assert!(begun.elapsed() <= LAST_WORDS + Duration::from_secs(3), "{:?}", begun.elapsed());
+            drop(far);
+        });
     }
 }

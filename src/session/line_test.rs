@@ -167,10 +167,13 @@ impl Search {
                 if few { self.all = Some(twice) } else { self.settled = Some(twice) }
             }
             (Sample::Again(_), Some(all)) if self.settled.is_none() => {
-                let looked_at = all.looked_at + heard.looked_at;
-                let damaged = all.doubtful().len() as u32 - heard.doubtful().len() as u32 + heard.damaged;
-                let Heard { lost, changed, .. } = heard;
-                self.settled = Some(Heard { lost, changed, looked_at: looked_at + damaged, damaged, ..*all });
+                // Of what was asked about: a partner may say anything.
+                let asked = all.doubtful();
+                let (lost, changed) = (heard.lost.intersection(&asked), heard.changed.intersection(&asked));
+                let cleared = asked.len() - lost.union(&changed).len();
+                let damaged = heard.damaged.saturating_add(cleared as u32);
+                let looked_at = all.looked_at.saturating_add(heard.looked_at).saturating_add(damaged);
+                self.settled = Some(Heard { lost, changed, looked_at, damaged, ..*all });
             }
             (Sample::Text(_), _) => self.text = Some(heard),
             (Sample::All | Sample::Again(_), _) => return false,
@@ -184,8 +187,8 @@ impl Search {
         let settled = self.settled.unwrap_or_default();
         let Some(text) = self.text else { return settled };
         Heard {
-            looked_at: settled.looked_at + text.looked_at,
-            damaged: settled.damaged + text.damaged,
+            looked_at: settled.looked_at.saturating_add(text.looked_at),
+            damaged: settled.damaged.saturating_add(text.damaged),
             timed: text.timed,
             micros: text.micros,
             ..settled
@@ -694,5 +697,25 @@ impl Dialogue for Partner {
     fn poll_request(&mut self) -> Option<Request<Outcome>> {
         let outcome = self.outcome.take_if(|_| self.out.is_empty())?;
         Some(Request::Finish { outcome, unread: Vec::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_partner_says_of_values_that_were_not_asked_about_counts_for_nothing() {
+        let all = |values: &[u8]| values.iter().copied().collect::<ByteSet>();
+        let most = u32::MAX;
+        let mut search = Search::default();
+        let first = Heard { lost: all(&[1, 2, 3]), looked_at: most, damaged: most, ..Heard::default() };
+        assert!(search.learn(1, Sample::All, first));
+        let lie = Heard { lost: all(&[2, 4, 5, 6]), changed: all(&[2, 3, 7]), ..first };
+        assert!(search.learn(2, Sample::Again(first.doubtful()), lie));
+        assert!(search.learn(3, Sample::Text(100), first));
+        let sum = search.sum();
+        assert_eq!((sum.lost.to_string(), sum.changed.to_string()), ("02".to_owned(), "02-03".to_owned()));
+        assert_eq!((sum.looked_at, sum.damaged), (most, most));
     }
 }
