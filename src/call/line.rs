@@ -60,6 +60,9 @@ pub struct StatedLine {
     pub half_duplex: Option<bool>,
     /// Bits per second, where a slow line lies behind a program or a TCP address.
     pub speed: Option<u32>,
+    /// Whether every byte value passes, XON and XOFF apart; and whether those do.
+    pub eight_bit: Option<bool>,
+    pub transparent: Option<bool>,
 }
 
 impl StatedLine {
@@ -71,6 +74,8 @@ impl StatedLine {
             facts.end_to_end &= reliable;
         }
         facts.full_duplex = self.half_duplex.map_or(facts.full_duplex, |half| !half);
+        facts.eight_bit &= self.eight_bit.unwrap_or(true);
+        facts.transparent &= self.transparent.unwrap_or(true);
     }
 }
 

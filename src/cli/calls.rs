@@ -218,11 +218,8 @@ fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
 
 /// The line we are on is this port: what is configured of it holds for callers, too.
 fn on_port(opened: &Opened, port: &str) -> Result<call::StatedLine, Failure> {
-    let ways = opened.config.sites.iter().flat_map(|site| &site.ways).map(|way| (&way.port, way.stated));
-    let answering = opened.config.answering.iter().map(|port| (&port.name, port.stated));
-    let stated = ways.chain(answering).find(|(name, _)| name.as_str() == port).map(|(_, stated)| stated);
-    let unused = || format!("the port `{port}` is in no site's `call` list and answers no callers");
-    stated.ok_or_else(|| Failure::new(USAGE, unused()))
+    let answering = opened.config.answering.iter().find(|answering| answering.name.as_str() == port);
+    answering.map_or_else(|| opened.port(port).map(|port| port.stated), |answering| Ok(answering.stated))
 }
 
 /// The caller's program ends us with signals as soon as it has hung up. What has arrived is unpacked all the same:

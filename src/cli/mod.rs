@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::call::Context;
-use crate::config::{self, Complaints, Config};
+use crate::config::{self, Complaints, Config, Port};
 use crate::daemon::{self, DaemonError};
 use crate::store::{Store, StoreError};
 
@@ -340,6 +340,16 @@ impl Opened {
     /// Something was changed: the daemon should look.
     fn nudge(&self) {
         daemon::nudge(&self.config.spool);
+    }
+
+    /// A port that can be opened by itself.
+    fn port(&self, name: &str) -> Result<&Port, Failure> {
+        let ports = &self.config.ports;
+        ports.iter().find(|port| port.name.as_str() == name).ok_or_else(|| {
+            let known: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
+            let what = format!("no port `{name}` that says where it leads; there are: {}", known.join(", "));
+            Failure::new(UNAVAILABLE, what)
+        })
     }
 }
 

@@ -7,9 +7,10 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 
 use tokio::sync::broadcast;
 
-use super::{Failure, Here, TEMPORARY, UNAVAILABLE, runtime};
+use super::{Failure, Here, TEMPORARY, runtime};
 use crate::base::time::{Instant, Now};
 use crate::call;
+use crate::config::Port;
 use crate::dialogue::{Dialogue, LineRequest, Nudge, Request};
 use crate::link::{self, RawTerminal};
 use crate::store::LockKind;
@@ -51,12 +52,7 @@ pub fn learn(here: &Here, arguments: &Learn) -> Result<(), Failure> {
 
 fn converse(here: &Here, name: &str) -> Result<Vec<Said>, Failure> {
     let opened = here.open()?;
-    let found = opened.config.ports.iter().find(|(port, _)| port.as_str() == name);
-    let Some((port, kind)) = found else {
-        let known: Vec<&str> = opened.config.ports.iter().map(|(port, _)| port.as_str()).collect();
-        let what = format!("no port `{name}` that says where it leads; there are: {}", known.join(", "));
-        return Err(Failure::new(UNAVAILABLE, what));
-    };
+    let Port { name: port, kind, .. } = opened.port(name)?;
     let Some(_lock) = opened.store.lock(LockKind::Port, port.as_str())? else {
         return Err(Failure::new(TEMPORARY, format!("port {port} is in use")));
     };

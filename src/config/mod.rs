@@ -39,7 +39,7 @@ pub struct Config {
     pub watch: Arc<call::Watch>,
     pub listen: Listen,
     /// Every port that can be opened by itself.
-    pub ports: Vec<(PortName, call::PortKind)>,
+    pub ports: Vec<Port>,
     pub answering: Vec<call::AnsweringPort>,
     pub shared: Vec<call::SharedPort>,
     pub sites: Arc<Vec<call::Site>>,
@@ -47,6 +47,14 @@ pub struct Config {
     pub news: Arc<news::Policy>,
     pub peers: Vec<Peer>,
     pub maildirs: Vec<(UserName, PathBuf)>,
+}
+
+/// A port that can be opened by itself.
+#[derive(Debug, Clone)]
+pub struct Port {
+    pub name: PortName,
+    pub kind: call::PortKind,
+    pub stated: call::StatedLine,
 }
 
 /// The services; what is not there is off.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::check::Checker;
 use super::units::nearest;
-use super::{modems, raw};
+use super::{Port, modems, raw};
 use crate::base::names::PortName;
 use crate::call::{AnsweringPort, ChatProgram, Modem, PortKind, SharedPort, StatedLine, Way};
 use crate::link::{Dialect, Flow, Parity, Place, SerialLine, TncLine};
@@ -43,7 +43,7 @@ impl Ports {
 }
 
 impl Checker<'_> {
-    pub(super) fn ports(&mut self, ports: &Ports) -> (Vec<(PortName, PortKind)>, Vec<AnsweringPort>) {
+    pub(super) fn ports(&mut self, ports: &Ports) -> (Vec<Port>, Vec<AnsweringPort>) {
         let (mut by_name, mut answering) = (Vec::new(), Vec::new());
         for (name, port) in &ports.single {
             let key = format!("port.{}", name.get_ref());
@@ -74,7 +74,7 @@ impl Checker<'_> {
             // What a way has to add is asked for where it stands.
             if port.is_whole() {
                 let span = port.kind.as_ref().map_or(0..0, raw::At::span);
-                by_name.extend(self.kind(&key, span, port).map(|kind| (name, kind)));
+                by_name.extend(self.kind(&key, span, port).map(|kind| Port { name, kind, stated: port.stated() }));
             }
         }
         (by_name, answering)
@@ -247,9 +247,6 @@ impl Checker<'_> {
 
     fn kind(&mut self, key: &str, span: Range<usize>, set: &raw::Port) -> Option<PortKind> {
         let kind = set.kind.as_ref()?.get_ref().as_str();
-        for stated in [&set.eight_bit, &set.transparent].into_iter().flatten().filter(|_| kind != "serial") {
-            self.complain(stated.span(), key, "only a serial line can be said to lose characters", "");
-        }
         match kind {
             "serial" => self.serial(key, span, set),
             "tcp" => {
@@ -363,14 +360,7 @@ impl Checker<'_> {
         };
         let speed = set.speed.as_ref().map_or(9600, |s| *s.get_ref());
         Some(PortKind::Serial {
-            line: SerialLine {
-                place,
-                speed,
-                parity,
-                flow,
-                eight_bit: set.eight_bit.as_ref().is_none_or(|passes| *passes.get_ref()),
-                transparent: set.transparent.as_ref().is_none_or(|passes| *passes.get_ref()),
-            },
+            line: SerialLine { place, speed, parity, flow },
             modem: profile.map(|profile| Modem { profile: Arc::new(profile), number }),
             carrier: set.carrier.unwrap_or(wired),
         })
@@ -475,7 +465,8 @@ impl raw::Port {
     /// What it says of the line.
     fn stated(&self) -> StatedLine {
         let speed = self.speed.as_ref().map(|speed| *speed.get_ref());
-        StatedLine { reliable: self.reliable, half_duplex: self.half_duplex, speed }
+        let Self { reliable, half_duplex, eight_bit, transparent, .. } = *self;
+        StatedLine { reliable, half_duplex, speed, eight_bit, transparent }
     }
 
     /// These keys, and for those not given the ones of `port`.

@@ -90,8 +90,8 @@ pub struct Port {
     pub chat: Option<At<String>>,
     pub chat_fail: Option<At<Vec<String>>>,
     pub reliable: Option<bool>,
-    pub eight_bit: Option<At<bool>>,
-    pub transparent: Option<At<bool>>,
+    pub eight_bit: Option<bool>,
+    pub transparent: Option<bool>,
     pub half_duplex: Option<bool>,
 }
 

@@ -267,17 +267,7 @@ mod tests {
             stream
         });
         let place = Place::Server(address);
-        (
-            SerialLine {
-                place,
-                speed: 0xff00,
-                parity: Parity::Even,
-                flow: Flow::RtsCts,
-                eight_bit: true,
-                transparent: true,
-            },
-            serving,
-        )
+        (SerialLine { place, speed: 0xff00, parity: Parity::Even, flow: Flow::RtsCts }, serving)
     }
 
     fn run<T>(test: impl Future<Output = T>) -> T {

@@ -31,17 +31,14 @@ pub struct SerialLine {
     pub speed: u32,
     pub parity: Parity,
     pub flow: Flow,
-    /// What is known of the line behind the port: every value passes, XON and XOFF do.
-    pub eight_bit: bool,
-    pub transparent: bool,
 }
 
 impl SerialLine {
     /// What the settings make of a line.
     pub(super) fn facts(&self, device: impl Into<String>) -> Facts {
         Facts {
-            eight_bit: self.eight_bit && self.parity == Parity::None,
-            transparent: self.transparent && self.flow != Flow::XonXoff,
+            eight_bit: self.parity == Parity::None,
+            transparent: self.flow != Flow::XonXoff,
             ..Facts::serial(device, self.speed)
         }
     }

@@ -222,7 +222,7 @@ fn who_answers_is_told_by_the_port_that_the_line_is_half_duplex() {
     let site = Site::new(
         "hub",
         "[port.radio]\ntype = \"pipe\"\ncommand = [\"true\"]\nhalf-duplex = true\n[port.answers]\ntype = \"serial\"\ndevice = \"/dev/ttyS0\"\nanswer = true\nhalf-duplex = true\n\
-         [sites.village]\ncall = [{ port = \"radio\" }]\n",
+         [port.eats]\ntype = \"pipe\"\ncommand = [\"true\"]\ntransparent = false\n[sites.village]\ncall = [{ port = \"radio\" }]\n",
     );
     let told = line_told(&site, &["-u", "village"]);
     assert!(told.contains("link=") && !told.contains("half duplex"), "{told}");
@@ -230,6 +230,8 @@ fn who_answers_is_told_by_the_port_that_the_line_is_half_duplex() {
         let told = line_told(&site, &["-u", "village", "-p", port]);
         assert!(told.contains(", half duplex"), "{port}: {told}");
     }
+    let told = line_told(&site, &["-u", "village", "-p", "eats"]);
+    assert!(told.contains("Pjf"), "what is no serial line may eat characters, too: {told}");
     let told = line_told(&site, &["-u", "village", "-p", "nowhere"]);
     assert!(!told.contains("link="), "a port that no site has is a mistake: {told}");
 }

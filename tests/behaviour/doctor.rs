@@ -359,3 +359,15 @@ fn a_modem_is_asked_dialled_and_the_line_behind_it_tested() {
     check(&found, "sent", "good", "eight bits");
     assert!(theirs.contains("eight bits"), "{theirs}");
 }
+
+#[test]
+fn what_the_configuration_says_of_a_line_counts_for_its_examination() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = server.local_addr().expect("an address");
+    let port = format!("[port.far]\ntype = \"tcp\"\naddress = \"{address}\"\n");
+    let site = Site::new("hub", &format!("{port}reliable = false\nhalf-duplex = true\nspeed = 1200\n"));
+    let hanging_up = std::thread::spawn(move || drop(server.accept().expect("somebody")));
+    let told = said(&site.try_run(&["doctor", "far"], b"", None));
+    assert!(told.contains("at 1200 bit/s, half duplex"), "{told}");
+    hanging_up.join().expect("a server");
+}

@@ -16,7 +16,7 @@ use crate::base::time::Timestamp;
 use crate::base::words::count;
 use crate::call::{PortKind, Site};
 use crate::cli::{Failure, Here, Opened, spool_trouble, ui};
-use crate::config::Config;
+use crate::config::{Config, Port};
 use crate::link::{LockFile, Place};
 use crate::store::sites::SiteState;
 use crate::store::{self, HopTotals, LockKind, Store, StoreError};
@@ -233,7 +233,7 @@ fn greeting(mut stream: impl Read) -> io::Result<()> {
 
 fn ports(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
     let user = User::of(&opened.config.spool);
-    for (port, kind) in &opened.config.ports {
+    for Port { name: port, kind, .. } in &opened.config.ports {
         let PortKind::Serial { line, .. } = kind else { continue };
         let Place::Device { path, locks } = &line.place else { continue };
         if let Some((state, text, advice)) = device_trouble(path, user.as_ref()) {
@@ -256,7 +256,7 @@ fn ports(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
         }
     }
     let folders: std::collections::BTreeSet<_> =
-        opened.config.ports.iter().filter_map(|(_, kind)| locks_of(kind)).collect();
+        opened.config.ports.iter().filter_map(|port| locks_of(&port.kind)).collect();
     for folder in folders {
         for (path, id) in LockFile::dead(folder) {
             let text = format!("{}: left by process {id}, which is dead", path.display());

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::user::{Access, User};
 use super::{Chart, Doctor, Finding, State};
 use crate::base::words::count;
-use crate::call::{self, Modem, PortKind};
+use crate::call::{self, Modem, PortKind, StatedLine};
 use crate::cli::{Failure, Here, Opened, UNAVAILABLE, runtime};
 use crate::daemon::now;
 use crate::dialogue::Facts;
@@ -50,7 +50,7 @@ pub(super) fn examine(
         });
     }
     let opened = here.open()?;
-    let kind = kind_of(&opened, told, name)?;
+    let (kind, stated) = port_of(&opened, told, name)?;
     let Some(_lock) = opened.store.lock(LockKind::Port, name)? else {
         return chart.trouble(
             "port",
@@ -77,6 +77,7 @@ pub(super) fn examine(
             Ok(Ok(link)) => link,
             Ok(Err(error)) => return chart.trouble("port", Failure::of(UNAVAILABLE, &error).to_string(), ""),
         };
+        stated.describe(&mut link.facts);
         chart.good("port", format!("{name} is open: {}", link.facts))?;
         let (_keep, mut nudges) = call::no_nudges();
         let result = over_link(&mut link, &kind, told, wait, &mut nudges, chart).await;
@@ -89,20 +90,18 @@ pub(super) fn examine(
 }
 
 /// The port as it stands in the configuration, or as a call to the site would use it.
-fn kind_of(opened: &Opened, told: &Doctor, name: &str) -> Result<PortKind, Failure> {
+fn port_of(opened: &Opened, told: &Doctor, name: &str) -> Result<(PortKind, StatedLine), Failure> {
     let missing = |what: String| Failure::new(UNAVAILABLE, what);
-    let mut kind = match &told.site {
+    let (mut kind, stated) = match &told.site {
         Some(site) => {
             let site = opened.context.site(site).ok_or_else(|| missing(format!("no site `{site}`")))?;
             let way = site.ways.iter().find(|way| way.port.as_str() == name);
-            way.ok_or_else(|| missing(format!("{} is not called over port `{name}`", site.name)))?.kind.clone()
+            let way = way.ok_or_else(|| missing(format!("{} is not called over port `{name}`", site.name)))?;
+            (way.kind.clone(), way.stated)
         }
         None => {
-            let found = opened.config.ports.iter().find(|(port, _)| port.as_str() == name);
-            let known: Vec<&str> = opened.config.ports.iter().map(|(port, _)| port.as_str()).collect();
-            let none =
-                || missing(format!("no port `{name}` that says where it leads; there are: {}", known.join(", ")));
-            found.ok_or_else(none)?.1.clone()
+            let port = opened.port(name)?;
+            (port.kind.clone(), port.stated)
         }
     };
     match (&mut kind, &told.phone) {
@@ -110,7 +109,7 @@ fn kind_of(opened: &Opened, told: &Doctor, name: &str) -> Result<PortKind, Failu
         (PortKind::Serial { modem: Some(modem), .. }, Some(phone)) => modem.number = Some(phone.clone()),
         (_, Some(_)) => return Err(missing(format!("port {name} has no modem that could dial"))),
     }
-    Ok(kind)
+    Ok((kind, stated))
 }
 
 /// Why a device cannot be used by the daemon's user (`None`: by us), how bad that is, and what to do.
@@ -431,7 +430,8 @@ fn advice(facts: &Facts, found: &Facts, report: &LineReport) -> Vec<String> {
         advice.push(text.to_owned());
     }
     let ways = [&report.sent, &report.received];
-    let (damaged, looked_at) = ways.iter().fold((0, 0), |(d, l), way| (d + way.damaged, l + way.looked_at));
+    let (damaged, looked_at) =
+        ways.iter().fold((0u32, 0u32), |(d, l), way| (d.saturating_add(way.damaged), l.saturating_add(way.looked_at)));
     if damaged > 0 {
         let rate = f64::from(damaged) / f64::from(looked_at.max(1));
         let claimed = if facts.reliable { "write reliable = false for the port, and " } else { "" };

@@ -213,7 +213,5 @@ fn port(device: &Path) -> SerialLine {
         speed: 9600,
         parity: Parity::None,
         flow: Flow::None,
-        eight_bit: true,
-        transparent: true,
     }
 }
