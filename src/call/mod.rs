@@ -18,10 +18,11 @@ use crate::sched::{Retry, SizeLimit, Window, Zone};
 use crate::session::chat::{Chat, ChatFailure, Credentials, Script};
 use crate::session::dial::DialFailure;
 use crate::session::login::{Gatekeeper, LoginFailure, LoginPrompt};
-use crate::session::{Answering, CallResult, Ending, ParameterSet, Rejection, Session};
+use crate::session::{Answering, CallResult, Ending, Rejection, Session, SettingsByProtocol};
 use crate::store::ledger::Fact;
 use crate::store::{Store, StoreError};
 use crate::wire::bsmtp;
+use crate::wire::packing::BatchForm;
 
 mod attend;
 mod chat_program;
@@ -68,7 +69,7 @@ pub struct Site {
     pub called_chat: Script,
     /// The letters it may use, best first; `None`: all that suit the link.
     pub protocols: Option<String>,
-    pub parameters: ParameterSet,
+    pub parameters: SettingsByProtocol,
     /// The commands it may have run here: some of `rmail`, `rnews` and the batched forms of `rmail`, which come with it.
     pub commands: Vec<String>,
     /// Whether it may ask for files of the public directory.
@@ -78,7 +79,7 @@ pub struct Site {
     pub poll_every: Option<Duration>,
     pub retry: Retry,
     /// How large a news batch may become before compression, in bytes, and how it is compressed.
-    pub batch: news::BatchForm,
+    pub batch: BatchForm,
     /// Calls are counted on both sides (`-Q`).
     pub sequence: bool,
     /// It is called back when it calls.

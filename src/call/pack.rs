@@ -6,15 +6,15 @@ use super::{Context, Site};
 use crate::base::address::Address;
 use crate::base::limits::ARTICLE_MAX;
 use crate::base::names::Grade;
+use crate::mail::Failure;
 use crate::mail::delivery::{Verdict, set_aside, settle_whole};
 use crate::mail::rewrite::{Inexpressible, outgoing_batched, outgoing_rmail, sender_word};
-use crate::mail::{Batch, Failure};
-use crate::news::Compression;
 use crate::session;
 use crate::store::jobs::{Deed, Job, NewJob};
 use crate::store::{Body, BodyId, Cargo, Envelope, Hop, Item, ItemId, NewItem, StoreError};
-use crate::wire::batch::{self, Packing};
+use crate::wire::batch;
 use crate::wire::bsmtp;
+use crate::wire::packing::BatchForm;
 use crate::wire::smtp::Status;
 
 /// Items looked at for one job: more than fit in any batch.
@@ -221,7 +221,7 @@ fn pack_letters(
     context: &Context,
     site: &Site,
     items: &[Item],
-    form: Batch,
+    form: BatchForm,
     size_max: Option<u64>,
 ) -> Result<Option<Job>, PackError> {
     let policy = &context.mail;
@@ -231,7 +231,7 @@ fn pack_letters(
     let mut packed = Vec::new();
     for item in items.iter().take_while(|i| i.grade == grade) {
         let Cargo::Mail { envelope, body } = &item.cargo else { continue };
-        if !packed.is_empty() && batch.len() + item.size > batch_max {
+        if !packed.is_empty() && batch.written() + item.size > batch_max {
             break;
         }
         let told = match outgoing_batched(policy, &site.name, envelope) {
@@ -302,13 +302,8 @@ fn pack_articles(
     if packed.is_empty() {
         return Ok(None);
     }
-    let packing = match site.batch.compression {
-        Compression::None => Packing::Plain,
-        Compression::Gzip => Packing::Gzip,
-        Compression::Compress => Packing::Compress,
-    };
     let mut draft = context.store.draft();
-    draft.write_all(&batch::pack(batch, packing))?;
+    draft.write_all(&batch::pack(batch, site.batch.packing))?;
     let deed = Deed::Execute { command: "rnews".to_owned(), user: "news".to_owned(), requestor: None, file: None };
     freeze(context, site, grade, packed, deed, JobData::New(draft))
 }

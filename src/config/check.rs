@@ -15,14 +15,14 @@ use crate::base::names::{Grade, PeerName, SiteName, UserName};
 use crate::base::newsgroup::Wildmat;
 use crate::call::{self, ChatProgram, Forwarding, SecretCredentials, Way};
 use crate::mail::{self, Addressing, Pattern, SiteMail, Via};
-use crate::news::{self, BatchForm, Compression, Feed};
+use crate::news::{self, Feed};
 use crate::proto::{self, Settings};
 use crate::sched::{Retry, SizeLimit, TimeString, Window, Zone};
-use crate::session::ParameterSet;
+use crate::session::SettingsByProtocol;
 use crate::session::chat::{Credentials, Script};
 use crate::store::Hop;
-use crate::wire::batch::Packing;
 use crate::wire::bsmtp;
+use crate::wire::packing::{BatchForm, Packing};
 
 /// How many unknown keys are shown before we stop looking for more.
 const UNKNOWN_MAX: usize = 30;
@@ -277,8 +277,12 @@ impl Checker<'_> {
         let needs_login = called_chat.needs_login() || ways.iter().any(asks);
         if needs_login && credentials.is_none() {
             let at = raw.call.first().map(raw::At::span).or(raw.called_chat.as_ref().map(raw::At::span));
-            let hint = "give login and password-file, or chat = \"\" where the site asks for none";
-            self.complain(at.unwrap_or_default(), prefix, "the chat needs a login, and none is given", hint);
+            let by_chat = called_chat.needs_login() || ways.iter().any(|way| way.chat.needs_login());
+            let (what, hint) = match by_chat {
+                true => ("the chat", "give login and password-file, or chat = \"\" where the site asks for none"),
+                false => ("the chat-program", "give login and password-file"),
+            };
+            self.complain(at.unwrap_or_default(), prefix, format!("{what} needs a login, and none is given"), hint);
         }
         let call_back = raw.call_back.as_ref().is_some_and(|v| *v.get_ref());
         if let Some(value) = raw.call_back.as_ref().filter(|v| *v.get_ref() && raw.call.is_empty()) {
@@ -358,8 +362,8 @@ impl Checker<'_> {
         }
     }
 
-    fn parameters(&mut self, prefix: &str, raw: &raw::Neighbour) -> ParameterSet {
-        let mut set = ParameterSet::default();
+    fn parameters(&mut self, prefix: &str, raw: &raw::Neighbour) -> SettingsByProtocol {
+        let mut set = SettingsByProtocol::default();
         for (letter, values) in &raw.protocol {
             let key = format!("{prefix}.protocol.{}", letter.get_ref());
             let Some(entry) =
@@ -457,17 +461,17 @@ impl Checker<'_> {
     }
 
     fn batch(&mut self, key: &str, news: Option<&raw::SiteNews>) -> BatchForm {
-        let mut form = BatchForm::default();
+        let mut form = BatchForm { packing: Packing::Gzip, size: BatchForm::SIZE };
         let Some(news) = news else { return form };
         form.size = self.size(key, news.size.as_ref(), form.size);
         if let Some(format) = &news.format {
             let parse = |text: &str| match text {
-                "rnews" => Ok(Compression::None),
-                "gunbatch" => Ok(Compression::Gzip),
-                "cunbatch" => Ok(Compression::Compress),
+                "rnews" => Ok(Packing::Plain),
+                "gunbatch" => Ok(Packing::Gzip),
+                "cunbatch" => Ok(Packing::Compress),
                 other => Err(format!("no news format `{other}`: known are rnews, gunbatch, cunbatch")),
             };
-            form.compression = self.take(key, format, parse).unwrap_or(form.compression);
+            form.packing = self.take(key, format, parse).unwrap_or(form.packing);
         }
         form
     }
@@ -485,7 +489,7 @@ impl Checker<'_> {
         SiteMail { addressing, batch: self.mail_batch(&key, raw), relay: raw.relay.unwrap_or(false) }
     }
 
-    fn mail_batch(&mut self, key: &str, raw: &raw::SiteMail) -> Option<mail::Batch> {
+    fn mail_batch(&mut self, key: &str, raw: &raw::SiteMail) -> Option<BatchForm> {
         let parse = |text: &str| match text {
             "rmail" => Ok(None),
             "rsmtp" => Ok(Some(Packing::Plain)),
@@ -494,8 +498,8 @@ impl Checker<'_> {
             other => Err(format!("no mail format `{other}`: known are rmail, rsmtp, rcsmtp, rgsmtp")),
         };
         let packing = raw.format.as_ref().and_then(|format| self.take(key, format, parse)).flatten();
-        let size = self.size(key, raw.size.as_ref(), mail::BATCH_SIZE);
-        Some(mail::Batch { packing: packing?, size })
+        let size = self.size(key, raw.size.as_ref(), BatchForm::SIZE);
+        Some(BatchForm { packing: packing?, size })
     }
 
     fn mail(

@@ -91,7 +91,10 @@ impl Taking<'_> {
                 intake.write(&beginning).or_else(|why| refused(why).map(drop))?;
             }
         }
-        let mut message = intake.finish().map_err(|why| BatchedError::Io(io::Error::other(why)))?;
+        let mut message = intake.finish().map_err(|why| match refused(why) {
+            Ok(why) => BatchedError::Io(io::Error::other(why)),
+            Err(error) => error,
+        })?;
         message.out.seal().map_err(BatchedError::Io)?;
         Ok((message, refusal))
     }

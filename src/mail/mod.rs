@@ -28,7 +28,7 @@ pub mod route;
 pub use bounce::Failure;
 pub use intake::{Completion, Intake, IntakeError, Message};
 pub use notice::notify;
-pub use policy::{Addressing, BATCH_SIZE, Batch, Pattern, Policy, SiteMail, Via};
+pub use policy::{Addressing, Pattern, Policy, SiteMail, Via};
 pub use route::{Refusal, Target};
 
 /// Who brought a message.

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::base::address::{BadAddress, Domain};
 use crate::base::names::{SiteName, UserName};
-use crate::wire::batch::Packing;
+use crate::wire::packing::BatchForm;
 
 /// How mail is treated here. Made by the configuration, shared by everybody who takes or sends mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,21 +43,9 @@ pub struct Policy {
 pub struct SiteMail {
     pub addressing: Addressing,
     /// Many letters at a time; `None`: each as an execution of `rmail`.
-    pub batch: Option<Batch>,
+    pub batch: Option<BatchForm>,
     /// Whether its mail may leave us for other hosts.
     pub relay: bool,
-}
-
-/// Bytes of a batch unless the configuration says otherwise: some fifty short letters, and no more than a line of 2400 bit/s
-/// carries in seven minutes.
-pub const BATCH_SIZE: u64 = 100_000;
-
-/// How letters for a neighbour are packed into batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Batch {
-    pub packing: Packing,
-    /// Bytes of one batch before compression; one letter always goes.
-    pub size: u64,
 }
 
 /// The form of addresses in `rmail` arguments and the `From_` line.

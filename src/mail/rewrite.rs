@@ -241,6 +241,7 @@ mod tests {
 
     use super::*;
     use crate::mail::policy::tests::{site, village};
+    use crate::wire::packing::{BatchForm, Packing};
 
     fn address(text: &str) -> Address {
         Address::parse_uucp(text).expect(text)
@@ -300,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_batch_tells_what_its_reader_takes_and_comes_back_as_it_was() {
-        let batch = Some(super::super::Batch { packing: crate::wire::batch::Packing::Plain, size: 1 });
+        let batch = Some(BatchForm { packing: Packing::Plain, size: 1 });
         for (to, sender, recipient, expected, seen) in [
             (
                 "hub",

@@ -22,7 +22,7 @@ mod policy;
 pub(crate) mod testing;
 
 pub use article::{Article, Flaw};
-pub use policy::{ANY_AGE, BatchForm, Compression, Feed, Policy};
+pub use policy::{ANY_AGE, Feed, Policy};
 
 /// Where an article comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -47,27 +47,3 @@ pub struct Feed {
     /// The distributions it takes; empty: all.
     pub distributions: Vec<String>,
 }
-
-/// How articles for a UUCP site are packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchForm {
-    pub compression: Compression,
-    /// Bytes of articles in one batch, before compression; one article always goes.
-    pub size: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// `#! rnews` batches.
-    None,
-    /// `#! gunbatch`: gzip.
-    Gzip,
-    /// `#! cunbatch`: compress, 16 bits.
-    Compress,
-}
-
-impl Default for BatchForm {
-    fn default() -> Self {
-        Self { compression: Compression::Gzip, size: 100_000 }
-    }
-}

@@ -38,10 +38,11 @@ pub trait Protocol: Send {
     /// How many bytes of `send_data` can be taken on this channel now. Zero until started.
     fn room(&self, channel: Channel) -> usize;
 
-    /// Queues a command or reply, without its NUL. Always taken: the session never has more than a few under way.
+    /// Queues a command or reply, without its NUL. Always taken: the session looks at `waiting`.
     fn send_command(&mut self, channel: Channel, command: &[u8]);
 
-    /// Bytes of commands and replies that have not gone to the line: they grow while the peer does not read.
+    /// Bytes of commands and replies that have not gone to the line, in the stream protocols of files, too: they grow while
+    /// the peer does not read.
     fn waiting(&self) -> usize;
 
     /// Queues file bytes, at most `room`; `offset` is their place in the file. Empty: end of file. In i an end that does

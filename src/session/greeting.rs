@@ -108,7 +108,7 @@ pub(super) struct Greeting {
     reader: HandshakeReader,
     facts: Facts,
     found: Option<Box<LineReport>>,
-    parameters: super::ParameterSet,
+    parameters: super::SettingsByProtocol,
     /// Known from the start to the caller, from `S` on to the answerer.
     desk: Option<Box<dyn Desk>>,
     longest: Option<Duration>,
@@ -120,7 +120,7 @@ pub(super) struct Greeting {
 
 impl Greeting {
     /// The caller waits for `Shere`.
-    pub fn calling(now: Now, calling: Calling, facts: Facts, parameters: super::ParameterSet) -> Self {
+    pub fn calling(now: Now, calling: Calling, facts: Facts, parameters: super::SettingsByProtocol) -> Self {
         let Calling { name, site, desk, protocols, worst, sequence, longest, test_line } = calling;
         let role = Role::Caller { name, site, protocols, worst, sequence, test_line };
         let mut greeting = Self::new(now, role, Wait::Here, facts, parameters);
@@ -131,11 +131,11 @@ impl Greeting {
     /// The answerer speaks first: the second value goes out.
     pub fn answering(now: Now, answering: Answering, facts: Facts) -> (Self, Vec<u8>) {
         let here = handshake_message(&format!("Shere={}", answering.name));
-        let unknown = super::ParameterSet::default();
+        let unknown = super::SettingsByProtocol::default();
         (Self::new(now, Role::Answerer(answering), Wait::Name, facts, unknown), here)
     }
 
-    fn new(now: Now, role: Role, wait: Wait, facts: Facts, parameters: super::ParameterSet) -> Self {
+    fn new(now: Now, role: Role, wait: Wait, facts: Facts, parameters: super::SettingsByProtocol) -> Self {
         let deadline = now.instant + MESSAGE_TIMEOUT;
         let reader = HandshakeReader::default();
         Self {

@@ -123,9 +123,9 @@ pub struct Totals {
 
 /// What is set of protocols, by letter.
 #[derive(Debug, Clone, Default)]
-pub struct ParameterSet(pub BTreeMap<char, Settings>);
+pub struct SettingsByProtocol(pub BTreeMap<char, Settings>);
 
-impl ParameterSet {
+impl SettingsByProtocol {
     /// What the protocol is started with on this link.
     pub fn on(&self, letter: char, facts: &Facts) -> Parameters {
         self.0.get(&letter).unwrap_or(&Settings::default()).on(letter, facts)
@@ -134,7 +134,7 @@ impl ParameterSet {
 
 impl Session {
     /// We have called and logged in.
-    pub fn calling(now: Now, calling: Calling, facts: Facts, parameters: ParameterSet) -> Self {
+    pub fn calling(now: Now, calling: Calling, facts: Facts, parameters: SettingsByProtocol) -> Self {
         Self::at(Stage::Greeting(Greeting::calling(now, calling, facts, parameters)), Vec::new())
     }
 
@@ -603,7 +603,7 @@ pub struct Welcome {
     pub desk: Box<dyn Desk>,
     /// The letters configured for this site; `None`: all that suit the link.
     pub protocols: Option<String>,
-    pub parameters: ParameterSet,
+    pub parameters: SettingsByProtocol,
     /// What we send it when it calls: grades as good as this.
     pub worst: Grade,
     /// How long the call may last.

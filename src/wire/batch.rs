@@ -2,33 +2,8 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
-use super::compress;
-use crate::base::limits::{ARTICLE_MAX, UNPACK_MAX};
-
-/// The longest line that can begin a batch or an article in one.
-const HEADER_LINE_MAX: usize = 100;
-/// How many compressed forms may be packed into each other.
-const NESTING_MAX: u32 = 2;
-
-/// Magic numbers of what we do not unpack.
-const OTHER_PACKINGS: [(&[u8], &str); 5] = [
-    (b"\x1f\x9f", "freeze"),
-    (b"\x1f\x1e", "pack"),
-    (b"BZh", "bzip2"),
-    (b"\xfd7zXZ", "xz"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-];
-
-/// How a batch is packed for the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packing {
-    /// `#! rnews` articles as they are.
-    Plain,
-    /// `#! gunbatch`
-    Gzip,
-    /// `#! cunbatch`
-    Compress,
-}
+use super::packing::{Packer, Packing, peek, read_line, unpacked};
+use crate::base::limits::ARTICLE_MAX;
 
 /// Appends an article, with LF line ends, to an unpacked batch.
 pub fn append(batch: &mut Vec<u8>, article: &[u8]) {
@@ -38,20 +13,13 @@ pub fn append(batch: &mut Vec<u8>, article: &[u8]) {
 
 /// Packs a batch made by `append` for the wire.
 pub fn pack(batch: Vec<u8>, packing: Packing) -> Vec<u8> {
-    match packing {
-        Packing::Plain => batch,
-        Packing::Gzip => {
-            let mut out = b"#! gunbatch\n".to_vec();
-            let mut gzip = flate2::write::GzEncoder::new(&mut out, flate2::Compression::best());
-            gzip.write_all(&batch).and_then(|()| gzip.finish().map(drop)).expect("writing to memory does not fail");
-            out
-        }
-        Packing::Compress => {
-            let mut out = b"#! cunbatch\n".to_vec();
-            out.extend(compress::compress(&batch));
-            out
-        }
-    }
+    let line: &[u8] = match packing {
+        Packing::Plain => return batch,
+        Packing::Gzip => b"#! gunbatch\n",
+        Packing::Compress => b"#! cunbatch\n",
+    };
+    let mut packer = Packer::new(line.to_vec(), packing);
+    packer.write_all(&batch).and_then(|()| packer.finish()).expect("writing to memory does not fail")
 }
 
 /// One thing found in a batch.
@@ -160,84 +128,10 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Takes off compressed forms and the `#!` line before them; whether there was one. The magic number counts for more than that
-/// line, for some programs write gzip under `#! cunbatch`.
-pub(super) fn unpacked<'a>(input: impl Read + 'a) -> io::Result<(Box<dyn BufRead + 'a>, bool)> {
-    let mut input: Box<dyn BufRead + 'a> = Box::new(BufReader::new(input));
-    let mut packed = false;
-    for _ in 0..=NESTING_MAX {
-        let magic = peek(&mut input, 12)?;
-        if magic.starts_with(&[0x1f, 0x8b]) {
-            packed = true;
-            let gzip = flate2::bufread::MultiGzDecoder::new(input);
-            input = Box::new(BufReader::new(Bounded::new(gzip)));
-        } else if magic.starts_with(&compress::MAGIC) {
-            packed = true;
-            input = Box::new(BufReader::new(Bounded::new(compress::Decoder::new(input)?)));
-        } else if magic.starts_with(b"#!") && !magic.starts_with(b"#! rnews ") {
-            let line = read_line(&mut input)?;
-            let word = line.get(2..).unwrap_or(b"").trim_ascii();
-            let inner = peek(&mut input, 2)?;
-            if !inner.starts_with(&[0x1f, 0x8b]) && !inner.starts_with(&compress::MAGIC) {
-                let word = String::from_utf8_lossy(word).chars().take(40).collect::<String>();
-                return Err(damaged(format!("batches of the form `{}` are not known", word.escape_debug())));
-            }
-        } else if let Some((_, name)) = OTHER_PACKINGS.iter().find(|(other, _)| magic.starts_with(other)) {
-            return Err(damaged(format!("the batch is packed with {name}, which is not known here")));
-        } else {
-            return Ok((input, packed));
-        }
-    }
-    Err(damaged("a batch packed in a batch in a batch".to_owned()))
-}
-
 /// The number in `#! rnews 283`, also where the `#` was eaten on the way (B News knew that).
 fn article_length(line: &[u8]) -> Option<u64> {
     let number = line.strip_prefix(b"#! rnews ").or_else(|| line.strip_prefix(b"! rnews "))?;
     std::str::from_utf8(number).ok()?.trim().parse().ok()
-}
-
-pub(super) fn damaged(why: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, why)
-}
-
-/// Looks at the first bytes, fewer at the end, without taking them.
-fn peek(input: &mut Box<dyn BufRead + '_>, count: usize) -> io::Result<Vec<u8>> {
-    let mut head = Vec::new();
-    (&mut *input).take(count as u64).read_to_end(&mut head)?;
-    let rest = std::mem::replace(input, Box::new(io::empty()));
-    *input = Box::new(BufReader::new(io::Cursor::new(head.clone()).chain(rest)));
-    Ok(head)
-}
-
-/// One line with its LF, or as much of it as may be one of a batch.
-fn read_line(input: &mut Box<dyn BufRead + '_>) -> io::Result<Vec<u8>> {
-    let mut line = Vec::new();
-    (&mut *input).take(HEADER_LINE_MAX as u64).read_until(b'\n', &mut line)?;
-    Ok(line)
-}
-
-/// Keeps a small packed batch from becoming an endless one.
-struct Bounded<R> {
-    inner: R,
-    out: u64,
-}
-
-impl<R> Bounded<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, out: 0 }
-    }
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(out)?;
-        self.out += count as u64;
-        if self.out > UNPACK_MAX {
-            return Err(damaged(format!("the batch unpacks to more than {UNPACK_MAX} bytes")));
-        }
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use std::io::{self, BufRead, Read, Write};
 
 use memchr::{memchr, memmem};
 
-use super::batch::{Packing, damaged, unpacked};
-use super::compress;
+use super::packing::{Packer, Packing, damaged, unpacked};
 use super::smtp::{Command, Mail, unanswered_address};
 use super::text::DotWriter;
 use crate::base::address::{Address, BadAddress};
@@ -36,36 +35,21 @@ pub struct Writer<W: Write> {
     out: Packer<W>,
     text: DotWriter,
     piece: Vec<u8>,
-    len: u64,
-}
-
-enum Packer<W: Write> {
-    Plain(W),
-    Gzip(flate2::write::GzEncoder<W>),
-    Compress(compress::Packer<W>),
+    written: u64,
 }
 
 impl<W: Write> Writer<W> {
     /// `name`: of this host.
     pub fn new(out: W, packing: Packing, name: &str) -> io::Result<Self> {
-        let out = match packing {
-            Packing::Plain => Packer::Plain(out),
-            Packing::Gzip => Packer::Gzip(flate2::write::GzEncoder::new(out, flate2::Compression::best())),
-            Packing::Compress => Packer::Compress(compress::Packer::new(out)),
-        };
-        let mut writer = Self { out, text: DotWriter::with_lf(), piece: Vec::new(), len: 0 };
+        let mut writer =
+            Self { out: Packer::new(out, packing), text: DotWriter::with_lf(), piece: Vec::new(), written: 0 };
         writer.say(&Command::Helo(name.to_owned()))?;
         Ok(writer)
     }
 
     /// Bytes written, before compression.
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether nothing is written: never, for there is a HELO.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     /// The envelope of the next letter; `None` is the null sender.
@@ -85,11 +69,7 @@ impl<W: Write> Writer<W> {
     /// The end of the batch. Gives back what it was written to.
     pub fn finish(mut self) -> io::Result<W> {
         self.say(&Command::Quit)?;
-        match self.out {
-            Packer::Plain(out) => Ok(out),
-            Packer::Gzip(gzip) => gzip.finish(),
-            Packer::Compress(packer) => packer.finish(),
-        }
+        self.out.finish()
     }
 
     fn say(&mut self, command: &Command) -> io::Result<()> {
@@ -98,12 +78,8 @@ impl<W: Write> Writer<W> {
     }
 
     fn put(&mut self) -> io::Result<()> {
-        self.len += self.piece.len() as u64;
-        match &mut self.out {
-            Packer::Plain(out) => out.write_all(&self.piece),
-            Packer::Gzip(gzip) => gzip.write_all(&self.piece),
-            Packer::Compress(packer) => packer.write_all(&self.piece),
-        }
+        self.written += self.piece.len() as u64;
+        self.out.write_all(&self.piece)
     }
 }
 
@@ -220,7 +196,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The text of the letter, in stored form, up to its lone dot. Where the batch ends before that there is an error.
+    /// The text of the letter up to its lone dot, without its stuffing; line ends are as they came. A batch that ends before
+    /// that dot is an error.
     pub fn text(&mut self) -> Text<'_, 'a> {
         Text(self)
     }
@@ -450,7 +427,7 @@ mod tests {
             assert!(COMMANDS.contains(&command(packing)));
         }
         let packed = written(Packing::Compress, &letters);
-        assert!(packed.starts_with(&compress::MAGIC));
+        assert!(packed.starts_with(&super::super::compress::MAGIC));
         assert_eq!(read(&[b"#! cunbatch\n", &packed[..]].concat()), read_back);
     }
 

@@ -7,6 +7,7 @@ pub mod header;
 pub mod line_test;
 pub mod nntp;
 pub mod packet;
+pub mod packing;
 pub mod smtp;
 pub mod text;
 pub mod uucp;

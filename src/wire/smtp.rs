@@ -170,8 +170,7 @@ fn rcpt(rest: &str) -> Result<Address, Malformed> {
 pub fn unanswered_address(rest: &str, keyword: &str) -> Result<Option<Address>, BadAddress> {
     const FORM: &str = "it does not stand as <address>";
     let rest = rest.trim();
-    let after = rest.get(..keyword.len()).filter(|k| k.eq_ignore_ascii_case(keyword)).map(|_| &rest[keyword.len()..]);
-    let after = after.ok_or(BadAddress(FORM))?.trim_start();
+    let after = after_keyword(rest, keyword).ok_or(BadAddress(FORM))?.trim_start();
     let address = match after.starts_with('<') {
         true => path(rest, keyword, FORM).map_err(|_| BadAddress(FORM))?.0,
         false => after.split_whitespace().next().ok_or(BadAddress(FORM))?,
@@ -179,10 +178,15 @@ pub fn unanswered_address(rest: &str, keyword: &str) -> Result<Option<Address>, 
     if address.is_empty() { Ok(None) } else { Address::parse_smtp(address).map(Some) }
 }
 
+fn after_keyword<'a>(rest: &'a str, keyword: &str) -> Option<&'a str> {
+    rest.get(..keyword.len()).filter(|k| k.eq_ignore_ascii_case(keyword)).map(|_| &rest[keyword.len()..])
+}
+
 /// What stands between `<` and `>`, and what follows. A blank before `<` is common and harmless.
 fn path<'a>(rest: &'a str, keyword: &str, form: &'static str) -> Result<(&'a str, &'a str), Malformed> {
-    let after = rest.get(..keyword.len()).filter(|k| k.eq_ignore_ascii_case(keyword)).map(|_| &rest[keyword.len()..]);
-    let inner = after.and_then(|t| t.trim_start_matches(' ').strip_prefix('<')).ok_or(Malformed::Syntax(form))?;
+    let inner = after_keyword(rest, keyword)
+        .and_then(|t| t.trim_start_matches(' ').strip_prefix('<'))
+        .ok_or(Malformed::Syntax(form))?;
     let (mut quoted, mut escaped) = (false, false);
     for (at, c) in inner.char_indices() {
         match c {

@@ -170,7 +170,7 @@ fn a_chat_program_has_a_name_and_escapes_that_are_known() {
     check("['dial', 'a\\']", &format!("{bad}`a\\` ends in a backslash: write \\\\ for one"));
     check(
         "['dial', '\\P']",
-        "bangpath.toml:10: sites.hub: the chat needs a login, and none is given; give login and password-file, or chat = \"\" where the site asks for none",
+        "bangpath.toml:10: sites.hub: the chat-program needs a login, and none is given; give login and password-file",
     );
     check(
         "['dial'], chat-program-limit = 'long'",
@@ -260,8 +260,8 @@ fn mail_for_a_site_goes_one_by_one_or_in_batches() {
     };
     check("", "None");
     check("mail = { format = \"rmail\", size = \"5K\" }", "None");
-    check("mail = { format = \"rsmtp\" }", "Some(Batch { packing: Plain, size: 100000 })");
-    check("mail = { format = \"rcsmtp\", size = \"5K\" }", "Some(Batch { packing: Compress, size: 5");
+    check("mail = { format = \"rsmtp\" }", "Some(BatchForm { packing: Plain, size: 100000 })");
+    check("mail = { format = \"rcsmtp\", size = \"5K\" }", "Some(BatchForm { packing: Compress, size: 5");
     check("mail = { format = \"rgsmtp\" }", "packing: Gzip");
     check("mail = { format = \"bsmtp\" }", "no mail format `bsmtp`: known are rmail, rsmtp, rcsmtp, rgsmtp");
     check("commands = [\"rsmtp\", \"zrsmtp\"]", "None");

@@ -12,7 +12,7 @@ use bangpath::base::names::{Grade, SiteName};
 use bangpath::base::time::Now;
 use bangpath::dialogue::{Dialogue, Facts, Request};
 use bangpath::proto::{self, Channel, Event, Parameters, Protocol, Start, Way};
-use bangpath::session::{Answering, CallResult, Calling, ParameterSet, Session};
+use bangpath::session::{Answering, CallResult, Calling, Session, SettingsByProtocol};
 
 use crate::sim::shelf::{OpenDoor, Shelf};
 
@@ -45,7 +45,7 @@ impl Scene {
                     longest: None,
                     test_line: true,
                 };
-                Session::calling(Now::default(), calling, facts, ParameterSet::default())
+                Session::calling(Now::default(), calling, facts, SettingsByProtocol::default())
             } else {
                 let reception = Box::new(OpenDoor(self.shelf.clone(), None));
                 let answering = Answering { name: "hub".to_owned(), login: None, reception };

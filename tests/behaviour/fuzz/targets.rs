@@ -9,11 +9,12 @@ use bangpath::base::limits::{RECIPIENTS_MAX, TRANSMIT_MAX};
 use bangpath::base::time::Now;
 use bangpath::dialogue::Facts;
 use bangpath::proto::{Channel, Event, PROTOCOLS, Parameters, Protocol, Start, Way};
-use bangpath::wire::batch::{self, Packing};
+use bangpath::wire::batch;
 use bangpath::wire::packet::{
     Control, Front, G_FIELD_MAX, I_DATA_MAX, IKind, IPacket, parse_g, parse_i, stream_sum, write_g_control,
     write_g_data, write_i,
 };
+use bangpath::wire::packing::Packing;
 use bangpath::wire::uucp::{CallerLine, ExecutionFile, Features, HandshakeReader, Welcome, parse_line};
 use bangpath::wire::{bsmtp, compress, packet};
 

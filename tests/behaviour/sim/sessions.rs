@@ -8,9 +8,9 @@ use bangpath::base::names::{Grade, SiteName};
 use bangpath::base::time::Now;
 use bangpath::dialogue::Facts;
 use bangpath::proto::entry;
-use bangpath::session::{Answering, CallResult, Calling, Ending, ParameterSet, Refusal, Session};
-use bangpath::wire::batch::Packing;
+use bangpath::session::{Answering, CallResult, Calling, Ending, Refusal, Session, SettingsByProtocol};
 use bangpath::wire::bsmtp;
+use bangpath::wire::packing::Packing;
 use bangpath::wire::uucp::ExecutionFile;
 
 use super::chance::Chance;
@@ -75,7 +75,7 @@ pub fn sessions(
     };
     let answering =
         Answering { name: "hub".to_owned(), login: None, reception: Box::new(OpenDoor(answerer.clone(), answered)) };
-    let here = Session::calling(now, calling, facts.clone(), ParameterSet::default());
+    let here = Session::calling(now, calling, facts.clone(), SettingsByProtocol::default());
     [here, Session::answering(now, answering, facts)]
 }
 
@@ -351,7 +351,7 @@ fn the_wrong_site_and_no_common_protocol_end_a_call_in_words() {
         reception: Box::new(OpenDoor(there.clone(), Some("iteyjvGgaf"))),
     };
     let facts = facts('g', quality);
-    let here = Session::calling(Now::default(), calling, facts.clone(), ParameterSet::default());
+    let here = Session::calling(Now::default(), calling, facts.clone(), SettingsByProtocol::default());
     let there = Session::answering(Now::default(), answering, facts);
     let report =
         World::new(here, there, quality, 1).run(Duration::from_secs(600)).unwrap_or_else(|stuck| panic!("{stuck}"));

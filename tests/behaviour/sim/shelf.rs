@@ -8,8 +8,8 @@ use std::time::Duration;
 use bangpath::base::names::{Grade, SiteName};
 use bangpath::dialogue::Stop;
 use bangpath::session::{
-    Caller, Deed, Desk, Inbox, Incoming, ParameterSet, Reception, Refusal, Rejection, Spread, Task, TaskId, Wanted,
-    Welcome,
+    Caller, Deed, Desk, Inbox, Incoming, Reception, Refusal, Rejection, SettingsByProtocol, Spread, Task, TaskId,
+    Wanted, Welcome,
 };
 
 /// What a site has: it stays from call to call.
@@ -62,7 +62,7 @@ pub struct OpenDoor(pub Shelf, pub Option<&'static str>);
 impl Reception for OpenDoor {
     fn welcome(&mut self, caller: &Caller) -> Result<Welcome, Rejection> {
         let site = SiteName::parse(&caller.name).map_err(|_| Rejection::Unknown)?;
-        let parameters = ParameterSet::default();
+        let parameters = SettingsByProtocol::default();
         let longest = self.0.open().longest;
         Ok(Welcome {
             site,
