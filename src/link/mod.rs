@@ -139,9 +139,12 @@ impl Link {
     pub async fn close(mut self) {
         self.lower_far_dtr().await;
         let Self { mut reader, mut writer, child, socket, .. } = self;
-        if socket && writer.shutdown().await.is_ok() {
-            let mut nowhere = tokio::io::sink();
-            let _ = tokio::time::timeout(HEARD_OUT, tokio::io::copy(&mut reader, &mut nowhere)).await;
+        if socket {
+            let heard_out = async {
+                writer.shutdown().await?;
+                tokio::io::copy(&mut reader, &mut tokio::io::sink()).await
+            };
+            let _ = tokio::time::timeout(HEARD_OUT, heard_out).await;
         }
         drop((reader, writer));
         if let Some(child) = child {
