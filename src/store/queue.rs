@@ -204,13 +204,13 @@ impl Change<'_> {
         self.execute(sql, params![hop, t.failures, t.not_before, t.last_error]).map(drop)
     }
 
-    /// A clock that was set back must not keep anything for years: what came later than now has come now, and what waits
-    /// for longer than anything may has waited.
+    /// A clock that was set back must not keep anything for years: what came later than now, or waits for longer than anything
+    /// may, has waited. When it came stays as it was: if it is this clock that is wrong, as on a machine that has just
+    /// started without one, mail would be too old as soon as it is right.
     pub fn disbelieve_later_than(&mut self, now: Timestamp) -> Result<(), StoreError> {
         for (table, came) in [("item", "queued"), ("received", "received")] {
             let sql = format!(
-                "UPDATE {table} SET {came} = min({came}, ?1), not_before = min(not_before, ?1)
-                 WHERE {came} > ?1 OR not_before > ?2"
+                "UPDATE {table} SET not_before = ?1 WHERE not_before > ?1 AND ({came} > ?1 OR not_before > ?2)"
             );
             self.execute(&sql, params![now, now + PAUSE_MAX])?;
         }
@@ -395,7 +395,7 @@ mod tests {
         assert_eq!(ready(&store, now, 'C'), [0; 0]);
         write(&store, |c| c.disbelieve_later_than(now));
         assert_eq!(ready(&store, now, 'C'), [waits.0, tried.0]);
-        assert_eq!(read(&store, |v| v.item(waits)).map(|item| item.queued), Some(now), "it grows no older than it is");
+        assert_eq!(read(&store, |v| v.item(waits)).map(|item| item.queued), Some(NOW), "it grows no older than it is");
     }
 
     #[test]
