@@ -189,6 +189,7 @@ fn housekeeping(shared: &Shared, ongoing: &mut Ongoing, now: Timestamp) -> Resul
         );
     }
     let clock = (shared.context.clock)();
+    shared.store.write::<_, StoreError>(|change| change.disbelieve_later_than(now))?;
     // A run at a time, so that others may write in between.
     while shared.store.write::<_, StoreError>(|change| delivery::expire(change, &shared.config.mail, clock))? > 0 {}
     if !is_due(&mut ongoing.trimming, now, TRIMMING) {

@@ -22,6 +22,8 @@ pub type Nudges = broadcast::Receiver<Nudge>;
 const BACKLOG: Duration = Duration::from_millis(600);
 /// How long the last words may take to leave.
 const LAST_WORDS: Duration = Duration::from_secs(20);
+/// How often it is looked whether they have.
+const UNSENT_LOOK: Duration = Duration::from_millis(20);
 /// How long a peer may refuse to take what we write.
 const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 /// How often the carrier is looked at: as long as modems themselves wait for it to come back (S10).
@@ -65,7 +67,9 @@ pub async fn drive<D: Dialogue>(
         if !open || out.is_written() {
             match block_in_place(|| dialogue.poll_request()) {
                 Some(Request::Finish { outcome, unread }) => {
-                    drain(link).await;
+                    if open {
+                        drain(link).await;
+                    }
                     link.note_agreement();
                     return (outcome, unread);
                 }
@@ -198,18 +202,17 @@ impl Outgoing {
     }
 }
 
-/// Lets the last words leave the tty before anybody hangs up. A peer may hold them back for ever: a telnet client that has
-/// suspended us.
+/// Lets the last words leave the tty before anybody hangs up. A peer may hold them back for ever: a telnet client that
+/// has suspended us.
 async fn drain(link: &mut Link) {
-    let _ = tokio::time::timeout(LAST_WORDS, link.writer.flush()).await;
-    let Some(lines) = &link.lines else { return };
-    let step = Duration::from_millis(20);
-    for _ in 0..LAST_WORDS.as_millis() / step.as_millis() {
-        if lines.unsent() == 0 {
-            break;
+    let Link { writer, lines, .. } = link;
+    let leaving = async {
+        let _ = writer.flush().await;
+        while lines.as_ref().is_some_and(|lines| lines.unsent() > 0) {
+            tokio::time::sleep(UNSENT_LOOK).await;
         }
-        tokio::time::sleep(step).await;
-    }
+    };
+    let _ = tokio::time::timeout(LAST_WORDS, leaving).await;
 }
 
 #[cfg(test)]

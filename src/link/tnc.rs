@@ -23,6 +23,8 @@ const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(120);
 /// From CONNECT to the answer of the far station: VARA calls fifteen times, ARDOP as often as it is told.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(180);
+/// How much of what a program tells is heard in one go: one that never stops must not keep us from everything else.
+const LINES_AT_ONCE: usize = 100;
 /// How often ARDOP calls.
 const CALLS: u32 = 10;
 /// What one data block to ARDOP may hold: its length has two bytes.
@@ -127,7 +129,7 @@ impl Control {
     /// Reads what is there, to the first line that says something. `None`: no more for now.
     fn next(&self) -> io::Result<Option<Told>> {
         let mut line = self.line.lock().expect("nothing panics while it is locked");
-        loop {
+        for _ in 0..=TNC_LINE_MAX {
             let mut byte = [0];
             match self.stream.try_read(&mut byte) {
                 Ok(0) => {
@@ -150,6 +152,7 @@ impl Control {
                 Err(error) => return Err(error),
             }
         }
+        Ok(Some(Told::Other))
     }
 
     fn note(&self, told: &Told) {
@@ -164,11 +167,16 @@ impl Control {
 
     /// Everything that has been told up to now.
     fn catch_up(&self) {
-        while let Ok(Some(_)) = self.next() {}
+        for _ in 0..LINES_AT_ONCE {
+            if !matches!(self.next(), Ok(Some(_))) {
+                return;
+            }
+        }
     }
 
     async fn told(&self) -> io::Result<Told> {
         loop {
+            tokio::task::yield_now().await;
             match self.next()? {
                 Some(Told::Other) => {}
                 Some(told) => return Ok(told),
@@ -342,11 +350,15 @@ impl AsyncRead for TncReader {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // Registered for what the program tells, so that the end of the connection wakes the reader.
+        let mut taken = 0;
         while this.control.stream.poll_read_ready(context).is_ready() {
-            match this.control.next() {
-                Ok(Some(_)) => {}
-                Ok(None) => {}
-                Err(_) => break,
+            if taken == LINES_AT_ONCE {
+                context.waker().wake_by_ref();
+                break;
+            }
+            taken += 1;
+            if this.control.next().is_err() {
+                break;
             }
         }
         let polled = match &mut this.frame {
@@ -460,5 +472,30 @@ mod tests {
         check("IAMALIVE", Told::Other);
         check("STATUS CONNECT TO K1ABC FAILED!", Told::Trouble("STATUS CONNECT TO K1ABC FAILED!".to_owned()));
         check("", Told::Other);
+    }
+
+    #[test]
+    fn a_program_that_never_stops_talking_does_not_stop_the_clock() {
+        use std::io::Write;
+
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        for talk in ["OK\r", "BUSY ON\r", "x"] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let address = listener.local_addr().expect("an address").to_string();
+            let program = std::thread::spawn(move || {
+                let (mut commands, _) = listener.accept().expect("commands");
+                let _data = listener.accept().expect("data");
+                while commands.write_all(talk.repeat(10_000).as_bytes()).is_ok() {}
+            });
+            let (commands, data) = (address.clone(), address);
+            let call_sign = "N0CALL".to_owned();
+            let line = TncLine { commands, data, dialect: Dialect::Vara, call_sign, setup: Vec::new(), speed: 1200 };
+            let limit = Duration::from_millis(300);
+            let called = runtime.block_on(async {
+                tokio::time::timeout(limit, async { Tnc::reach(&line).await?.call("K1ABC").await }).await
+            });
+            assert!(called.is_err(), "{talk}: nobody has answered");
+            program.join().expect("it ends with the line");
+        }
     }
 }

@@ -87,6 +87,10 @@ impl Disk {
         }
     }
 
+    pub fn has_bodies(&self) -> Result<bool, StoreError> {
+        Ok(fs::read_dir(&self.bodies).map_err(|e| StoreError::io(&self.bodies, e))?.next().is_some())
+    }
+
     /// A commit or rename, counted for the power-cut tests.
     pub fn point<T>(&self, deed: impl FnOnce() -> T) -> T {
         self.points.pass(deed)

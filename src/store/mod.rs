@@ -571,6 +571,11 @@ mod tests {
         refused(&|path| run(path, "PRAGMA application_id = 7"), "it belongs to another program");
         let garbage = |path: &Path| std::fs::write(path, [b'x'; 5000]).expect("writable");
         refused(&garbage, "it is no database; put back a copy");
+        let empty = |path: &Path| {
+            std::fs::write(path.with_file_name("bodies").join("a"), "a letter").expect("writable");
+            std::fs::write(path, "").expect("writable");
+        };
+        refused(&empty, "it is missing or empty, and there are messages");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The queue: items that wait for a hop.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use rusqlite::{Row, params};
 
@@ -9,6 +10,9 @@ use super::rows::{CargoRow, count, from_json, integer, json};
 use super::{BodyId, Cargo, Change, Envelope, Hop, HopTotals, StoreError, View};
 use crate::base::names::Grade;
 use crate::base::time::Timestamp;
+
+/// Nothing is put off for longer.
+const PAUSE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ItemId(pub i64);
@@ -200,6 +204,19 @@ impl Change<'_> {
         self.execute(sql, params![hop, t.failures, t.not_before, t.last_error]).map(drop)
     }
 
+    /// A clock that was set back must not keep anything for years: what came later than now, or waits for longer than anything
+    /// may, has waited. When it came stays as it was: if it is this clock that is wrong, as on a machine that has just
+    /// started without one, mail would be too old as soon as it is right.
+    pub fn disbelieve_later_than(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        for (table, came) in [("item", "queued"), ("received", "received")] {
+            let sql = format!(
+                "UPDATE {table} SET not_before = ?1 WHERE not_before > ?1 AND ({came} > ?1 OR not_before > ?2)"
+            );
+            self.execute(&sql, params![now, now + PAUSE_MAX])?;
+        }
+        Ok(())
+    }
+
     /// Takes it out of a job that no peer has seen. In one that a peer has seen it goes on, and is held if that job
     /// is dissolved.
     pub fn hold_item(&mut self, id: ItemId, why: &str) -> Result<(), StoreError> {
@@ -364,6 +381,21 @@ mod tests {
         assert_eq!((item.attempts, item.last_error.as_deref(), item.not_before), (1, Some("busy"), later(60)));
         write(&store, |c| c.release_item(late));
         assert!(ready(&store, NOW, 'C').contains(&late.0));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_keeps_no_item_for_years() {
+        let (_folder, store) = open();
+        let [waits, tried] = ["hub", "hub"].map(|hop| queue_mail(&store, hop, 'C', b"x"));
+        write(&store, |c| c.defer_item(tried, later(60), "busy"));
+        write(&store, |c| c.disbelieve_later_than(NOW));
+        assert_eq!(ready(&store, NOW, 'C'), [waits.0], "a pause is a pause");
+        // It is the day before all this.
+        let now = later(-24 * 3600);
+        assert_eq!(ready(&store, now, 'C'), [0; 0]);
+        write(&store, |c| c.disbelieve_later_than(now));
+        assert_eq!(ready(&store, now, 'C'), [waits.0, tried.0]);
+        assert_eq!(read(&store, |v| v.item(waits)).map(|item| item.queued), Some(NOW), "it grows no older than it is");
     }
 
     #[test]

@@ -96,6 +96,12 @@ fn migrate(disk: &Disk, connection: &mut Connection) -> Result<(), StoreError> {
     if found > known || found < 0 {
         return Err(StoreError::Schema { path: disk.database.clone(), found, known });
     }
+    // The sweep would take every message for one that nobody names.
+    if tables == 0 && disk.has_bodies()? {
+        let why = "it is missing or empty, and there are messages in `bodies` beside it; put back a copy of it, or move \
+                   `bodies` away to begin with an empty one";
+        return Err(StoreError::unusable(&disk.database, why));
+    }
     connection.pragma_update(None, "journal_mode", "wal").map_err(refused)?;
     if found == known {
         return Ok(());

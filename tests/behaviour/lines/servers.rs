@@ -69,6 +69,18 @@ fn a_caller_that_sets_the_line_is_answered_and_the_speed_it_names_is_that_of_the
 }
 
 #[test]
+fn a_caller_that_wants_to_hear_nothing_and_goes_leaves_its_place_to_others() {
+    let hub = hub("[listen]\nuucp-telnet = \"127.0.0.1:0\"");
+    let daemon = hub.daemon(None);
+    let mut caller = TcpStream::connect(daemon.address("uucp-telnet").expect("it listens")).expect("a connection");
+    // WILL COM-PORT-OPTION, FLOWCONTROL-SUSPEND (RFC 2217 section 5): what is to be said from now on cannot be.
+    caller.write_all(b"\xff\xfb\x2c\xff\xfa\x2c\x08\xff\xf0").expect("it listens");
+    drop(caller);
+    let log = || fs::read_to_string(hub.path("log")).unwrap_or_default();
+    until("the call is over", || log().contains("the caller hung up during the login").then_some(()));
+}
+
+#[test]
 fn a_unix_socket_serves_our_group_and_replaces_what_a_dead_daemon_left() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("uucp.sock");
