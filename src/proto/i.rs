@@ -3,13 +3,14 @@
 mod intake;
 mod noise;
 mod outbox;
+mod outstanding;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::intake::{End, Intake, Placed, WINDOW_MAX};
 use self::noise::{Noise, SIZE_MIN};
 use self::outbox::{Outbox, Piece};
+use self::outstanding::{Acknowledged, Outstanding};
 use super::scan::{Scanned, Scanner};
 use super::window::{Pace, Tally};
 use super::{Channel, Counters, Event, Protocol, Start, Violation, Way};
@@ -33,6 +34,8 @@ const GAP_BYTES: usize = 12;
 const TALK_MAX: Duration = Duration::from_secs(5);
 /// Packets larger than we asked for that may be under way when we ask for smaller ones.
 const UNDER_WAY_MAX: u32 = 32;
+/// How long it takes until a packet that goes again is acknowledged, in round trips of the quickest answer.
+const REPAIR_ROUND_TRIPS: f64 = 1.5;
 
 pub struct I {
     start: Start,
@@ -45,8 +48,7 @@ pub struct I {
     sync: Sync,
 
     outbox: Outbox,
-    /// Sent and not yet acknowledged, oldest first.
-    outstanding: VecDeque<Sent>,
+    outstanding: Outstanding,
     /// Number of the next new packet.
     next: u8,
     /// The most that the peer takes, and what it wants now.
@@ -89,20 +91,6 @@ enum Stage {
     Closed,
     Failed(Violation),
     Ended,
-}
-
-struct Sent {
-    packet: IPacket,
-    /// To be sent again.
-    due: bool,
-    times: u32,
-    left: Instant,
-}
-
-impl Sent {
-    fn length(&self) -> usize {
-        self.packet.data.len() + I_OVERHEAD
-    }
 }
 
 /// What we tell the peer with SYNC.
@@ -167,17 +155,17 @@ impl I {
                 peer_runs: false,
             },
             outbox: Outbox::default(),
-            outstanding: VecDeque::new(),
+            outstanding: Outstanding::default(),
             next: 1,
             peer_size: SIZE_UNKNOWN,
             peer_wish: SIZE_UNKNOWN,
             peer_window: WINDOW_UNKNOWN,
             channels: CHANNELS_MAX,
-            noise_out: Noise::default(),
+            noise_out: Noise::on(&start.facts),
             fruitless: 0,
             intake: Intake::default(),
             owed: Owed::default(),
-            noise_in: Noise::default(),
+            noise_in: Noise::on(&start.facts),
             peer_closed: false,
             naks: Vec::new(),
             query: Query::No,
@@ -249,7 +237,7 @@ impl I {
             return;
         }
         self.query = Query::No;
-        if let Some(oldest) = self.outstanding.front_mut().filter(|oldest| oldest.left < left) {
+        if let Some(oldest) = self.outstanding.oldest().filter(|oldest| oldest.left < left) {
             oldest.due = true;
             self.query = Query::Wanted;
         }
@@ -380,14 +368,7 @@ impl I {
     }
 
     fn acknowledge(&mut self, now: Now, number: u8) {
-        let Some(oldest) = self.outstanding.front() else { return };
-        // How many this acknowledges; anything but the window in use is stale or false.
-        let count = usize::from(number.wrapping_sub(oldest.packet.number).wrapping_add(1) & 31);
-        if count > self.outstanding.len() {
-            return;
-        }
-        let bytes = self.outstanding.iter().take(count).map(Sent::length).sum();
-        let Some(newest) = self.outstanding.drain(..count).next_back() else { return };
+        let Some(Acknowledged { count, bytes, newest }) = self.outstanding.acknowledge(number) else { return };
         if newest.times == 1 {
             self.pace.learn(newest.left, now.instant);
         }
@@ -405,7 +386,7 @@ impl I {
 
     fn handle_nak(&mut self, now: Now, number: u8) {
         self.tally.counters.rejects += 1;
-        let Some(sent) = self.outstanding.iter_mut().find(|sent| sent.packet.number == number) else {
+        let Some(sent) = self.outstanding.find(number) else {
             // The peer asks for what we have not sent: it wants to know whether we live, and what we have.
             self.owed.at_once |= number == self.next;
             return;
@@ -500,18 +481,16 @@ impl I {
     /// Writes numbered packets as far as the window and the budget allow.
     fn transmit_numbered(&mut self, now: Now, out: &mut Vec<u8>, budget: usize) {
         let start = out.len();
-        for at in 0..self.outstanding.len() {
-            if out.len() - start >= budget {
-                return;
-            }
-            if !self.outstanding[at].due {
-                continue;
-            }
-            self.outstanding[at].packet.acknowledged = self.intake.last_in_order();
-            let packet = self.outstanding[at].packet.clone();
+        while out.len() - start < budget
+            && let Some(sent) = self.outstanding.due()
+        {
+            sent.packet.acknowledged = self.intake.last_in_order();
+            (sent.due, sent.times) = (false, sent.times + 1);
+            let packet = sent.packet.clone();
             let left = self.write(now, &packet, out);
-            let sent = &mut self.outstanding[at];
-            (sent.due, sent.left, sent.times) = (false, left, sent.times + 1);
+            if let Some(sent) = self.outstanding.find(packet.number) {
+                sent.left = left;
+            }
             self.asked = self.asked.max(left);
             self.tally.counters.resent += 1;
         }
@@ -534,8 +513,20 @@ impl I {
 
     fn has_room_under_way(&self) -> bool {
         let bound = self.pace.bound().unwrap_or(usize::MAX);
-        let bytes: usize = self.outstanding.iter().map(Sent::length).sum();
-        self.outstanding.len() < usize::from(self.peer_window) && (bytes < bound || self.outstanding.len() < 2)
+        let under_way = self.outstanding.len();
+        let window = usize::from(self.peer_window) - self.kept_for_repairs();
+        under_way < window && (self.outstanding.bytes() < bound || under_way < 2)
+    }
+
+    /// Where packets are lost, as much of the window as the line carries until one that goes again is acknowledged: with the
+    /// window full before that, the line would be idle for so long.
+    fn kept_for_repairs(&self) -> usize {
+        let (Some(speed), Some(quickest)) = (self.pace.speed(), self.pace.quickest()) else { return 0 };
+        if self.outstanding.is_in_repair() || !self.noise_out.is_certain() {
+            return 0;
+        }
+        let bytes = speed / 10.0 * quickest.as_secs_f64() * REPAIR_ROUND_TRIPS;
+        (bytes as usize / (self.packet_size() + I_OVERHEAD)).min(usize::from(self.peer_window) / 2)
     }
 
     fn transmit_new(&mut self, now: Now, packet: IPacket, out: &mut Vec<u8>) {
@@ -545,7 +536,7 @@ impl I {
             self.progress = self.progress.max(left);
         }
         self.asked = self.asked.max(left);
-        self.outstanding.push_back(Sent { packet, due: false, times: 1, left });
+        self.outstanding.push(packet, left);
         self.next = (self.next + 1) & 31;
         self.tally.counters.sent += 1;
     }
@@ -582,10 +573,11 @@ impl I {
     }
 
     fn gives_up_at(&self) -> Instant {
-        let outstanding: usize = self.outstanding.iter().map(Sent::length).sum();
         // A peer that is heard is not gone: one packet may be damaged many times in a row.
         let alive = self.heard.min(self.progress + self.total_patience() * 4);
-        self.progress.max(alive) + self.total_patience() + self.pace.line_time(outstanding + self.sync.size)
+        self.progress.max(alive)
+            + self.total_patience()
+            + self.pace.line_time(self.outstanding.bytes() + self.sync.size)
     }
 
     fn total_patience(&self) -> Duration {
@@ -605,8 +597,8 @@ impl I {
         }
         let suspect = match self.fruitless {
             0 => None,
-            n if n.is_multiple_of(2) => self.outstanding.back_mut(),
-            _ => self.outstanding.front_mut(),
+            n if n.is_multiple_of(2) => self.outstanding.newest(),
+            _ => self.outstanding.oldest(),
         };
         if let Some(sent) = suspect {
             sent.due = true;
@@ -690,7 +682,7 @@ impl Protocol for I {
         if self.is_running() {
             self.transmit_naks(now, out);
             self.transmit_numbered(now, out, self.budget().saturating_sub(out.len() - start));
-            if matches!(self.query, Query::Wanted) && !self.outstanding.iter().any(|sent| sent.due) {
+            if matches!(self.query, Query::Wanted) && !self.outstanding.is_any_due() {
                 let query = self.packet(IKind::Nak, self.intake.expected(), Vec::new());
                 self.query = Query::Asked(self.write(now, &query, out));
             }

@@ -1,23 +1,30 @@
 //! Which packet size suits the line: small packets lose less to an error, large ones less to their headers.
 
+use crate::dialogue::Facts;
 use crate::wire::packet::I_OVERHEAD;
 
 /// Smaller than this does not pay even at one damaged byte in a thousand.
 pub const SIZE_MIN: usize = 64;
-/// The line as we take it to be before we know it: one damaged byte in 100,000, which suits packets of about 1,000.
-const BEFORE_BYTES: f64 = 10_000.0;
-const BEFORE_LOSSES: f64 = 0.09;
 /// After so many bytes the past counts half.
 const MEMORY: f64 = 100_000.0;
 
 /// What one direction of the line does to packets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Noise {
+    /// The line as we take it to be before we know it: so many losses in so many bytes.
+    before: (f64, f64),
     bytes: f64,
     losses: f64,
 }
 
 impl Noise {
+    /// A line that damages nothing, as far as anybody knows, suits packets of about 1,000 until it does; one that may, those
+    /// of 316, until some thousand bytes have told what it is like. (A large packet is the dearest way to find out.)
+    pub fn on(facts: &Facts) -> Self {
+        let before = if facts.reliable { (0.09, 10_000.0) } else { (0.3, 3_000.0) };
+        Self { before, bytes: 0.0, losses: 0.0 }
+    }
+
     pub fn carried(&mut self, bytes: usize) {
         self.bytes += bytes as f64;
         if self.bytes > MEMORY {
@@ -37,7 +44,8 @@ impl Noise {
 
     /// The share of bytes that are damaged, as far as is known.
     fn rate(&self) -> f64 {
-        (self.losses + BEFORE_LOSSES) / (self.bytes + BEFORE_BYTES)
+        let (losses, bytes) = self.before;
+        (self.losses + losses) / (self.bytes + bytes)
     }
 
     /// Larger packets than this are lost more often than four times in ten, whatever else speaks for them: one of them may
@@ -58,8 +66,8 @@ impl Noise {
 mod tests {
     use super::*;
 
-    fn check(bytes: usize, losses: usize, sizes: std::ops::Range<usize>) {
-        let mut noise = Noise::default();
+    fn check(reliable: bool, bytes: usize, losses: usize, sizes: std::ops::Range<usize>) {
+        let mut noise = Noise::on(&Facts { reliable, ..Facts::serial("line", 9600) });
         for _ in 0..bytes / 100 {
             noise.carried(100);
         }
@@ -70,17 +78,23 @@ mod tests {
 
     #[test]
     fn the_size_follows_the_noise() {
-        check(0, 0, 900..1025);
-        check(50_000, 0, 1024..1025);
-        check(3_000, 1, 300..400);
-        check(50_000, 15, 170..220);
-        check(50_000, 50, 90..120);
-        check(5_000, 100, 64..65);
+        check(true, 0, 0, 900..1025);
+        check(true, 3_000, 1, 300..400);
+        check(false, 0, 0, 300..330);
+        check(false, 3_000, 0, 440..460);
+        check(false, 30_000, 0, 1000..1025);
+        check(false, 3_000, 1, 200..220);
+        for reliable in [false, true] {
+            check(reliable, 50_000, 0, 1024..1025);
+            check(reliable, 50_000, 15, 170..220);
+            check(reliable, 50_000, 50, 90..120);
+            check(reliable, 5_000, 100, 64..65);
+        }
     }
 
     #[test]
     fn the_past_is_forgotten() {
-        let mut noise = Noise::default();
+        let mut noise = Noise::on(&Facts::serial("line", 9600));
         (0..50).for_each(|_| noise.lost());
         (0..10_000).for_each(|_| noise.carried(100));
         assert_eq!(noise.best_size(1024), 1024);

@@ -47,6 +47,13 @@ fn rows() -> Vec<Row> {
         row("57600, errors 1e-3, two of 30 kB", clean(57_600).errors(1e-3), &[30_000; 2], &[], "ija"),
         row("57600, bursts, two of 30 kB", clean(57_600).bursts(1e-4, 100), &[30_000; 2], &[], "giGvja"),
         row(
+            "57600, 100 ms, errors 3e-4, two of 30 kB",
+            clean(57_600).latency(100).errors(3e-4),
+            &[30_000; 2],
+            &[],
+            "giGvja",
+        ),
+        row(
             "57600, 300 ms, errors 3e-4, two of 30 kB",
             clean(57_600).latency(300).errors(3e-4),
             &[30_000; 2],
