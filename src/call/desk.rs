@@ -525,10 +525,9 @@ impl Inbox for StoreInbox {
             Target::Spool(purpose) => drop(receiving.commit(purpose, now).map_err(to_io)?),
             Target::File { place, mode, id } => {
                 let shown = place.shown();
-                receiving.commit_to_file(&place.path(), mode, now).map_err(|error| no_place(&error, &shown))?;
                 let fact =
                     Fact { at: now, verb: "received", what: "file", place: site, id, bytes, detail: String::new() };
-                context.store.write::<_, StoreError>(|change| change.record(fact)).map_err(to_io)?;
+                receiving.commit_to_file(&place.path(), mode, fact).map_err(|error| no_place(&error, &shown))?;
             }
         }
         Progress::add(&progress.files_received, 1);

@@ -10,6 +10,7 @@ use rusqlite::{Row, params};
 
 use super::bodies::full_is_full;
 use super::disk::{Place, Settled, Spill, SpoolFile, fresh_name, sync_folder};
+use super::ledger::Fact;
 use super::rows::{PurposeRow, count, from_json, integer, json};
 use super::{BodyId, Change, Store, StoreError, View};
 use crate::base::limits::{BODY_INLINE_MAX, PARTIAL_UNSYNCED_MAX};
@@ -144,11 +145,14 @@ impl Receiving {
         committed
     }
 
-    /// Moves the bytes, synced, to `target` (for files that go to the public directory), with a receipt in doubt.
-    /// The folder must be there; a file that is there is replaced. Of `mode` the permission bits count.
-    pub fn commit_to_file(mut self, target: &Path, mode: u32, now: Timestamp) -> Result<(), StoreError> {
+    /// Moves the bytes, synced, to `target` (for files that go to the public directory), with a receipt in doubt and a line in
+    /// the ledger. The folder must be there; a file that is there is replaced. Of `mode` the permission bits count.
+    pub fn commit_to_file(mut self, target: &Path, mode: u32, fact: Fact) -> Result<(), StoreError> {
         self.copy_to(target, mode & 0o777).map_err(|e| StoreError::io(target, e))?;
-        self.store.write(|change| change.note_receipt(&self.file, now))?;
+        self.store.write(|change| {
+            change.note_receipt(&self.file, fact.at)?;
+            change.record(fact)
+        })?;
         self.done = true;
         if let Some(file) = self.spill.file() {
             file.abandon();
@@ -402,6 +406,10 @@ mod tests {
         Announced { site: site("hub"), temp, size: Some(size), to: "D.hubN0001".to_owned() }
     }
 
+    fn file_came() -> Fact {
+        Fact { at: NOW, verb: "received", what: "file", ..Fact::default() }
+    }
+
     fn begin(store: &Store, file: &Announced, now: Timestamp) -> Receiving {
         store.receive(file, true, now).expect("room")
     }
@@ -597,11 +605,12 @@ mod tests {
             feed(&mut receiving, &bytes, size);
             let target = public.path().join("file");
             fs::write(&target, "an older one").expect("writable");
-            receiving.commit_to_file(&target, 0o100_640, NOW).expect("committed");
+            receiving.commit_to_file(&target, 0o100_640, file_came()).expect("committed");
             assert!(fs::read(&target).expect("a file") == bytes);
             assert_eq!(fs::metadata(&target).expect("a file").permissions().mode() & 0o7777, 0o640);
             assert_eq!(fs::read_dir(public.path()).expect("a folder").count(), 1);
             assert!(read(&store, |v| v.is_received_in_doubt(&file, NOW)));
+            assert_eq!(read(&store, |v| v.ledger(0, 9)).len(), 1);
             assert_eq!(remains(&store), (0, 0, 0));
         }
     }
@@ -612,9 +621,10 @@ mod tests {
         let file = announced("D.1", 200_000);
         let mut receiving = begin(&store, &file, NOW);
         feed(&mut receiving, &pattern(200_000), 200_000);
-        let refused = receiving.commit_to_file(Path::new("/nowhere/at/all"), 0o644, NOW);
+        let refused = receiving.commit_to_file(Path::new("/nowhere/at/all"), 0o644, file_came());
         assert!(matches!(refused, Err(StoreError::Io { .. })));
         assert!(!read(&store, |v| v.is_received_in_doubt(&file, NOW)));
+        assert_eq!(read(&store, |v| v.ledger(0, 9)).len(), 0);
         assert_eq!(begin(&store, &file, NOW).kept(), 200_000);
     }
 

@@ -12,7 +12,7 @@ use crate::base::time::Timestamp;
 
 /// One done deed. `verb` is one of a small closed list: `accepted`, `delivered`, `sent`, `received`, `refused`,
 /// `returned`, `retried`, `dropped`, `buried`, `called`, `warned`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fact {
     pub at: Timestamp,
     pub verb: &'static str,
