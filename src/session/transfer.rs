@@ -81,6 +81,8 @@ pub(super) struct Transfer {
     size_max: Option<u64>,
     master: bool,
     started: bool,
+    /// As far as is known, nothing is lost on the link.
+    reliable: bool,
     /// How the call is brought to its end, and why.
     stop: Option<(Stop, &'static str)>,
     /// When it is, or is next, by itself.
@@ -108,7 +110,8 @@ pub(super) struct Transfer {
 
 impl Transfer {
     pub fn new(now: Now, greeted: Greeted) -> Self {
-        let Greeted { site, desk, mut features, protocol, letter, caller, worst, size_max, longest, .. } = greeted;
+        let Greeted { site, desk, mut features, protocol, letter, caller, worst, size_max, longest, facts, .. } =
+            greeted;
         if !protocol.restarts() {
             features = features.without(Features::RESTART);
         }
@@ -124,6 +127,7 @@ impl Transfer {
             size_max,
             master: caller,
             started: false,
+            reliable: facts.reliable,
             stop: None,
             stop_at: longest.map(|longest| now.instant + longest),
             put_off: 0,
@@ -353,6 +357,9 @@ impl Transfer {
             self.parting = Parting::Agreed;
             // The master answers HY, or just goes: either is the end.
             self.deadline = now.instant + PARTING_TIMEOUT;
+            if self.has_lost_nothing() {
+                self.part(now);
+            }
         } else {
             self.say(Channel::Theirs(0), "HN");
             self.master = true;
@@ -373,6 +380,13 @@ impl Transfer {
             (Parting::Agreed, true) => self.part(now),
             (Parting::Agreed | Parting::No | Parting::Closing, _) => {}
         }
+    }
+
+    /// Then the master need not say that our last word has come: Taylor as slave does not wait for it either, and where a line
+    /// has to be turned round that saves a turn.
+    fn has_lost_nothing(&self) -> bool {
+        let Counters { resent, bad_header, bad_data, bad_order, rejects, .. } = self.protocol.counters();
+        self.reliable && resent + bad_header + bad_data + bad_order + rejects == 0
     }
 
     fn part(&mut self, now: Now) {

@@ -302,6 +302,25 @@ fn fifty_letters_turn_a_half_duplex_line_round_as_seldom_as_the_protocol_lets_th
 }
 
 #[test]
+fn the_last_turns_of_the_line_are_saved_where_nothing_is_lost() {
+    let quality = Quality::clean(2400).half_duplex(500);
+    let turns = |letter: char, reliable: bool| {
+        let (here, there) = (Shelf::default(), Shelf::default());
+        fill(&here, &mut Chance::new(50, 9), &[700]);
+        let facts = Facts { reliable, ..facts(letter, quality) };
+        let report = call_with(Some(letter.to_string()), facts, quality, 1, [&here, &there]);
+        for end in [&report.caller.ending, &report.answerer.ending] {
+            assert!(end.is_complete(), "{letter}: {end}");
+        }
+        report.turns
+    };
+    for letter in ['g', 'i', 'y'] {
+        let [sure, unsure] = [true, false].map(|reliable| turns(letter, reliable));
+        assert!(sure < unsure, "{letter}: {sure} turns, {unsure} where something may be lost");
+    }
+}
+
+#[test]
 fn files_are_asked_for_and_refused() {
     for letter in letters() {
         let (here, there) = (Shelf::default(), Shelf::default());
