@@ -135,6 +135,8 @@ fn carry(
     way: Way,
 ) -> thread::JoinHandle<()> {
     let Nature { speed, latency_ms, noise, turn_round_ms } = nature;
+    // A piece more than the one on the line, as in the buffer of a modem: so that the end is seen while that is on its way.
+    let (given, taken) = mpsc::sync_channel::<Vec<u8>>(1);
     let (under_way, arriving) = mpsc::channel::<(Instant, Vec<u8>)>();
     let latency = Duration::from_millis(latency_ms.into());
     let turn_round = Duration::from_millis(turn_round_ms.into());
@@ -154,9 +156,16 @@ fn carry(
                     *byte ^= 1 << (state % 8);
                 }
             }
-            let line_time = Duration::from_nanos(count as u64 * 10_000_000_000 / u64::from(speed));
+            if given.send(buffer[..count].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    thread::spawn(move || {
+        while let Ok(piece) = taken.recv() {
+            let line_time = Duration::from_nanos(piece.len() as u64 * 10_000_000_000 / u64::from(speed));
             way.medium.pass(way.number, line_time, turn_round);
-            if under_way.send((Instant::now() + latency, buffer[..count].to_vec())).is_err() {
+            if under_way.send((Instant::now() + latency, piece)).is_err() {
                 return;
             }
         }
