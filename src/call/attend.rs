@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{CallError, Context, Modem, PortKind, Progress, StatedLine, Unmet, converse, line};
 use crate::base::names::PortName;
+use crate::base::words::with_causes;
 use crate::dialogue::Nudge;
 use crate::link::{self, Link, LinkError, Nudges, Place, SerialLine, Tnc, TncLine};
 use crate::session::chat::Script;
@@ -173,7 +174,7 @@ async fn wait(
         heard = link.heard(carrier_counts) => match heard {
             Ok(bytes) => Ok(Waited::Input(bytes)),
             Err(error) => {
-                tracing::debug!(port = %port.name, %error, "waiting for callers");
+                tracing::debug!(port = %port.name, error = with_causes(&error), "waiting for callers");
                 Err(DialFailure::LineLost.into())
             }
         },

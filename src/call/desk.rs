@@ -13,6 +13,7 @@ use super::{Context, Progress, Site};
 use crate::base::address::Address;
 use crate::base::names::Grade;
 use crate::base::time::{Now, Timestamp};
+use crate::base::words::with_causes;
 use crate::dialogue::Stop;
 use crate::files::FileError;
 use crate::files::public::{self, PublicDirectory};
@@ -182,7 +183,7 @@ impl StoreDesk {
         let place = place.map_err(|error| match error {
             FileError::NotPermitted { .. } => Refusal::NotPermitted,
             FileError::CannotCreate { .. } | FileError::CannotRead { .. } => {
-                tracing::warn!(%error, "cannot make a place for a file");
+                tracing::warn!(error = with_causes(&error), "cannot make a place for a file");
                 Refusal::CannotCreate
             }
         })?;
@@ -202,7 +203,7 @@ impl StoreDesk {
 }
 
 fn refuse(error: &StoreError) -> Refusal {
-    tracing::error!(%error, "cannot take a file");
+    tracing::error!(error = with_causes(&error), "cannot take a file");
     Refusal::CannotCreate
 }
 
@@ -215,7 +216,7 @@ impl Desk for StoreDesk {
                 Ok(None) => return Ok(None),
                 // What comes to us can still be taken.
                 Err(error @ PackError::Store(StoreError::Full(_))) => {
-                    tracing::error!(%error, "cannot pack for want of space");
+                    tracing::error!(error = with_causes(&error), "cannot pack for want of space");
                     return Ok(None);
                 }
                 Err(error) => return Err(to_io(error)),
@@ -241,8 +242,8 @@ impl Desk for StoreDesk {
         if !self.site.may_request {
             return Err(Refusal::NotPermitted);
         }
-        let unreadable = |error: &dyn std::fmt::Display| {
-            tracing::info!(%error, from = request.from, "a request is refused");
+        let unreadable = |error: &dyn std::error::Error| {
+            tracing::info!(error = with_causes(error), from = request.from, "a request is refused");
             Refusal::NotPermitted
         };
         let file = self.public.open(&request.from).map_err(|e| unreadable(&e))?;
@@ -331,7 +332,7 @@ impl Desk for StoreDesk {
             }
             RelayError::Store(error) => refuse(&error),
             RelayError::Io(error) => {
-                tracing::error!(%error, "cannot queue what a site asks for");
+                tracing::error!(error = with_causes(&error), "cannot queue what a site asks for");
                 Refusal::CannotCreate
             }
         })?;
@@ -435,7 +436,7 @@ fn tell_user(
         Ok(()) => Ok(()),
         Err(mail::Refused::Store(error)) => Err(error),
         Err(error) => {
-            tracing::warn!(%to, %error, "cannot tell a user");
+            tracing::warn!(%to, error = with_causes(&error), "cannot tell a user");
             Ok(())
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::base::limits::WIRE_NAME_MAX;
 use crate::base::names::{PortName, SiteName, UserName};
 use crate::base::time::Timestamp;
-use crate::base::words::count;
+use crate::base::words::{count, with_causes};
 use crate::dialogue::Nudge;
 use crate::link::{self, Clock, Link, LinkError, Nudges, ProgramFailure, SerialLine, Speaks, TncLine};
 use crate::mail;
@@ -468,7 +468,7 @@ impl Gatekeeper for StoreGatekeeper {
         let found = UserName::parse(login).ok().and_then(|name| {
             let user = self.context.store.read::<_, StoreError>(|view| view.user(&name));
             user.unwrap_or_else(|error| {
-                tracing::error!(%error, "cannot look up a login");
+                tracing::error!(error = with_causes(&error), "cannot look up a login");
                 None
             })
         });

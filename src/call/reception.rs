@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::desk::StoreDesk;
 use super::{Context, Progress, Site};
 use crate::base::names::{Grade, SiteName};
+use crate::base::words::with_causes;
 use crate::session::chat::{Credentials, Script};
 use crate::session::{Caller, Reception, Rejection, Welcome};
 use crate::store::sites::CallNumber;
@@ -34,7 +35,7 @@ impl StoreReception {
         match marked {
             Ok(()) => Rejection::CallBack,
             Err(error) => {
-                tracing::error!(%error, "cannot note that a site is to be called back");
+                tracing::error!(error = with_causes(&error), "cannot note that a site is to be called back");
                 Rejection::Locked
             }
         }
@@ -60,7 +61,7 @@ impl StoreReception {
             Ok(true) => Ok(Some(number)),
             Ok(false) => Err(Rejection::BadSequence),
             Err(error) => {
-                tracing::error!(%error, "cannot count a call");
+                tracing::error!(error = with_causes(&error), "cannot count a call");
                 Err(Rejection::Locked)
             }
         }
@@ -88,12 +89,12 @@ impl Reception for StoreReception {
                 return Err(Rejection::Locked);
             }
             Err(error) => {
-                tracing::error!(%error, "cannot lock a site");
+                tracing::error!(error = with_causes(&error), "cannot lock a site");
                 return Err(Rejection::Locked);
             }
         };
         if let Err(error) = super::forget_hang_up(&self.context, site) {
-            tracing::error!(%error, "cannot read the store");
+            tracing::error!(error = with_causes(&error), "cannot read the store");
             return Err(Rejection::Locked);
         }
         let number = self.count(site, caller)?;

@@ -7,6 +7,7 @@ use super::{Context, Site};
 use crate::base::limits::{FORWARD_HOPS_MAX, WIRE_NAME_MAX};
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::Timestamp;
+use crate::base::words::with_causes;
 use crate::files::public::PublicDirectory;
 use crate::store::ledger::Fact;
 use crate::store::{BodyId, Cargo, Change, Draft, Hop, NewItem, StoreError};
@@ -102,7 +103,7 @@ pub(super) fn copies(
 fn ours(context: &Context, hop: &Site, pattern: &str, rest: &str) -> Result<Vec<Copy>, RelayError> {
     let public = PublicDirectory::new(&context.public);
     let unreadable = |error| {
-        tracing::info!(%error, "a request is refused");
+        tracing::info!(error = with_causes(&error), "a request is refused");
         NotPermitted("no such file is there for others")
     };
     let mut copies = Vec::new();

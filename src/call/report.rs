@@ -8,6 +8,7 @@ use serde_json::json;
 use super::count::Connected;
 use super::{CallError, Context, describe};
 use crate::base::time::{Instant, Timestamp};
+use crate::base::words::with_causes;
 use crate::files;
 use crate::link;
 use crate::session::CallResult;
@@ -69,7 +70,7 @@ impl Report {
         }
         let words = match known {
             Some(known) => format!("{}{}", describe(known), self.pace(known, seconds)),
-            None => result.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+            None => result.as_ref().err().map(|error| with_causes(error)).unwrap_or_default(),
         };
         if self.site.is_none() {
             return words;
@@ -126,7 +127,7 @@ impl Report {
         });
         let run = link::run_hook(&context.watch.hook, &facts, &facts_json.to_string(), HOOK_TIMEOUT).await;
         if let Err(error) = run {
-            tracing::warn!(event, error = %error, "the hook of calls");
+            tracing::warn!(event, error = with_causes(&error), "the hook of calls");
         }
     }
 
@@ -183,7 +184,7 @@ impl Report {
 
 fn append(path: &std::path::Path, line: &str) {
     if let Err(error) = tokio::task::block_in_place(|| files::append(path, line)) {
-        tracing::warn!(%error, cause = ?std::error::Error::source(&error), "cannot note a call");
+        tracing::warn!(error = with_causes(&error), "cannot note a call");
     }
 }
 

@@ -9,6 +9,7 @@ use crate::base::address::Address;
 use crate::base::limits::{BATCH_TURN_MIN, EXECUTION_FILE_MAX, WILDCARD_MATCHES_MAX};
 use crate::base::names::SiteName;
 use crate::base::time::{Now, Timestamp};
+use crate::base::words::with_causes;
 use crate::mail::rmail::{BodyReader, incoming_rmail};
 use crate::mail::{self, IntakeError, Origin, Refused};
 use crate::news::{self, Source};
@@ -67,10 +68,10 @@ fn unpack(context: &Context, file: &Received, told_to_stop: &dyn Fn() -> bool) -
     let fate = match fate(context, now, file, told_to_stop) {
         Ok(fate) => fate,
         // What is wrong with one file must not keep the others, nor the scheduler, from their work.
-        Err(error @ StoreError::Damaged(_)) => Fate::Bad(error.to_string()),
+        Err(error @ StoreError::Damaged(_)) => Fate::Bad(with_causes(&error)),
         Err(error @ StoreError::Io { .. }) => {
-            tracing::error!(site = %file.site, %error, "cannot unpack a received file");
-            waiting(now.wall, file, error.to_string(), "it could not be read for a week")
+            tracing::error!(site = %file.site, error = with_causes(&error), "cannot unpack a received file");
+            waiting(now.wall, file, with_causes(&error), "it could not be read for a week")
         }
         Err(error @ (StoreError::Full(_) | StoreError::Database { .. } | StoreError::Schema { .. })) => {
             return Err(error);
@@ -145,7 +146,7 @@ fn execute_file(
     };
     let wanted = match ExecutionFile::parse(&bytes) {
         Ok(wanted) => wanted,
-        Err(error) => return Ok(Fate::Bad(error.to_string())),
+        Err(error) => return Ok(Fate::Bad(with_causes(&error))),
     };
     if wanted.files.len() > 1 {
         return Ok(Fate::Bad("the command wants more than one file".to_owned()));
@@ -220,8 +221,8 @@ impl Execution<'_> {
         let origin = (Origin::Site(self.site.clone()), self.user);
         let submission = match incoming_rmail(&context.store, &context.mail, now, origin, arguments, input) {
             Ok(submission) => submission,
-            Err(error @ IntakeError::Io(_)) => return Ok(Fate::Later(LATER, error.to_string())),
-            Err(error) => return Ok(Fate::Bad(error.to_string())),
+            Err(error @ IntakeError::Io(_)) => return Ok(Fate::Later(LATER, with_causes(&error))),
+            Err(error) => return Ok(Fate::Bad(with_causes(&error))),
         };
         let accepted = context.store.write(|change| {
             self.finish(change)?;
@@ -229,9 +230,9 @@ impl Execution<'_> {
         });
         match accepted {
             Ok(_) => Ok(Fate::Done),
-            Err(Refused::Store(error @ StoreError::Full(_))) => Ok(Fate::Later(LATER, error.to_string())),
+            Err(Refused::Store(error @ StoreError::Full(_))) => Ok(Fate::Later(LATER, with_causes(&error))),
             Err(Refused::Store(error)) => Err(error),
-            Err(error) => Ok(Fate::Bad(error.to_string())),
+            Err(error) => Ok(Fate::Bad(with_causes(&error))),
         }
     }
 
@@ -243,7 +244,7 @@ impl Execution<'_> {
             return Some(Fate::More);
         }
         let room = if packed { context.store.room_for(0) } else { Ok(()) };
-        room.err().map(|error| Fate::Later(LATER, error.to_string()))
+        room.err().map(|error| Fate::Later(LATER, with_causes(&error)))
     }
 
     /// A batch, in runs of articles; each run is one change that also notes how far the batch has come. What is
@@ -284,7 +285,7 @@ impl Execution<'_> {
             });
             match filed {
                 Ok(()) => {}
-                Err(error @ StoreError::Full(_)) => return Ok(Fate::Later(LATER, error.to_string())),
+                Err(error @ StoreError::Full(_)) => return Ok(Fate::Later(LATER, with_causes(&error))),
                 Err(error) => return Err(error),
             }
             match end {
@@ -312,7 +313,7 @@ impl Execution<'_> {
                     tracing::info!(site = %self.site, why, "files are not sent on");
                     return self.refuse(context, now, "uucp");
                 }
-                Err(error) => return Ok(Fate::Later(LATER, error.to_string())),
+                Err(error) => return Ok(Fate::Later(LATER, with_causes(&error))),
             }
             if copies.len() > WILDCARD_MATCHES_MAX {
                 return Ok(Fate::Bad("the command names too many files".to_owned()));

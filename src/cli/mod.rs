@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::base::words::with_causes;
 use crate::call::Context;
 use crate::config::{self, Complaints, Config, Port};
 use crate::daemon::{self, DaemonError};
@@ -54,13 +55,7 @@ impl Failure {
 
     /// An error with its causes, on one line.
     fn of(status: u8, error: &dyn std::error::Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            message = format!("{message}: {error}");
-            cause = error.source();
-        }
-        Self { status, message }
+        Self { status, message: with_causes(error) }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::serve::wound_down;
+use crate::base::words::with_causes;
 use crate::call::{self, AnsweringPort, Attended, CallError};
 
 /// After another program was found on the line, or a call that went wrong.
@@ -25,10 +26,10 @@ pub(super) async fn run(shared: Shared, port: AnsweringPort) {
         let rest = pause(&outcome, lasted, &mut troubles);
         match outcome {
             Ok(Attended::Stopped) => return,
-            Ok(Attended::Call(Err(error))) => tracing::warn!(port = %port.name, %error, "caller"),
+            Ok(Attended::Call(Err(error))) => tracing::warn!(port = %port.name, error = with_causes(&error), "caller"),
             // Said once, not every five minutes for months.
             Err(error) if troubles == 1 => {
-                tracing::error!(port = %port.name, %error, "cannot wait for callers on the line");
+                tracing::error!(port = %port.name, error = with_causes(&error), "cannot wait for callers on the line");
             }
             Ok(Attended::Call(Ok(())) | Attended::Nobody | Attended::Busy) | Err(_) => {}
         }

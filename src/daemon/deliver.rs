@@ -6,6 +6,7 @@ use tokio::task::block_in_place;
 
 use super::Shared;
 use crate::base::names::{Grade, UserName};
+use crate::base::words::with_causes;
 use crate::files::maildir;
 use crate::gate::nntp_out::NntpOut;
 use crate::gate::smtp_out::{Ended, SmtpOut};
@@ -27,14 +28,14 @@ pub(super) async fn run(shared: &Shared, hop: &Hop) {
         Hop::Site(_) => Ok(()),
     };
     if let Err(error) = result {
-        tracing::error!(?hop, %error, "cannot deliver");
+        tracing::error!(?hop, error = with_causes(&error), "cannot deliver");
     }
 }
 
 async fn smtp(shared: &Shared, hop: &Hop, host: &str, port: u16) -> Result<(), StoreError> {
     let (clock, policy) = (shared.context.clock, Arc::clone(&shared.config.mail));
     let (sent, failure) = match link::connect(&format!("{host}:{port}")).await {
-        Err(error) => (false, Some(explain(&error))),
+        Err(error) => (false, Some(with_causes(&error))),
         Ok(mut link) => {
             let mut nudges = shared.nudges.subscribe();
             let mut client = SmtpOut::new(shared.store.clone(), policy, host, port, clock());
@@ -72,7 +73,7 @@ async fn nntp(shared: &Shared, hop: &Hop) -> Result<(), StoreError> {
     let (sent, failure) = match shared.config.peers.iter().find(|p| p.name == *name) {
         None => (false, Some("it is not in the configuration any more".to_owned())),
         Some(peer) => match link::connect(&peer.address).await {
-            Err(error) => (false, Some(explain(&error))),
+            Err(error) => (false, Some(with_causes(&error))),
             Ok(mut link) => {
                 let mut nudges = shared.nudges.subscribe();
                 let mut client = NntpOut::new(shared.store.clone(), name.clone(), clock());
@@ -83,17 +84,6 @@ async fn nntp(shared: &Shared, hop: &Hop) -> Result<(), StoreError> {
         },
     };
     note_connection(shared, hop, sent, failure)
-}
-
-/// An error with its cause, on one line.
-fn explain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// The file is there and synced before the item goes; its name derives from the item, so a repeat finds it.
@@ -123,5 +113,5 @@ fn write_file(shared: &Shared, place: &std::path::Path, item: &Item) -> Result<(
     let Cargo::Mail { body, .. } = &item.cargo else { return Err("it is no mail".to_owned()) };
     let body = shared.store.read::<_, StoreError>(|view| view.body(*body)).map_err(|e| e.to_string())?;
     let name = format!("{}.{}.{}", item.queued.as_seconds(), item.id.0, shared.config.hostname);
-    maildir::deliver(place, &name, &mut BodyReader::new(body)).map(drop).map_err(|e| explain(&e))
+    maildir::deliver(place, &name, &mut BodyReader::new(body)).map(drop).map_err(|e| with_causes(&e))
 }

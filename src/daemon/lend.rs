@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::Shared;
 use super::serve::wound_down;
+use crate::base::words::with_causes;
 use crate::call::{self, SharedPort};
 use crate::link::{self, Listener};
 
@@ -24,7 +25,7 @@ pub(super) async fn run(shared: Shared, port: SharedPort, listener: Listener) {
         let (mut client, _) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(port = %port.name, %error, "cannot accept a connection");
+                tracing::warn!(port = %port.name, error = with_causes(&error), "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -38,7 +39,7 @@ pub(super) async fn run(shared: Shared, port: SharedPort, listener: Listener) {
         shared.tasks.clone().spawn(async move {
             tokio::select! {
                 lent = call::lend(&shared.context, &port, client) => if let Err(error) = lent {
-                    tracing::warn!(port = %port.name, %error, "cannot lend the port");
+                    tracing::warn!(port = %port.name, error = with_causes(&error), "cannot lend the port");
                 },
                 () = wound_down(&mut stop) => {}
             }

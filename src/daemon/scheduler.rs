@@ -12,6 +12,7 @@ use super::deliver;
 use super::serve::wound_down;
 use crate::base::names::{PortName, SiteName};
 use crate::base::time::Timestamp;
+use crate::base::words::with_causes;
 use crate::call::{self, Only, Progress, Site, ways_in_order};
 use crate::config::Config;
 use crate::mail::delivery;
@@ -97,7 +98,7 @@ fn look(shared: &Shared, ongoing: &mut Ongoing, now: Timestamp, done: &mpsc::Unb
     match try_look(shared, ongoing, now, done) {
         Ok(next) => next,
         Err(error) => {
-            tracing::error!(%error, "the scheduler cannot work");
+            tracing::error!(error = with_causes(&error), "the scheduler cannot work");
             now + LOOK_AGAIN
         }
     }
@@ -114,7 +115,7 @@ fn try_look(
         let (task, done) = (shared.clone(), done.clone());
         shared.tasks.spawn(async move {
             if let Err(error) = block_in_place(|| unpack(&task)) {
-                tracing::error!(%error, "cannot unpack what has arrived");
+                tracing::error!(error = with_causes(&error), "cannot unpack what has arrived");
                 // Not again at once: the disk may be full.
                 tokio::time::sleep(UNPACK_PAUSE).await;
             }

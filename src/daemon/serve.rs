@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{DaemonError, Shared};
 use crate::base::limits::CLIENTS_MAX;
+use crate::base::words::with_causes;
 use crate::call::{self, Progress, Unmet};
 use crate::config::Listen;
 use crate::dialogue::Nudge;
@@ -127,7 +128,7 @@ async fn accept(shared: Shared, door: Door, listener: Listener) {
                 }
             },
             Err(error) => {
-                tracing::warn!(?door, %error, "cannot accept a connection");
+                tracing::warn!(?door, error = with_causes(&error), "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -175,7 +176,7 @@ async fn converse(shared: Shared, door: Door, mut link: Link, peer: Peer, _place
             // What went wrong has been logged and recorded there.
             let result = call::answer(&shared.context, link, caller, &progress, &mut nudges).await;
             if let Err(error) = result {
-                tracing::warn!(%peer, %error, "UUCP caller");
+                tracing::warn!(%peer, error = with_causes(&error), "UUCP caller");
             }
         }
     }

@@ -10,6 +10,7 @@ use super::{Deed, Desk, Ending, Refusal, Task, Totals};
 use crate::base::limits::{ANSWERS_WAITING_MAX, BUSY_ANSWERS_MAX, PUT_OFF_MAX, SEND_AHEAD_MAX, VAIN_MAX};
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Instant, Now};
+use crate::base::words::with_causes;
 use crate::dialogue::Stop;
 use crate::proto::{Channel, Counters, Event, Protocol, Violation, Way};
 use crate::wire::uucp::{Command, Features, Line, Malformed, Reply, parse_line};
@@ -255,7 +256,7 @@ impl Transfer {
 
     /// Our own disk fails: the peer gets no confirmation and keeps what it has.
     fn fail_local(&mut self, error: &io::Error) {
-        self.ending.get_or_insert(Ending::Disk(error.to_string()));
+        self.ending.get_or_insert(Ending::Disk(with_causes(error)));
     }
 
     fn drain_events(&mut self, now: Now) {
@@ -393,7 +394,7 @@ impl Transfer {
         self.parting = Parting::Closing;
         // What the peer confirmed by going this far is settled; a failure here costs a later SN8 at most.
         if let Err(error) = self.desk.settled() {
-            tracing::warn!(site = %self.site, %error, "cannot settle receipts");
+            tracing::warn!(site = %self.site, error = with_causes(&error), "cannot settle receipts");
         }
         self.protocol.shut_down(now);
     }

@@ -16,6 +16,7 @@ use super::{BodyId, Change, Store, StoreError, View};
 use crate::base::limits::{BODY_INLINE_MAX, PARTIAL_UNSYNCED_MAX};
 use crate::base::names::SiteName;
 use crate::base::time::Timestamp;
+use crate::base::words::with_causes;
 
 /// How long a partial file and a receipt are worth keeping (Taylor: a week).
 pub const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -251,7 +252,7 @@ impl Drop for Receiving {
             return;
         }
         if let Err(error) = self.note_partial() {
-            tracing::warn!(site = %self.file.site, %error, "cannot keep the beginning of a file for the next call");
+            tracing::warn!(site = %self.file.site, error = with_causes(&error), "cannot keep the beginning of a file for the next call");
         }
     }
 }

@@ -115,6 +115,15 @@ fn every_call_is_counted_on_both_sides_by_what_became_of_it() {
 }
 
 #[test]
+fn why_a_call_could_not_even_begin_is_told_with_its_cause() {
+    let hub = Site::new("hub", "[sites.village]\n");
+    let village = Site::new("village", &village(&hub)("\"/nonexistent\""));
+    assert_eq!(village.try_run(&["call", "hub"], b"", None).status.code(), Some(75));
+    let shown = village.run(&["site", "show", "hub"], b"");
+    assert!(shown.contains("over p: cannot run /nonexistent: No such file or directory"), "{shown}");
+}
+
+#[test]
 fn a_table_of_statistics_has_room_in_a_terminal_and_begins_when_it_is_told() {
     let village = Site::new("village", "[sites.hub]\n[sites.far]\n");
     let (hub, now) = (SiteName::parse("hub").expect("a name"), jiff::Timestamp::now());

@@ -5,6 +5,7 @@ use std::io;
 use super::super::commands::{concerns_one_file, reason_of};
 use super::super::{Deed, Ending, Inbox, Incoming, Refusal, Spread, Task, Wanted};
 use super::{OurStage, Ours, PUT_OFF_MAX, Theirs, Transfer};
+use crate::base::words::with_causes;
 use crate::dialogue::Stop;
 use crate::proto::{Channel, Violation, Way};
 use crate::wire::uucp::{Command, Features, Reply, SendCommand};
@@ -294,7 +295,7 @@ impl Transfer {
             Ok(()) => {}
             // This one file has no place; the others go on.
             Err(error) if concerns_one_file(error.kind()) => {
-                tracing::warn!(site = %self.site, %error, "a file came and cannot be stored");
+                tracing::warn!(site = %self.site, error = with_causes(&error), "a file came and cannot be stored");
                 self.say(channel, &Reply::no('C', Some(5)).print());
                 return Ok(false);
             }
