@@ -154,7 +154,7 @@ impl Placing<'_> {
             longest: site.longest_call,
             test_line: line.is_to_be_tested(),
         };
-        let mut session = Session::calling(clock(), calling, link.facts.clone(), site.parameters.clone());
+        let mut session = Session::calling(clock(), calling, link.facts.clone(), site.settings.clone());
         let (result, _) = link::drive(link, &mut session, unread, nudges, clock).await;
         line.note(context, site, way, session.found(), &result)?;
         tracing::debug!(site = %site.name, counters = %result.counters, "session over");
