@@ -20,6 +20,7 @@ mod net;
 mod offered;
 mod pipe;
 mod program;
+mod rfc2217;
 mod serial;
 mod telnet;
 mod tnc;
