@@ -257,7 +257,7 @@ impl From<LoginFailure> for CallError {
 impl CallError {
     /// Whether it says nothing about the site: the port or the site was busy with us already.
     pub fn is_busy(&self) -> bool {
-        matches!(self, Self::SiteBusy(_) | Self::PortBusy(_) | Self::Link(LinkError::Busy(_)))
+        matches!(self, Self::SiteBusy(_) | Self::PortBusy(_) | Self::Link(LinkError::Busy { .. }))
     }
 }
 

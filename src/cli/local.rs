@@ -14,8 +14,12 @@ use crate::mail::{self, IntakeError, Origin, Refused, Submission};
 
 /// The name of who runs us.
 pub fn user_name() -> Option<String> {
-    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten()?;
-    Some(user.name)
+    name_of(nix::unistd::getuid())
+}
+
+/// The name of a user, if it has one.
+pub fn name_of(user: nix::unistd::Uid) -> Option<String> {
+    Some(nix::unistd::User::from_uid(user).ok().flatten()?.name)
 }
 
 /// Whether who runs us may say whom mail is from: root, the spool's owner, and the users that mailers run as.
