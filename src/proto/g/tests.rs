@@ -1,6 +1,7 @@
 //! Protocol g against captured conversations, and against each loss that a line can cause.
 
 use super::*;
+use crate::base::limits::CONTROL_WAITING_MAX;
 use crate::proto::Parameters;
 use crate::proto::testing::{Bench, command, data, end_of_file, hex, usual};
 use crate::wire::packet::Front;
