@@ -57,7 +57,7 @@ pub async fn attend(context: &Context, port: &AnsweringPort, nudges: &mut Nudges
     };
     let Some(lock) = context.store.lock(LockKind::Port, name.as_str())? else { return Ok(Attended::Busy) };
     let mut link = match line::open_serial(settings).await {
-        Err(LinkError::Busy(_)) => return Ok(Attended::Busy),
+        Err(LinkError::Busy { .. }) => return Ok(Attended::Busy),
         opened => opened?,
     };
     port.stated.describe(&mut link.facts);
@@ -141,7 +141,7 @@ fn claim(context: &Context, name: &PortName, link: &mut Link) -> Result<Option<L
     let Some(lock) = context.store.lock(LockKind::Port, name.as_str())? else { return Ok(None) };
     match link.take_line() {
         Ok(()) => Ok(Some(lock)),
-        Err(LinkError::Busy(_)) => Ok(None),
+        Err(LinkError::Busy { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -23,7 +23,7 @@ pub async fn lend(context: &Context, port: &SharedPort, mut client: Link) -> Res
     };
     let line = match link::open_serial(&port.line).await {
         Ok(line) => line,
-        Err(LinkError::Busy(_)) => {
+        Err(LinkError::Busy { .. }) => {
             client.refuse(format!("port {name} is in use by another program\r\n").as_bytes()).await;
             return Ok(());
         }

@@ -69,7 +69,7 @@ pub struct Site {
     pub called_chat: Script,
     /// The letters it may use, best first; `None`: all that suit the link.
     pub protocols: Option<String>,
-    pub parameters: SettingsByProtocol,
+    pub settings: SettingsByProtocol,
     /// The commands it may have run here: some of `rmail`, `rnews` and the batched forms of `rmail`, which come with it.
     pub commands: Vec<String>,
     /// Whether it may ask for files of the public directory.
@@ -257,7 +257,7 @@ impl From<LoginFailure> for CallError {
 impl CallError {
     /// Whether it says nothing about the site: the port or the site was busy with us already.
     pub fn is_busy(&self) -> bool {
-        matches!(self, Self::SiteBusy(_) | Self::PortBusy(_) | Self::Link(LinkError::Busy(_)))
+        matches!(self, Self::SiteBusy(_) | Self::PortBusy(_) | Self::Link(LinkError::Busy { .. }))
     }
 }
 

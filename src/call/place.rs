@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::count::{self, Connected};
-use super::known_line::KnownLine;
+use super::known_line::RecalledLine;
 use super::report::Report;
 use super::ways::{self, Fault, Only, ways_in_order};
 use super::{CallError, Context, Progress, Site, Way, call_fact, desk, forget_hang_up, line};
@@ -139,7 +139,7 @@ impl Placing<'_> {
         unread: &[u8],
     ) -> Result<CallResult, CallError> {
         let Self { context, site, worst, progress } = *self;
-        let known = KnownLine::recall(context, site, way, link)?;
+        let line = RecalledLine::recall(context, site, way, link)?;
         let clock = context.clock;
         let last = context.store.read::<_, StoreError>(|view| view.call_number(&site.name))?;
         let sequence = site.sequence.then(|| last.number.wrapping_add(1));
@@ -152,11 +152,11 @@ impl Placing<'_> {
             worst,
             sequence,
             longest: site.longest_call,
-            test_line: known.is_to_be_tested(),
+            test_line: line.is_to_be_tested(),
         };
-        let mut session = Session::calling(clock(), calling, link.facts.clone(), site.parameters.clone());
+        let mut session = Session::calling(clock(), calling, link.facts.clone(), site.settings.clone());
         let (result, _) = link::drive(link, &mut session, unread, nudges, clock).await;
-        known.note(context, site, way, session.found(), &result)?;
+        line.note(context, site, way, session.found(), &result)?;
         tracing::debug!(site = %site.name, counters = %result.counters, "session over");
         match result.ending {
             Ending::Complete | Ending::CallsBack => Ok(result),

@@ -103,7 +103,7 @@ impl Reception for StoreReception {
             site: site.name.clone(),
             desk: Box::new(desk),
             protocols: site.protocols.clone(),
-            parameters: site.parameters.clone(),
+            settings: site.settings.clone(),
             worst: Grade::LEAST,
             longest: site.longest_call,
         })

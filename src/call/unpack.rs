@@ -218,7 +218,7 @@ impl Execution<'_> {
     /// One message. Taken and forgotten in one change: a power cut between leaves it to be taken once more, not twice.
     fn rmail(&self, context: &Context, now: Now, arguments: &[&str]) -> Result<Fate, StoreError> {
         let input = self.body(&context.store)?;
-        let origin = (Origin::Site(self.site.clone()), self.user);
+        let origin = (Origin::rmail(self.site.clone()), self.user);
         let submission = match incoming_rmail(&context.store, &context.mail, now, origin, arguments, input) {
             Ok(submission) => submission,
             Err(error @ IntakeError::Io(_)) => return Ok(Fate::Later(LATER, with_causes(&error))),

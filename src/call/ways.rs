@@ -60,7 +60,7 @@ pub(super) enum Fault {
 impl CallError {
     pub(super) fn fault(&self) -> Fault {
         match self {
-            Self::PortBusy(_) | Self::Link(LinkError::Busy(_)) => Fault::Busy,
+            Self::PortBusy(_) | Self::Link(LinkError::Busy { .. }) => Fault::Busy,
             Self::Link(_) => Fault::Port,
             Self::Dial(failure) => match failure {
                 DialFailure::NoModem(_) | DialFailure::BadCommand(_) | DialFailure::LineLost | DialFailure::Noise => {

@@ -14,8 +14,12 @@ use crate::mail::{self, IntakeError, Origin, Refused, Submission};
 
 /// The name of who runs us.
 pub fn user_name() -> Option<String> {
-    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten()?;
-    Some(user.name)
+    name_of(nix::unistd::getuid())
+}
+
+/// The name of a user, if it has one.
+pub fn name_of(user: nix::unistd::Uid) -> Option<String> {
+    Some(nix::unistd::User::from_uid(user).ok().flatten()?.name)
 }
 
 /// Whether who runs us may say whom mail is from: root, the spool's owner, and the users that mailers run as.
@@ -93,8 +97,8 @@ pub fn sendmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
     accept(&opened, submission)
 }
 
-/// Who brings mail by a command that other machines run here.
-fn brought_by(opened: &Opened) -> Result<(Origin, String), Failure> {
+/// Who brings mail by a command that other machines run here; `of_site` if it is one of them.
+fn brought_by(opened: &Opened, of_site: fn(SiteName) -> Origin) -> Result<(Origin, String), Failure> {
     let user = user_name().unwrap_or_else(|| "uucp".to_owned());
     let machine = std::env::var("UU_MACHINE").ok().filter(|_| is_trusted(opened));
     let Some(name) = machine.filter(|name| *name != opened.config.name.as_str()) else {
@@ -106,7 +110,7 @@ fn brought_by(opened: &Opened) -> Result<(Origin, String), Failure> {
         None => SiteName::parse(&name)
             .map_err(|_| Failure::new(USAGE, format!("UU_MACHINE={}: that is no site's name", ui::plain(&name))))?,
     };
-    Ok((Origin::Site(site), user))
+    Ok((of_site(site), user))
 }
 
 /// `rmail recipient…`, with `From_` lines on standard input. `$UU_MACHINE` names the site it comes from, as uuxqt sets it.
@@ -117,7 +121,7 @@ pub fn rmail(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
     }
     let opened = here.with(file).open()?;
     opened.store.room_for(0)?;
-    let (origin, user) = brought_by(&opened)?;
+    let (origin, user) = brought_by(&opened, Origin::rmail)?;
     let now = (opened.context.clock)();
     let arguments: Vec<&str> = words.iter().map(String::as_str).collect();
     let mut submission =
@@ -168,7 +172,7 @@ pub fn rsmtp(here: &Here, mut words: Vec<String>) -> Result<(), Failure> {
     }
     let opened = here.with(file).open()?;
     opened.store.room_for(0)?;
-    let (origin, user) = brought_by(&opened)?;
+    let (origin, user) = brought_by(&opened, Origin::batch)?;
     let batched = local_letters(&opened.context, (origin, &user), !is_trusted(&opened), io::stdin().lock())?;
     opened.nudge();
     for refused in &batched.refused {

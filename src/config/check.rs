@@ -302,7 +302,7 @@ impl Checker<'_> {
             called_login: raw.called_login.as_ref().map(|l| l.get_ref().clone()),
             called_chat,
             protocols: self.protocols(&key("protocols"), raw.protocols.as_ref()),
-            parameters: self.parameters(prefix, raw),
+            settings: self.settings(prefix, raw),
             commands,
             may_request: raw.requests.unwrap_or(true),
             windows: self.windows(&key("schedule"), raw),
@@ -362,7 +362,7 @@ impl Checker<'_> {
         }
     }
 
-    fn parameters(&mut self, prefix: &str, raw: &raw::Neighbour) -> SettingsByProtocol {
+    fn settings(&mut self, prefix: &str, raw: &raw::Neighbour) -> SettingsByProtocol {
         let mut set = SettingsByProtocol::default();
         for (letter, values) in &raw.protocol {
             let key = format!("{prefix}.protocol.{}", letter.get_ref());

@@ -8,39 +8,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
+use super::rfc2217::{
+    BREAK_OFF, BREAK_ON, CARRIER, CARRIER_CHANGED, DTR_OFF, DTR_ON, FLOW_NONE, FLOW_RTS_CTS, FLOW_XON_XOFF,
+    FLOWCONTROL_RESUME, FLOWCONTROL_SUSPEND, NOTIFY_MODEMSTATE, PARITY_EVEN, PARITY_NONE, PARITY_ODD, PURGE_BOTH,
+    PURGE_DATA, SET_BAUDRATE, SET_CONTROL, SET_DATASIZE, SET_MODEMSTATE_MASK, SET_PARITY, SET_STOPSIZE, TOLD,
+};
 use super::serial::{Flow, Lines, Parity, SerialLine};
 use super::telnet::{Speaks, Telnet};
 use super::{Link, LinkError, net};
-
-/// COM-PORT-OPTION.
-pub(super) const OPTION: u8 = 44;
-
-pub(super) const SET_BAUDRATE: u8 = 1;
-pub(super) const SET_DATASIZE: u8 = 2;
-pub(super) const SET_PARITY: u8 = 3;
-pub(super) const SET_STOPSIZE: u8 = 4;
-pub(super) const SET_CONTROL: u8 = 5;
-pub(super) const SET_MODEMSTATE_MASK: u8 = 11;
-pub(super) const PURGE_DATA: u8 = 12;
-/// A server's answers and news are the numbers of the requests and this.
-pub(super) const TOLD: u8 = 100;
-pub(super) const NOTIFY_LINESTATE: u8 = 106;
-pub(super) const NOTIFY_MODEMSTATE: u8 = 107;
-pub(super) const FLOWCONTROL_SUSPEND: u8 = 108;
-pub(super) const FLOWCONTROL_RESUME: u8 = 109;
-
-/// Values of SET-CONTROL.
-const FLOW_NONE: u8 = 1;
-const FLOW_XON_XOFF: u8 = 2;
-const FLOW_RTS_CTS: u8 = 3;
-const BREAK_ON: u8 = 5;
-pub(super) const BREAK_OFF: u8 = 6;
-const DTR_ON: u8 = 8;
-const DTR_OFF: u8 = 9;
-const PURGE_BOTH: u8 = 3;
-/// Carrier, and its change.
-const CARRIER: u8 = 0x80;
-const CARRIER_CHANGED: u8 = 0x08;
 
 /// How long a server may take to say what it is, and to set its port.
 const SETTING_TIMEOUT: Duration = Duration::from_secs(15);
@@ -120,11 +95,11 @@ pub(super) async fn open(line: &SerialLine, address: &str) -> Result<Link, LinkE
 
 fn settings(line: &SerialLine) -> [(u8, u32); 4] {
     let (bits, parity) = match line.parity {
-        Parity::None => (8, 1),
-        Parity::Odd => (7, 2),
-        Parity::Even => (7, 3),
+        Parity::None => (8, PARITY_NONE),
+        Parity::Odd => (7, PARITY_ODD),
+        Parity::Even => (7, PARITY_EVEN),
     };
-    [(SET_BAUDRATE, line.speed), (SET_DATASIZE, bits), (SET_PARITY, parity), (SET_STOPSIZE, 1)]
+    [(SET_BAUDRATE, line.speed), (SET_DATASIZE, bits), (SET_PARITY, parity.into()), (SET_STOPSIZE, 1)]
 }
 
 /// What the server tells, when it does. What the line says meanwhile is of an earlier session.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ mod net;
 mod offered;
 mod pipe;
 mod program;
+mod rfc2217;
 mod serial;
 mod telnet;
 mod tnc;
@@ -39,9 +40,9 @@ pub use tnc::{Dialect, Tnc, TncLine};
 pub enum LinkError {
     #[error("cannot open {device}")]
     Device { device: PathBuf, source: io::Error },
-    /// The device, and the lock file that says so if its owner is not known.
-    #[error("{0} is in use by another program")]
-    Busy(String),
+    /// `lock`: the lock file that says so, if nobody knows whose it is.
+    #[error("{}{} is in use by another program", .device.display(), says(.lock.as_deref()))]
+    Busy { device: PathBuf, lock: Option<PathBuf> },
     #[error("cannot connect to {address}")]
     Connect { address: String, source: io::Error },
     #[error("nobody answered at {address} within {} s", .waited.as_secs())]
@@ -62,6 +63,10 @@ pub enum LinkError {
 
 /// How long a peer on a network may take to see that we have hung up, and to hang up itself.
 const HEARD_OUT: Duration = Duration::from_secs(2);
+
+fn says(lock: Option<&Path>) -> String {
+    lock.map_or(String::new(), |file| format!(", says {}, which is not ours to remove,", file.display()))
+}
 
 fn listen_hint(error: &io::Error) -> &'static str {
     match error.kind() {

@@ -1,33 +1,18 @@
 //! The serial port that a telnet caller sets (RFC 2217): one of ours that is lent, or one that it takes us to have.
 //! Terminal emulators, simulators and WiFi modems set the line to whom they call; there what they set is noted.
 
-use super::comport::{
-    FLOWCONTROL_RESUME, FLOWCONTROL_SUSPEND, NOTIFY_LINESTATE, NOTIFY_MODEMSTATE, PURGE_DATA, SET_BAUDRATE,
-    SET_CONTROL, SET_DATASIZE, SET_MODEMSTATE_MASK, SET_PARITY, SET_STOPSIZE, TOLD,
+use super::rfc2217::{
+    BREAK, BREAK_OFF, BREAK_ON, CARRIER, CLEAR_TO_SEND, DATA_SET_READY, DTR_ON, FLOW_INWARDS_NONE, FLOW_NONE,
+    FLOW_RTS_CTS, FLOW_XON_XOFF, FLOWCONTROL_RESUME, FLOWCONTROL_SUSPEND, FRAMING, NOTHING_UNSENT, NOTIFY_LINESTATE,
+    NOTIFY_MODEMSTATE, OVERRUN, PARITY_EVEN, PARITY_NONE, PARITY_ODD, PURGE_BOTH, PURGE_DATA, PURGE_UNREAD,
+    PURGE_UNSENT, RING, RTS_OFF, RTS_ON, SET_BAUDRATE, SET_CONTROL, SET_DATASIZE, SET_LINESTATE_MASK,
+    SET_MODEMSTATE_MASK, SET_PARITY, SET_STOPSIZE, SIGNATURE, TOLD, WRONG_PARITY,
 };
 use super::serial::{Flow, LineErrors, Lines, Parity, Queue};
 use crate::base::limits::OFFERED_SPEEDS;
 
-const SIGNATURE: u8 = 0;
-const SET_LINESTATE_MASK: u8 = 10;
-/// Bits of NOTIFY-MODEMSTATE; the lower half tells which have changed.
-const CARRIER: u8 = 0x80;
-const RING: u8 = 0x40;
-const DATA_SET_READY: u8 = 0x20;
-const CLEAR_TO_SEND: u8 = 0x10;
 /// We are there.
 const READY: u8 = CARRIER | DATA_SET_READY | CLEAR_TO_SEND;
-/// Bits of NOTIFY-LINESTATE. That data has come is not told: it comes itself.
-const NOTHING_UNSENT: u8 = 0x60;
-const BREAK: u8 = 0x10;
-const FRAMING: u8 = 0x08;
-const WRONG_PARITY: u8 = 0x04;
-const OVERRUN: u8 = 0x02;
-/// Values of SET-CONTROL.
-const BREAK_ON: u8 = 5;
-const DTR_ON: u8 = 8;
-const RTS_ON: u8 = 11;
-const RTS_OFF: u8 = 12;
 
 /// What the caller has set, and what stands where it has set nothing.
 pub(super) struct OfferedPort {
@@ -58,9 +43,9 @@ impl Default for OfferedPort {
             speed: 9600,
             named: false,
             data_bits: 8,
-            parity: 1,
+            parity: PARITY_NONE,
             stop_bits: 1,
-            control: [1, 6, 8, 11, 14],
+            control: [FLOW_NONE, BREAK_OFF, DTR_ON, RTS_ON, FLOW_INWARDS_NONE],
             line: None,
             // RFC 2217 section 3
             line_mask: 0,
@@ -247,9 +232,9 @@ impl Drop for OfferedPort {
 /// One of flow control, break, DTR and RTS, in the order of their questions. Flow inwards is the same as outwards.
 fn set_control(line: &dyn Lines, place: usize, value: u8) {
     match (place, value) {
-        (0, 1) => line.set_flow(Flow::None),
-        (0, 2) => line.set_flow(Flow::XonXoff),
-        (0, 3) => line.set_flow(Flow::RtsCts),
+        (0, FLOW_NONE) => line.set_flow(Flow::None),
+        (0, FLOW_XON_XOFF) => line.set_flow(Flow::XonXoff),
+        (0, FLOW_RTS_CTS) => line.set_flow(Flow::RtsCts),
         (1, _) => line.set_break(value == BREAK_ON),
         (2, _) => line.set_dtr(value == DTR_ON),
         (3, _) => line.set_rts(value == RTS_ON),
@@ -259,18 +244,18 @@ fn set_control(line: &dyn Lines, place: usize, value: u8) {
 
 fn parity_of(number: u8) -> Option<Parity> {
     match number {
-        1 => Some(Parity::None),
-        2 => Some(Parity::Odd),
-        3 => Some(Parity::Even),
+        PARITY_NONE => Some(Parity::None),
+        PARITY_ODD => Some(Parity::Odd),
+        PARITY_EVEN => Some(Parity::Even),
         _ => None,
     }
 }
 
 fn queue(number: u8) -> Option<Queue> {
     match number {
-        1 => Some(Queue::Unread),
-        2 => Some(Queue::Unsent),
-        3 => Some(Queue::Both),
+        PURGE_UNREAD => Some(Queue::Unread),
+        PURGE_UNSENT => Some(Queue::Unsent),
+        PURGE_BOTH => Some(Queue::Both),
         _ => None,
     }
 }

@@ -59,13 +59,12 @@ pub async fn run_program(
 ) -> Ran {
     let name = argv.first().cloned().unwrap_or_default();
     let broken = |error| ProgramFailure::Broken { program: name.clone(), error };
-    let (mut running, child) = match Running::start(argv, unread) {
+    let mut running = match Running::start(argv, unread) {
         Ok(started) => started,
         Err(error) => return Ran { result: Err(broken(error)), words: String::new(), unread: Vec::new() },
     };
-    let (mut child, stderr) = child;
     let talked = tokio::select! {
-        talked = running.talk(link, &mut child, stderr) => talked,
+        talked = running.talk(link) => talked,
         () = tokio::time::sleep(limit) => Talked::Late,
         () = told_to_stop(nudges) => Talked::Stopped,
     };
@@ -82,7 +81,7 @@ pub async fn run_program(
         Talked::Stopped => Err(ProgramFailure::Stopped { program }),
     };
     // One that has ended is not harmed.
-    let _ = child.kill().await;
+    let _ = running.child.kill().await;
     Ran { result, words: running.words(), unread: running.unread() }
 }
 
@@ -105,6 +104,8 @@ async fn told_to_stop(nudges: &mut Nudges) {
 }
 
 struct Running {
+    child: Child,
+    stderr: ChildStderr,
     ours: tokio::net::UnixStream,
     /// The program's end of it. Kept, so that what it does not read can be had again.
     theirs: OwnedFd,
@@ -115,7 +116,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(argv: &[String], unread: Vec<u8>) -> io::Result<(Self, (Child, ChildStderr))> {
+    fn start(argv: &[String], unread: Vec<u8>) -> io::Result<Self> {
         let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -129,11 +130,12 @@ impl Running {
             .spawn()?;
         let stderr = child.stderr.take().expect("it is piped");
         let ours = tokio::net::UnixStream::from_std(ours)?;
-        Ok((Self { ours, theirs, inward: unread, outward: Vec::new(), words: Vec::new() }, (child, stderr)))
+        Ok(Self { child, stderr, ours, theirs, inward: unread, outward: Vec::new(), words: Vec::new() })
     }
 
     /// Carries bytes both ways until either end is no more.
-    async fn talk(&mut self, link: &mut Link, child: &mut Child, mut stderr: ChildStderr) -> Talked {
+    async fn talk(&mut self, link: &mut Link) -> Talked {
+        let Self { child, stderr, .. } = self;
         let Link { reader, writer, lines, carrier_watched, .. } = link;
         let (mut from_program, mut to_program) = self.ours.split();
         let (mut line, mut program, mut words) = ([0; 1024], [0; 1024], [0; 1024]);

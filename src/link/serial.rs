@@ -177,7 +177,7 @@ fn open_device(line: &SerialLine, device: &Path, locks: Option<&Path>) -> Result
             let source = io::Error::from(error);
             let busy =
                 matches!(source.raw_os_error(), Some(nix::libc::EBUSY)) || source.kind() == io::ErrorKind::ResourceBusy;
-            return Err(if busy { LinkError::Busy(device.display().to_string()) } else { failed(source) });
+            return Err(if busy { in_use(device, None) } else { failed(source) });
         }
     };
     let _ = stream.clear(tokio_serial::ClearBuffer::All);
@@ -196,10 +196,8 @@ fn take_lock(device: &Path, locks: Option<&Path>) -> Result<Option<LockFile>, Li
     let Some(folder) = locks.filter(|folder| folder.is_dir()) else { return Ok(None) };
     match LockFile::take(folder, device) {
         Ok(Ok(lock)) => Ok(Some(lock)),
-        Ok(Err(Holder::Process(_))) => Err(LinkError::Busy(device.display().to_string())),
-        Ok(Err(Holder::Unknown(path))) => {
-            Err(LinkError::Busy(format!("{}, says {}, which is not ours to remove,", device.display(), path.display())))
-        }
+        Ok(Err(Holder::Process(_))) => Err(in_use(device, None)),
+        Ok(Err(Holder::Unknown(file))) => Err(in_use(device, Some(file))),
         Err(source) if is_missing(device) => Err(LinkError::Device { device: device.to_owned(), source }),
         Err(error) => {
             // The kernel's own lock on the line still holds off all who look at it.
@@ -207,6 +205,10 @@ fn take_lock(device: &Path, locks: Option<&Path>) -> Result<Option<LockFile>, Li
             Ok(None)
         }
     }
+}
+
+fn in_use(device: &Path, lock: Option<PathBuf>) -> LinkError {
+    LinkError::Busy { device: device.to_owned(), lock }
 }
 
 fn is_missing(device: &Path) -> bool {
@@ -251,7 +253,7 @@ impl Claim {
         // SAFETY: as above.
         if unsafe { nix::libc::flock(self.fd.as_raw_fd(), nix::libc::LOCK_EX | nix::libc::LOCK_NB) } != 0 {
             self.lock = None;
-            return Err(LinkError::Busy(self.device.display().to_string()));
+            return Err(in_use(&self.device, None));
         }
         // SAFETY: as above.
         let _ = unsafe { tiocexcl(self.fd.as_raw_fd()) };

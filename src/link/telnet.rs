@@ -2,8 +2,9 @@
 
 use std::task::Waker;
 
-use super::comport::{self, NOTIFY_MODEMSTATE, SerialServer};
+use super::comport::SerialServer;
 use super::offered::OfferedPort;
+use super::rfc2217::{self, NOTIFY_MODEMSTATE};
 use super::serial::Lines;
 use crate::base::limits::{OFFERED_ANSWERS_MAX, TELNET_ANSWERS_MAX, TELNET_SUBNEGOTIATION_MAX};
 
@@ -51,7 +52,7 @@ impl Options {
         match code {
             BINARY => Some(&mut self.binary),
             SUPPRESS_GO_AHEAD => Some(&mut self.suppress_go_ahead),
-            comport::OPTION => Some(&mut self.com_port),
+            rfc2217::OPTION => Some(&mut self.com_port),
             _ => None,
         }
     }
@@ -126,7 +127,7 @@ impl Telnet {
     /// Asks to be let at a serial port (RFC 2217).
     pub fn offer_serial(&mut self) {
         self.ours.com_port = State::Asked;
-        self.out.extend([IAC, WILL, comport::OPTION]);
+        self.out.extend([IAC, WILL, rfc2217::OPTION]);
     }
 
     /// `None` until the other end has answered.
@@ -249,7 +250,7 @@ impl Telnet {
     }
 
     fn handle_serial(&mut self) {
-        let [comport::OPTION, told @ ..] = &self.subnegotiation[..] else { return };
+        let [rfc2217::OPTION, told @ ..] = &self.subnegotiation[..] else { return };
         if self.ours.com_port == State::Yes {
             self.serial.handle(told);
         } else if let (State::Yes, Some(port)) = (self.theirs.com_port, &mut self.offered)
@@ -275,7 +276,7 @@ impl Telnet {
         };
         let may = match option {
             BINARY | SUPPRESS_GO_AHEAD => true,
-            comport::OPTION => verb == WILL && self.offered.is_some(),
+            rfc2217::OPTION => verb == WILL && self.offered.is_some(),
             _ => false,
         };
         let answer = match (verb, end.of(option)) {
@@ -302,7 +303,7 @@ impl Telnet {
         if let Some(answer) = answer.filter(|_| self.answers < TELNET_ANSWERS_MAX) {
             self.answers += 1;
             self.out.extend([IAC, answer, option]);
-            if (answer, option) == (DO, comport::OPTION) {
+            if (answer, option) == (DO, rfc2217::OPTION) {
                 // pyserial takes a port without news of its lines for none.
                 let state = self.offered.as_mut().map(OfferedPort::modem_state);
                 state.into_iter().for_each(|state| self.request(NOTIFY_MODEMSTATE, &[state]));
@@ -330,7 +331,7 @@ impl Telnet {
 
     /// Asks something of the serial port at the other end, or answers.
     pub fn request(&mut self, code: u8, value: &[u8]) {
-        self.out.extend([IAC, SB, comport::OPTION, code]);
+        self.out.extend([IAC, SB, rfc2217::OPTION, code]);
         for byte in value {
             self.out.push(*byte);
             if *byte == IAC {
@@ -431,9 +432,9 @@ mod tests {
         // Whom we have called may not make us a server of serial ports, and nobody a client.
         check(
             fresh,
-            &[IAC, DO, comport::OPTION, IAC, WILL, comport::OPTION],
+            &[IAC, DO, rfc2217::OPTION, IAC, WILL, rfc2217::OPTION],
             &[],
-            &[IAC, WONT, comport::OPTION, IAC, DONT, comport::OPTION],
+            &[IAC, WONT, rfc2217::OPTION, IAC, DONT, rfc2217::OPTION],
         );
     }
 
@@ -441,13 +442,13 @@ mod tests {
     fn a_caller_may_set_the_line_it_takes_us_to_have() {
         let caller = || Telnet::new(Speaks::TelnetCaller);
         let set: &[u8] = &[IAC, SB, 44, 1, 0, 0, 255, 255, 0, IAC, SE];
-        let agreed = [&[IAC, WILL, comport::OPTION][..], set, b"login"].concat();
+        let agreed = [&[IAC, WILL, rfc2217::OPTION][..], set, b"login"].concat();
         let answers: &[u8] =
             &[IAC, DO, 44, IAC, SB, 44, 107, 0xb0, IAC, SE, IAC, SB, 44, 101, 0, 0, 255, 255, 0, IAC, SE];
         assert_eq!(check(caller, &agreed, b"login", answers).speed(), Some(0xff00));
         // Not before it has been agreed on; and that we have one is never asked of us.
         assert_eq!(check(caller, set, b"", &[]).speed(), None);
-        check(caller, &[IAC, DO, comport::OPTION], b"", &[IAC, WONT, comport::OPTION]);
+        check(caller, &[IAC, DO, rfc2217::OPTION], b"", &[IAC, WONT, rfc2217::OPTION]);
         let mut telnet = check(
             caller,
             &[IAC, WILL, 44, IAC, SB, 44, 8, IAC, SE],

@@ -2,17 +2,15 @@
 
 use std::io::{self, Read};
 
-use crate::base::address::Address;
+use crate::base::address::{Address, BadAddress};
 use crate::base::time::Now;
 use crate::store::{Envelope, Store};
 use crate::wire::bsmtp::Letter;
 use crate::wire::smtp::Status;
 
-use super::rewrite::batched_sender;
+use super::intake::PIECE;
+use super::rewrite::{batched_sender, brought_by};
 use super::{Failure, Intake, IntakeError, Message, Origin, Policy, Submission};
-
-/// Bytes copied at once.
-const PIECE: usize = 64 * 1024;
 
 /// Who brings a batch, and how its letters are taken.
 pub struct Taking<'a> {
@@ -41,18 +39,16 @@ impl Taking<'_> {
     /// cannot be taken comes back as failures, of which the sender is told.
     pub fn take(&self, letter: Letter, text: impl Read) -> Result<Submission, BatchedError> {
         let sender = match (letter.sender, &self.origin) {
-            (Ok(sender), Origin::Site(site)) => batched_sender(sender, site),
-            (Err(_), Origin::Site(site)) => Address::parse_uucp(&format!("{site}!{}", self.user)).ok(),
+            (Ok(sender), Origin::Site { site, .. }) => batched_sender(sender, site),
+            (Err(_), Origin::Site { site, .. }) => brought_by(site, self.user),
             (Ok(sender), Origin::Smtp { .. } | Origin::Local(_) | Origin::Report) => sender,
             (Err(_), Origin::Smtp { .. } | Origin::Local(_) | Origin::Report) => Address::parse_smtp(self.user).ok(),
         };
-        let failed = |recipient, status, reason| Failure { recipient, status, reason, remote: None };
-        let refused =
-            letter.refused.into_iter().map(|(written, why)| failed(written, Status(5, 1, 3), why.to_string()));
-        let mut failures: Vec<Failure> = refused.collect();
+        let refused = |(written, why): (String, BadAddress)| Failure::new(written, Status(5, 1, 3), why.to_string());
+        let mut failures: Vec<Failure> = letter.refused.into_iter().map(refused).collect();
         if letter.too_many > 0 {
             let more = format!("{} more recipients", letter.too_many);
-            failures.push(failed(more, Status(5, 5, 3), "too many recipients".to_owned()));
+            failures.push(Failure::new(more, Status(5, 5, 3), "too many recipients"));
         }
         let mut recipients = letter.recipients;
         let (message, refusal) = self.text(&recipients, text)?;
@@ -64,7 +60,7 @@ impl Taking<'_> {
     }
 
     fn intake(&self, recipients: &[Address], max: u64) -> Intake {
-        let received = self.origin.received_with("BSMTP", self.policy, recipients, self.now.wall);
+        let received = self.origin.received(self.policy, recipients, self.now.wall);
         let completion = self.origin.completion(self.policy, self.now.wall);
         Intake::new(self.store.draft(), received, completion, max)
     }

@@ -26,7 +26,7 @@ pub struct Failure {
 
 impl Failure {
     /// Found out here.
-    pub fn new(recipient: &Address, status: Status, reason: impl Into<String>) -> Self {
+    pub fn new(recipient: impl ToString, status: Status, reason: impl Into<String>) -> Self {
         Self { recipient: recipient.to_string(), status, reason: reason.into(), remote: None }
     }
 }

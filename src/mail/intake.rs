@@ -11,6 +11,9 @@ use crate::base::time::Timestamp;
 use crate::store::Draft;
 use crate::wire::header::{Header, HeaderReader, HeaderTooLong, folded, message_id};
 
+/// Bytes that are read at once of what goes through an [`Intake`].
+pub(super) const PIECE: usize = 64 * 1024;
+
 /// Why a message cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {

@@ -8,10 +8,8 @@ use crate::base::time::Now;
 use crate::store::{Envelope, Store};
 use crate::wire::header::{Header, HeaderReader, addresses};
 
+use super::intake::PIECE;
 use super::{Intake, IntakeError, Origin, Policy, Submission};
-
-/// Bytes copied at once.
-const PIECE: usize = 64 * 1024;
 
 /// What `sendmail` is called for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -36,8 +36,8 @@ pub use route::{Refusal, Target};
 pub enum Origin {
     /// A client over SMTP, with the name it gave itself and the protocol for `with` (RFC 3848: `SMTP`, `ESMTP`, `UTF8SMTP`).
     Smtp { peer: IpAddr, name: String, protocol: &'static str },
-    /// A UUCP neighbour, by `rmail`.
-    Site(SiteName),
+    /// A UUCP neighbour, with the word for `with` too.
+    Site { site: SiteName, protocol: &'static str },
     /// A user of this machine, by `sendmail` or `rmail`.
     Local(String),
     /// Ourselves: a delivery status notification.
@@ -45,28 +45,33 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// A neighbour, by `rmail`.
+    pub fn rmail(site: SiteName) -> Self {
+        Self::Site { site, protocol: "UUCP" }
+    }
+
+    /// A neighbour, in a batch.
+    pub fn batch(site: SiteName) -> Self {
+        Self::Site { site, protocol: "BSMTP" }
+    }
+
     /// Whether it may send to other hosts through us.
     pub fn may_relay(&self, policy: &Policy) -> bool {
         match self {
             Self::Smtp { peer, .. } => policy.relays_for(*peer),
-            Self::Site(site) => policy.site(site).relay,
+            Self::Site { site, .. } => policy.site(site).relay,
             Self::Local(_) | Self::Report => true,
         }
     }
 
     /// The `Received` field that this message gets (RFC 5321 section 4.4); nothing for our own reports.
     pub fn received(&self, policy: &Policy, recipients: &[Address], now: Timestamp) -> String {
-        self.received_with("UUCP", policy, recipients, now)
-    }
-
-    /// The same, with what a neighbour has brought it by.
-    fn received_with(&self, how: &str, policy: &Policy, recipients: &[Address], now: Timestamp) -> String {
         let from = match self {
             Self::Smtp { peer, name, protocol } => {
                 let literal = if peer.is_ipv6() { format!("[IPv6:{peer}]") } else { format!("[{peer}]") };
                 format!("from {name} ({literal}) by {} (bangpath) with {protocol}", policy.hostname)
             }
-            Self::Site(site) => format!("from {site} by {} (bangpath) with {how}", policy.hostname),
+            Self::Site { site, protocol } => format!("from {site} by {} (bangpath) with {protocol}", policy.hostname),
             Self::Local(user) => format!("by {} (bangpath, user {user})", policy.hostname),
             Self::Report => return String::new(),
         };
@@ -83,7 +88,7 @@ impl Origin {
         let from = match self {
             Self::Local(user) => Some(format!("{user}@{}", policy.domain)),
             Self::Smtp { .. } if self.may_relay(policy) => None,
-            Self::Smtp { .. } | Self::Site(_) | Self::Report => return None,
+            Self::Smtp { .. } | Self::Site { .. } | Self::Report => return None,
         };
         Some(Completion { now, domain: policy.domain.to_string(), from })
     }
@@ -91,7 +96,7 @@ impl Origin {
     fn place(&self) -> String {
         match self {
             Self::Smtp { peer, .. } => peer.to_string(),
-            Self::Site(site) => site.to_string(),
+            Self::Site { site, .. } => site.to_string(),
             Self::Local(user) => user.clone(),
             Self::Report => "ourselves".to_owned(),
         }
@@ -145,7 +150,7 @@ pub fn accept(change: &mut Change<'_>, policy: &Policy, now: Now, submission: Su
         return Err(Refused::TooManyRecipients);
     }
     if message.noted.received > RECEIVED_MAX {
-        if !matches!(origin, Origin::Site(_)) {
+        if !matches!(origin, Origin::Site { .. }) {
             return Err(Refused::Loop);
         }
         let looped = |to: Address| Failure::new(&to, Status(5, 4, 6), Refused::Loop.to_string());
@@ -216,7 +221,7 @@ pub fn destination(
             if let Err(why) = rewrite::told(policy.site(&site), &recipient) {
                 return Ok(Err(Refusal::new(Status(5, 1, 3), why.to_string())));
             }
-            if *origin == Origin::Site(site.clone()) && !found.explicit {
+            if matches!(origin, Origin::Site { site: from, .. } if *from == site) && !found.explicit {
                 let text = format!("{site} sent it here, and our route leads back to {site}");
                 return Ok(Err(Refusal::new(Status(5, 4, 6), text)));
             }
@@ -519,7 +524,7 @@ pub(crate) mod tests {
     #[test]
     fn what_cannot_be_delivered_after_acceptance_is_returned_once_to_the_sender() {
         let (_dir, store) = open();
-        let origin = Origin::Site(site("oldvax"));
+        let origin = Origin::rmail(site("oldvax"));
         let to = ["bob", "nobody", "x@far.example"];
         let accepted = submit(&store, origin, "oldvax!eve", &to, TEXT).expect("it is accepted");
         assert_eq!((accepted.delivered, accepted.returned), (1, 2));
@@ -537,8 +542,9 @@ pub(crate) mod tests {
     #[test]
     fn a_report_is_never_reported_on() {
         let (_dir, store) = open();
-        submit(&store, Origin::Site(site("hub")), "", &["nobody"], TEXT).expect("it is accepted");
-        submit(&store, Origin::Site(site("hub")), "nobody@village.example", &["no-one"], TEXT).expect("it is accepted");
+        submit(&store, Origin::rmail(site("hub")), "", &["nobody"], TEXT).expect("it is accepted");
+        submit(&store, Origin::rmail(site("hub")), "nobody@village.example", &["no-one"], TEXT)
+            .expect("it is accepted");
         assert_eq!(
             placed(&store),
             [
@@ -552,7 +558,7 @@ pub(crate) mod tests {
     #[test]
     fn a_dead_letter_tried_again_is_routed_anew() {
         let (_dir, store) = open();
-        submit(&store, Origin::Site(site("hub")), "", &["late"], TEXT).expect("it is accepted");
+        submit(&store, Origin::rmail(site("hub")), "", &["late"], TEXT).expect("it is accepted");
         let policy = village();
         let done: Result<(), StoreError> = store.write(|change| {
             change.set_user(&User {
@@ -578,7 +584,7 @@ pub(crate) mod tests {
         let text = "Received: x\n".repeat(101) + TEXT;
         let local = submit(&store, Origin::Local("ann".to_owned()), "ann", &["bob"], &text);
         assert!(matches!(local, Err(Refused::Loop)));
-        submit(&store, Origin::Site(site("hub")), "ann@village.example", &["bob"], &text).expect("it is accepted");
+        submit(&store, Origin::rmail(site("hub")), "ann@village.example", &["bob"], &text).expect("it is accepted");
         assert_eq!(placed(&store), ["mailbox ann: <>"]);
         assert!(contents(&store).contains("Status: 5.4.6"));
     }
@@ -586,7 +592,7 @@ pub(crate) mod tests {
     #[test]
     fn mail_does_not_go_back_by_the_default_route_to_where_it_came_from() {
         let (_dir, store) = open();
-        submit(&store, Origin::Site(site("hub")), "ann@village.example", &["x@far.example", "hub!y"], TEXT)
+        submit(&store, Origin::rmail(site("hub")), "ann@village.example", &["x@far.example", "hub!y"], TEXT)
             .expect("it is accepted");
         assert_eq!(placed(&store), ["mailbox ann: <>", "item hub C: <ann@village.example> to <y>"]);
         assert!(contents(&store).contains("our route leads back to hub"));

@@ -165,7 +165,7 @@ pub fn incoming_recipient(argument: &str) -> Result<Address, crate::base::addres
 ///
 /// The systems of all lines, in order, then the user of the last one. A domain address wins over the
 /// path: `ann@x`, and the last domain in `a!x.example!ann`. Without any line, or with one that says nothing,
-/// the sender is `site!user`: who brought it.
+/// the sender is who brought it.
 pub fn incoming_sender(lines: &[Vec<u8>], site: &SiteName, user: &str) -> Option<Address> {
     let mut hosts: Vec<String> = Vec::new();
     let mut last: Option<String> = None;
@@ -184,9 +184,8 @@ pub fn incoming_sender(lines: &[Vec<u8>], site: &SiteName, user: &str) -> Option
             hosts.extend(path.split('!').map(str::to_owned));
         }
     }
-    let brought_by = || Address::parse_uucp(&format!("{site}!{user}")).ok();
     let Some(word) = last else {
-        return brought_by();
+        return brought_by(site, user);
     };
     let name = word.rsplit('!').next().unwrap_or(&word);
     let bare = name.split('@').next().unwrap_or(name);
@@ -194,9 +193,14 @@ pub fn incoming_sender(lines: &[Vec<u8>], site: &SiteName, user: &str) -> Option
         return None;
     }
     if name.contains('@') {
-        return Address::parse_smtp(name).ok().or_else(brought_by);
+        return Address::parse_smtp(name).ok().or_else(|| brought_by(site, user));
     }
-    path_sender(hosts, name, site).or_else(brought_by)
+    path_sender(hosts, name, site).or_else(|| brought_by(site, user))
+}
+
+/// `site!user`: the sender where nothing names one.
+pub fn brought_by(site: &SiteName, user: &str) -> Option<Address> {
+    Address::parse_uucp(&format!("{site}!{user}")).ok()
 }
 
 /// The sender in the envelope of a letter in a batch. A path or a bare name is one as seen from the site.

@@ -7,11 +7,9 @@ use crate::base::time::Now;
 use crate::store::{Body, Envelope, Store};
 use crate::wire::smtp::Status;
 
+use super::intake::PIECE;
 use super::rewrite::{incoming_recipient, incoming_sender};
 use super::{Failure, Intake, IntakeError, Origin, Policy, Submission};
-
-/// Bytes copied at once.
-const PIECE: usize = 64 * 1024;
 
 /// Reads an execution of `rmail`, by a neighbour or a local user, and makes it ready for [`super::accept`].
 ///
@@ -48,7 +46,7 @@ pub fn incoming_rmail(
     let mut message = intake.finish()?;
     message.out.seal()?;
     let site = match &origin {
-        Origin::Site(site) => site,
+        Origin::Site { site, .. } => site,
         Origin::Smtp { .. } | Origin::Local(_) | Origin::Report => &policy.name,
     };
     let sender = incoming_sender(&message.noted.from_lines, site, user);
@@ -56,8 +54,7 @@ pub fn incoming_rmail(
 }
 
 fn failed(argument: &str, status: Status, reason: String) -> Failure {
-    let recipient = argument.chars().take(200).collect();
-    Failure { recipient, status, reason, remote: None }
+    Failure::new(argument.chars().take(200).collect::<String>(), status, reason)
 }
 
 /// A kept body as standard input.
@@ -92,7 +89,7 @@ mod tests {
     use crate::store::{Cargo, StoreError};
 
     fn take(store: &Store, from: &str, arguments: &[&str], text: &str) -> Result<(), IntakeError> {
-        let origin = Origin::Site(site(from));
+        let origin = Origin::rmail(site(from));
         let submission = incoming_rmail(store, &village(), now(), (origin, "uucp"), arguments, text.as_bytes())?;
         store.write(|change| accept(change, &village(), now(), submission)).expect("it is accepted");
         Ok(())
@@ -156,7 +153,7 @@ mod tests {
         let body = store.read(|view| -> Result<_, StoreError> { view.body(*body) }).expect("the store works");
         let input = jobs[0].prefix.as_slice().chain(BodyReader::new(body));
         let arguments: Vec<&str> = jobs[0].command.split(' ').skip(1).collect();
-        let origin = Origin::Site(site("village"));
+        let origin = Origin::rmail(site("village"));
         let again = incoming_rmail(&store, &village(), now(), (origin, "uucp"), &arguments, input).expect("small");
         assert_eq!(again.envelope.sender.as_ref().map(Address::to_string).as_deref(), Some("ann@far.example"));
         let mut bytes = vec![0; 1000];

@@ -1,20 +1,18 @@
 //! Protocol a: messages in the manner of Zmodem, sent on until something is missing, then again from there.
 
 mod frame;
+mod intake;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use self::frame::{ACK, DATA, End, FINISH, Front, INIT, INIT_END, NAK, POSITION};
-use super::window::Pace;
+use self::frame::{ACK, ALIGNMENT, DATA, End, FINISH, INIT, INIT_END, NAK, POSITION, next_start};
+use self::intake::{Intake, Over, Part};
+use super::window::{Pace, push_control};
 use super::{Channel, Counters, Event, Protocol, Start, Violation, Way};
-use crate::base::limits::{A_DATA_MAX, CONTROL_WAITING_MAX, TRANSMIT_MAX, UUCP_COMMAND_MAX};
+use crate::base::limits::{A_DATA_MAX, TRANSMIT_MAX};
 use crate::base::time::{Instant, Now};
 
-/// a has one conversation.
-const CHANNEL: Channel = Channel::Ours(1);
-/// Each message begins at a multiple of this.
-const ALIGNMENT: u32 = 1024;
 /// The version, in the fourth byte of what INIT says.
 const VERSION: u32 = 1 << 24;
 /// In what INIT says: all control characters are to be escaped.
@@ -73,14 +71,7 @@ pub struct A {
     again: bool,
     quiet_until: Instant,
 
-    received: Vec<u8>,
-    /// Data follow.
-    frame_in: bool,
-    /// Up to here all has come.
-    taken: u32,
-    in_message: bool,
-    inbox: VecDeque<Received>,
-    receiving: Receiving,
+    intake: Intake,
     peer_closed: bool,
     /// Our FINISH is out, and the peer's is waited for until then.
     finish_until: Option<Instant>,
@@ -133,22 +124,6 @@ struct Message {
     begun: bool,
 }
 
-enum Received {
-    Bytes(Vec<u8>),
-    EndOfMessage,
-    Close,
-}
-
-enum Receiving {
-    Command(Vec<u8>),
-    File { offset: u64 },
-}
-
-/// Where the message after one that ends here begins.
-fn next_start(end: u32) -> u32 {
-    (end / ALIGNMENT).wrapping_add(1).wrapping_mul(ALIGNMENT)
-}
-
 impl A {
     pub fn new(start: Start) -> Self {
         let piece = usize::from(start.parameters.packet_size).clamp(PIECE_MIN, A_DATA_MAX);
@@ -174,12 +149,7 @@ impl A {
             rewound: Instant::default(),
             again: false,
             quiet_until: Instant::default(),
-            received: Vec::new(),
-            frame_in: false,
-            taken: 0,
-            in_message: false,
-            inbox: VecDeque::new(),
-            receiving: Receiving::Command(Vec::new()),
+            intake: Intake::default(),
             peer_closed: false,
             finish_until: None,
             finishes: 0,
@@ -207,12 +177,8 @@ impl A {
     }
 
     fn control(&mut self, control: Control) {
-        if self.control.len() < CONTROL_WAITING_MAX {
-            self.control.push_back(control);
-        }
+        push_control(&mut self.control, control);
     }
-
-    // --- the start ----------------------------------------------------------------------------
 
     fn open(&mut self, now: Now) {
         if self.stage == Stage::New {
@@ -279,8 +245,6 @@ impl A {
         self.progress = self.progress.max(now.instant);
         self.heard = self.heard.max(now.instant);
     }
-
-    // --- what we send -------------------------------------------------------------------------
 
     fn unacknowledged(&self) -> usize {
         self.sent.wrapping_sub(self.base) as usize
@@ -356,7 +320,7 @@ impl A {
     /// nothing more for ten seconds, counts each try as an error, and then says where we are to go on.
     fn handle_nak(&mut self, now: Now) {
         self.counters.rejects += 1;
-        self.control(Control::Header(ACK, self.taken));
+        self.control(Control::Header(ACK, self.intake.taken()));
         if self.awaits_answer() {
             self.quiet_until = self.quiet_until.max(now.instant + NAK_WAIT);
             self.asked = self.asked.max(self.quiet_until);
@@ -436,37 +400,18 @@ impl A {
         }
     }
 
-    // --- what comes to us ---------------------------------------------------------------------
-
     fn read(&mut self, now: Now) {
         while !self.is_over() && !self.peer_closed {
-            if self.frame_in {
-                match frame::parse_data(&self.received) {
-                    Front::Incomplete => return,
-                    Front::Got((bytes, end), used) => {
-                        self.received.drain(..used);
-                        self.handle_data(now, bytes, end);
-                    }
-                    Front::Nothing(used) => {
-                        self.received.drain(..used);
-                        self.frame_in = false;
-                        self.counters.bad_data += 1;
-                        self.ask_again(now, 0);
-                    }
-                }
-                continue;
-            }
-            let start = memchr::memchr(b'*', &self.received).unwrap_or(self.received.len());
-            self.received.drain(..start);
-            match frame::parse_header(&self.received) {
-                Front::Incomplete => return,
-                Front::Got((kind, value), used) => {
-                    self.received.drain(..used);
+            match self.intake.next_part() {
+                None => return,
+                Some(Part::Header(kind, value)) => {
                     self.heard = self.heard.max(now.instant);
                     self.handle_header(now, kind, value);
                 }
-                Front::Nothing(used) => {
-                    self.received.drain(..used.min(self.received.len()));
+                Some(Part::Data(bytes, end)) => self.handle_data(now, bytes, end),
+                Some(Part::Damaged) => {
+                    self.counters.bad_data += 1;
+                    self.ask_again(now, 0);
                 }
             }
         }
@@ -486,7 +431,7 @@ impl A {
             NAK => self.handle_nak(now),
             FINISH => {
                 self.peer_closed = true;
-                self.inbox.push_back(Received::Close);
+                self.intake.close();
             }
             _ => {}
         }
@@ -494,8 +439,8 @@ impl A {
 
     /// Data begin that belong there.
     fn handle_frame(&mut self, now: Now, position: u32) {
-        if position == 0 && self.taken == 0 {
-            self.frame_in = true;
+        if position == 0 && self.intake.taken() == 0 {
+            self.intake.begin_trial();
             return;
         }
         if self.stage == Stage::Opening(Step::End) {
@@ -504,45 +449,35 @@ impl A {
         if !self.is_running() {
             return;
         }
-        let expected = if self.in_message { self.taken } else { next_start(self.taken) };
-        if position == expected {
-            (self.taken, self.in_message, self.frame_in) = (position, true, true);
+        if self.intake.begin_frame(position) {
             if let Some((asked, 1)) = self.repair.take() {
                 self.pace.learn(asked, now.instant);
             }
             return;
         }
         self.counters.bad_order += 1;
-        if self.in_message {
+        if self.intake.in_message() {
             self.ask_again(now, 0);
         } else {
             // It missed our acknowledgement.
-            self.control(Control::Header(ACK, self.taken));
+            self.control(Control::Header(ACK, self.intake.taken()));
         }
     }
 
     fn handle_data(&mut self, now: Now, bytes: Vec<u8>, end: End) {
         self.heard = self.heard.max(now.instant);
-        if !self.in_message {
+        if !self.intake.in_message() {
             // The first message, with which both only try the way.
-            self.frame_in = false;
+            self.intake.end_frame();
             self.handle_step(now, Step::Data);
             return;
         }
         self.counters.received += 1;
         self.progress = self.progress.max(now.instant);
         self.fruitless = 0;
-        self.taken = self.taken.wrapping_add(bytes.len() as u32);
-        if !bytes.is_empty() {
-            self.inbox.push_back(Received::Bytes(bytes));
-        }
-        self.frame_in = matches!(end, End::More | End::MoreAck);
+        self.intake.take(bytes, end);
         if matches!(end, End::MoreAck | End::FrameAck | End::Message) {
-            self.control(Control::Header(ACK, self.taken));
-        }
-        if end == End::Message {
-            self.in_message = false;
-            self.inbox.push_back(Received::EndOfMessage);
+            self.control(Control::Header(ACK, self.intake.taken()));
         }
     }
 
@@ -550,48 +485,25 @@ impl A {
         if !self.is_running() {
             return;
         }
-        let wanted = if self.in_message { self.taken } else { next_start(self.taken) };
-        self.control(Control::Header(POSITION, wanted));
+        self.control(Control::Header(POSITION, self.intake.expected()));
         self.repair = Some((now.instant, times + 1));
     }
 
     fn next_received(&mut self) -> Option<Event> {
-        loop {
-            match (self.inbox.pop_front()?, &mut self.receiving) {
-                (Received::Close, _) => {
-                    if self.stage == Stage::Running {
-                        self.fail(Violation::ClosedByPeer);
-                    }
-                    return None;
+        match self.intake.next()? {
+            Ok(event) => Some(event),
+            Err(Over::Closed) => {
+                if self.stage == Stage::Running {
+                    self.fail(Violation::ClosedByPeer);
                 }
-                (Received::EndOfMessage, Receiving::File { .. }) => {
-                    self.receiving = Receiving::Command(Vec::new());
-                    return Some(Event::EndOfFile { channel: CHANNEL });
-                }
-                (Received::Bytes(bytes), Receiving::File { offset }) => {
-                    let at = *offset;
-                    *offset += bytes.len() as u64;
-                    return Some(Event::Data { channel: CHANNEL, offset: at, bytes });
-                }
-                (Received::EndOfMessage, Receiving::Command(text)) => {
-                    let mut text = std::mem::take(text);
-                    text.truncate(memchr::memchr(0, &text).unwrap_or(text.len()));
-                    if !text.is_empty() {
-                        return Some(Event::Command { channel: CHANNEL, text });
-                    }
-                }
-                (Received::Bytes(bytes), Receiving::Command(text)) => {
-                    text.extend(bytes);
-                    if text.len() > UUCP_COMMAND_MAX {
-                        self.fail(Violation::Rule("a command is too long"));
-                        return None;
-                    }
-                }
+                None
+            }
+            Err(Over::Violated(why)) => {
+                self.fail(why);
+                None
             }
         }
     }
-
-    // --- silence ------------------------------------------------------------------------------
 
     fn longer(&self, times: u32) -> Duration {
         let patience = self.pace.patience();
@@ -646,10 +558,10 @@ impl A {
         } else if let Some((asked, times)) = self.repair
             && asked + self.longer(times) + lag <= now.instant
         {
-            self.frame_in = false;
+            self.intake.end_frame();
             self.ask_again(now, times);
         } else if !self.awaits_answer() {
-            self.frame_in = false;
+            self.intake.end_frame();
             self.asked = now.instant;
             self.ask_again(now, 1);
             self.repair = None;
@@ -662,7 +574,7 @@ impl A {
 impl Protocol for A {
     fn handle_input(&mut self, now: Now, bytes: &[u8]) {
         self.open(now);
-        self.received.extend_from_slice(bytes);
+        self.intake.push(bytes);
         self.read(now);
     }
 
@@ -677,7 +589,7 @@ impl Protocol for A {
                 if self.starts > STARTS_MAX {
                     self.fail(Violation::NoStart('a'));
                 } else {
-                    self.frame_in = false;
+                    self.intake.end_frame();
                     self.say(step);
                 }
             }
@@ -786,7 +698,7 @@ impl Protocol for A {
 
     fn begin_file(&mut self, _channel: Channel, way: Way) {
         if way == Way::In {
-            self.receiving = Receiving::File { offset: 0 };
+            self.intake.begin_file();
         }
     }
 
@@ -797,7 +709,7 @@ impl Protocol for A {
     }
 
     fn unread(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.received)
+        self.intake.unread()
     }
 
     fn counters(&self) -> Counters {

@@ -10,9 +10,9 @@ use std::time::Duration;
 use self::opening::{Heard, Opening};
 use self::outbox::{Outbox, Payload, Sizes};
 use super::scan::{Scanned, Scanner};
-use super::window::{Pace, Tally};
+use super::window::{Pace, Tally, push_control};
 use super::{Channel, Counters, Event, Protocol, Start, Violation, Way};
-use crate::base::limits::{CONTROL_WAITING_MAX, TRANSMIT_MAX, UUCP_COMMAND_MAX};
+use crate::base::limits::{TRANSMIT_MAX, UUCP_COMMAND_MAX};
 use crate::base::time::{Instant, Now};
 use crate::wire::packet::{Control, G_FIELD_MAX, G_MARK, GPacket, HEADER, parse_g, write_g_control, write_g_data};
 
@@ -197,9 +197,7 @@ impl G {
     }
 
     fn control(&mut self, control: Control) {
-        if self.control.len() < CONTROL_WAITING_MAX {
-            self.control.push_back(control);
-        }
+        push_control(&mut self.control, control);
     }
 
     fn count_error(&mut self) {

@@ -185,32 +185,6 @@ pub struct Parameters {
     pub short_packets: bool,
 }
 
-impl Parameters {
-    /// The protocol's defaults where nothing is known of the link: Taylor's, where the wire shows them.
-    pub fn default_for(letter: char) -> Self {
-        let (window, packet_size, timeout) = match letter {
-            'g' | 'G' => (7, 64, 10),
-            'v' => (7, 1024, 10),
-            'i' | 'j' => (16, 1024, 10),
-            'a' => (1, 1024, 10),
-            'y' => (1, 1024, 60),
-            _ => (1, 1024, 120),
-        };
-        Self {
-            window,
-            packet_size,
-            timeout: Duration::from_secs(timeout),
-            retries: match letter {
-                'f' => 2,
-                'a' => 10,
-                _ => 6,
-            },
-            errors: 100,
-            short_packets: true,
-        }
-    }
-}
-
 /// What an operator has set of a protocol, per site. The rest follows from the link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
@@ -222,17 +196,28 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What this protocol is started with on a link.
+    /// What this protocol is started with on a link. What is not set is Taylor's, where the wire shows it, but for packet sizes.
     pub fn on(&self, letter: char, facts: &Facts) -> Parameters {
-        let default = Parameters::default_for(letter);
-        let window = self.window.unwrap_or(default.window);
+        let (window, timeout_s) = match letter {
+            'g' | 'G' | 'v' => (7, 10),
+            'i' | 'j' => (16, 10),
+            'a' => (1, 10),
+            'y' => (1, 60),
+            _ => (1, 120),
+        };
+        let retries = match letter {
+            'f' => 2,
+            'a' => 10,
+            _ => 6,
+        };
+        let window = self.window.unwrap_or(window);
         Parameters {
             window,
             packet_size: self.packet_size.unwrap_or_else(|| sizes::packet_size(letter, window, facts)),
-            timeout: self.timeout.unwrap_or(default.timeout),
-            retries: self.retries.unwrap_or(default.retries),
-            errors: self.errors.unwrap_or(default.errors),
-            short_packets: default.short_packets,
+            timeout: self.timeout.unwrap_or(Duration::from_secs(timeout_s)),
+            retries: self.retries.unwrap_or(retries),
+            errors: self.errors.unwrap_or(100),
+            short_packets: true,
         }
     }
 }
@@ -355,7 +340,9 @@ mod tests {
     fn what_is_set_wins_over_what_would_suit_the_link() {
         let line = Facts::serial("line", 2400);
         let none = Settings::default();
-        assert_eq!(none.on('v', &line), Parameters { packet_size: 256, ..Parameters::default_for('v') });
+        let timeout = Duration::from_secs(10);
+        let usual = Parameters { window: 7, packet_size: 256, timeout, retries: 6, errors: 100, short_packets: true };
+        assert_eq!(none.on('v', &line), usual);
         let all = Settings {
             window: Some(3),
             packet_size: Some(1024),

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::Parameters;
 use super::g::UNDER_WAY_MAX;
 use crate::dialogue::Facts;
 use crate::wire::packet::{G_FIELD_MAX, HEADER};
@@ -38,8 +37,10 @@ pub fn packet_size(letter: char, window: u8, facts: &Facts) -> u16 {
         'G' if facts.round_trip.is_some() || !facts.full_duplex => like_g(SMALLEST, window, facts),
         'G' => SMALLEST,
         'a' if !facts.reliable => second(facts).map_or(PLENTY, |second| second.clamp(NOISY, PLENTY)),
-        // g: docs/protocol-g.md. i and j size their packets by the errors that they count.
-        _ => return Parameters::default_for(letter).packet_size,
+        // docs/protocol-g.md
+        'g' => SMALLEST,
+        // i and j size their packets by the errors that they count.
+        _ => PLENTY,
     };
     u16::try_from(size).expect("no packet is larger than 4096 bytes")
 }

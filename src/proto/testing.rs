@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Channel, Event, Parameters, Protocol, Start, entry};
+use super::{Channel, Event, Parameters, Protocol, Settings, Start, entry};
 use crate::base::time::Now;
 use crate::dialogue::Facts;
 
@@ -15,11 +15,11 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(letter: char, caller: bool) -> Self {
-        Self::with(letter, caller, Parameters::default_for(letter))
+        Self::with(letter, caller, usual(letter))
     }
 
     pub fn with(letter: char, caller: bool, parameters: Parameters) -> Self {
-        let start = Start { caller, facts: Facts::serial("bench", 115_200), parameters };
+        let start = Start { caller, facts: facts(), parameters };
         let make = entry(letter).expect("a protocol of the table").make;
         // Not at zero: no protocol may take the origin of the clock for its own beginning.
         let mut now = Now::default();
@@ -61,6 +61,15 @@ impl Bench {
         self.now.instant = self.now.instant + Duration::from_secs(seconds);
         self.protocol.handle_timeout(self.now);
     }
+}
+
+fn facts() -> Facts {
+    Facts::serial("bench", 115_200)
+}
+
+/// What a protocol is started with there where nothing is set.
+pub fn usual(letter: char) -> Parameters {
+    Settings::default().on(letter, &facts())
 }
 
 pub fn command(text: &str) -> Event {

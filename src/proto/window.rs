@@ -1,8 +1,10 @@
-//! What the protocols with windows share: how long an answer may take, and how many errors are too many.
+//! What the protocols with windows share: how long an answer may take, how many errors are too many, and how much may wait.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{Counters, Violation};
+use crate::base::limits::CONTROL_WAITING_MAX;
 use crate::base::time::Instant;
 use crate::dialogue::Facts;
 
@@ -13,6 +15,13 @@ const PATIENCE_MIN: Duration = Duration::from_millis(500);
 const PATIENCE_BLIND: Duration = Duration::from_secs(10);
 /// What we wait before any answer has told us better.
 const PATIENCE_FIRST: Duration = Duration::from_secs(3);
+
+/// Puts a control packet behind those that wait for the line, unless they are too many.
+pub fn push_control<C>(waiting: &mut VecDeque<C>, control: C) {
+    if waiting.len() < CONTROL_WAITING_MAX {
+        waiting.push_back(control);
+    }
+}
 
 /// How long the peer's answers take, learnt from those that came. Times count from when the last byte of what is
 /// answered has left, so a slow line's backlog does not look like a slow peer.

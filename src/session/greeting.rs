@@ -108,7 +108,7 @@ pub(super) struct Greeting {
     reader: HandshakeReader,
     facts: Facts,
     found: Option<Box<LineReport>>,
-    parameters: super::SettingsByProtocol,
+    settings: super::SettingsByProtocol,
     /// Known from the start to the caller, from `S` on to the answerer.
     desk: Option<Box<dyn Desk>>,
     longest: Option<Duration>,
@@ -120,10 +120,10 @@ pub(super) struct Greeting {
 
 impl Greeting {
     /// The caller waits for `Shere`.
-    pub fn calling(now: Now, calling: Calling, facts: Facts, parameters: super::SettingsByProtocol) -> Self {
+    pub fn calling(now: Now, calling: Calling, facts: Facts, settings: super::SettingsByProtocol) -> Self {
         let Calling { name, site, desk, protocols, worst, sequence, longest, test_line } = calling;
         let role = Role::Caller { name, site, protocols, worst, sequence, test_line };
-        let mut greeting = Self::new(now, role, Wait::Here, facts, parameters);
+        let mut greeting = Self::new(now, role, Wait::Here, facts, settings);
         (greeting.desk, greeting.longest) = (Some(desk), longest);
         greeting
     }
@@ -135,7 +135,7 @@ impl Greeting {
         (Self::new(now, Role::Answerer(answering), Wait::Name, facts, unknown), here)
     }
 
-    fn new(now: Now, role: Role, wait: Wait, facts: Facts, parameters: super::SettingsByProtocol) -> Self {
+    fn new(now: Now, role: Role, wait: Wait, facts: Facts, settings: super::SettingsByProtocol) -> Self {
         let deadline = now.instant + MESSAGE_TIMEOUT;
         let reader = HandshakeReader::default();
         Self {
@@ -144,7 +144,7 @@ impl Greeting {
             reader,
             facts,
             found: None,
-            parameters,
+            settings,
             desk: None,
             longest: None,
             may_test: false,
@@ -343,7 +343,7 @@ impl Greeting {
             None => welcome.worst,
         };
         (self.desk, self.longest) = (Some(welcome.desk), welcome.longest);
-        self.parameters = welcome.parameters;
+        self.settings = welcome.settings;
         let (site, size_max) = (welcome.site, line.size_max);
         self.wait = Wait::Choice { offered, site, features, worst, size_max, partner: None };
         Step::Stay
@@ -399,7 +399,7 @@ impl Greeting {
             Role::Answerer(answering) => (false, answering.reception.called_chat(&site)),
         };
         let desk = self.desk.take().expect("the desk is there before a protocol is chosen, and one is chosen once");
-        let mut parameters = self.parameters.on(letter, &self.facts);
+        let mut parameters = self.settings.on(letter, &self.facts);
         // Who announces features is Taylor or its kin. HDB, SVR4 and BSD take packets of exactly the size they asked for.
         parameters.short_packets &= features != Features::default() && !features.has(Features::SVR4);
         let start = proto::Start { caller, facts: self.facts.clone(), parameters };

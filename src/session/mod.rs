@@ -134,8 +134,8 @@ impl SettingsByProtocol {
 
 impl Session {
     /// We have called and logged in.
-    pub fn calling(now: Now, calling: Calling, facts: Facts, parameters: SettingsByProtocol) -> Self {
-        Self::at(Stage::Greeting(Greeting::calling(now, calling, facts, parameters)), Vec::new())
+    pub fn calling(now: Now, calling: Calling, facts: Facts, settings: SettingsByProtocol) -> Self {
+        Self::at(Stage::Greeting(Greeting::calling(now, calling, facts, settings)), Vec::new())
     }
 
     /// Somebody has called us.
@@ -603,7 +603,7 @@ pub struct Welcome {
     pub desk: Box<dyn Desk>,
     /// The letters configured for this site; `None`: all that suit the link.
     pub protocols: Option<String>,
-    pub parameters: SettingsByProtocol,
+    pub settings: SettingsByProtocol,
     /// What we send it when it calls: grades as good as this.
     pub worst: Grade,
     /// How long the call may last.

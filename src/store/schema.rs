@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_5.sql"),
     include_str!("schema_6.sql"),
     include_str!("schema_7.sql"),
+    include_str!("schema_8.sql"),
 ];
 
 /// "bang": tells our file from other SQLite databases.
@@ -118,34 +119,59 @@ fn migrate(disk: &Disk, connection: &mut Connection) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::super::Store;
+    use super::super::sites::{KnownLine, TestedLine};
     use super::super::testing::*;
     use super::*;
     use crate::base::names::PortName;
+
+    /// Opens a store of an earlier version with these rows in it.
+    fn upgraded(version: usize, rows: &str) -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let connection = Connection::open(folder.path().join("bangpath.db")).expect("a database");
+        for step in &MIGRATIONS[..version] {
+            connection.execute_batch(step).expect("a step");
+        }
+        connection.execute_batch(rows).expect("rows");
+        connection.pragma_update(None, "application_id", APPLICATION_ID).expect("ours");
+        connection.pragma_update(None, "user_version", version as i64).expect("a version");
+        drop(connection);
+        let store = Store::open(folder.path()).unwrap_or_else(|error| panic!("version {version}: {error}"));
+        (folder, store)
+    }
+
+    fn known_line(store: &Store, name: &str) -> KnownLine {
+        let port = PortName::parse("modem").expect("a name");
+        read(store, |v| v.known_line(&site(name), &port))
+    }
 
     /// The store of every earlier version is opened with what is in it.
     #[test]
     fn an_older_store_is_brought_up_to_date_and_keeps_what_it_has() {
         for version in 1..MIGRATIONS.len() {
-            let folder = tempfile::tempdir().expect("a folder");
-            let path = folder.path().join("bangpath.db");
-            let connection = Connection::open(&path).expect("a database");
-            for step in &MIGRATIONS[..version] {
-                connection.execute_batch(step).expect("a step");
-            }
             let row = "INSERT INTO site (name, last_result, failures, call_wanted) VALUES ('hub', 'no carrier', 3, 1)";
-            connection.execute(row, []).expect("a row");
-            connection.pragma_update(None, "application_id", APPLICATION_ID).expect("ours");
-            connection.pragma_update(None, "user_version", version as i64).expect("a version");
-            drop(connection);
-            let store = Store::open(folder.path()).unwrap_or_else(|error| panic!("version {version}: {error}"));
+            let (_folder, store) = upgraded(version, row);
             let state = read(&store, |v| v.site_state(&site("hub")));
             assert_eq!((state.last_result.as_deref(), state.failures), (Some("no carrier"), 3));
             // Tables of every later step.
             write(&store, |c| c.want_hang_up(&site("hub"), None));
             assert!(read(&store, |v| v.statistics(None)).is_empty());
-            let port = PortName::parse("modem").expect("a name");
-            assert!(read(&store, |v| v.known_line(&site("hub"), &port)).is_none());
+            assert_eq!(known_line(&store, "hub"), KnownLine::default());
             write(&store, |c| c.bury_received(super::super::inbound::ReceivedId(1), "none", NOW));
+        }
+    }
+
+    #[test]
+    fn what_an_older_store_knows_of_lines_is_told_apart() {
+        let rows = "INSERT INTO known_line (site, port, eight_bit, transparent, speed, round_trip, calls) VALUES
+                    ('tested', 'modem', 1, 0, 2400, 1250000, 19), ('unmeasured', 'modem', 1, 0, NULL, NULL, 0),
+                    ('measured', 'modem', 1, 1, NULL, 1250000, 20)";
+        let tested = |calls| Some(TestedLine { eight_bit: true, transparent: false, calls });
+        let round_trip = Some(Duration::from_micros(1_250_000));
+        for version in [6, 7] {
+            let (_folder, store) = upgraded(version, rows);
+            assert_eq!(known_line(&store, "tested"), KnownLine { round_trip, tested: tested(19) });
+            assert_eq!(known_line(&store, "unmeasured"), KnownLine { round_trip: None, tested: tested(0) });
+            assert_eq!(known_line(&store, "measured"), KnownLine { round_trip, tested: None });
         }
     }
 }

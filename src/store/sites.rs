@@ -34,30 +34,38 @@ pub struct CallNumber {
     pub doubtful: bool,
 }
 
-/// What a line test has found of the way to a site over a port, and the round trip that the last calls measured. The table's
-/// column `speed` is not used any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is known of the way to a site over a port. A way that nothing is known of has the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KnownLine {
+    /// As the last calls measured it.
+    pub round_trip: Option<Duration>,
+    pub tested: Option<TestedLine>,
+}
+
+/// What a line test has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TestedLine {
     pub eight_bit: bool,
     pub transparent: bool,
-    pub round_trip: Option<Duration>,
-    /// Calls since the test; many, where there was none.
+    /// Calls since the test.
     pub calls: u32,
 }
 
 impl View<'_> {
     /// What is known of the line to a site over a port.
-    pub fn known_line(&self, site: &SiteName, port: &PortName) -> Result<Option<KnownLine>, StoreError> {
-        let sql = "SELECT eight_bit, transparent, round_trip, calls FROM known_line WHERE site = ? AND port = ?";
-        self.row(sql, params![site, port], |row| {
+    pub fn known_line(&self, site: &SiteName, port: &PortName) -> Result<KnownLine, StoreError> {
+        let sql = "SELECT round_trip, eight_bit, transparent, calls FROM known_line WHERE site = ? AND port = ?";
+        let found = self.row(sql, params![site, port], |row| {
             let micros: Option<i64> = row.get("round_trip")?;
-            Ok(KnownLine {
-                eight_bit: row.get("eight_bit")?,
-                transparent: row.get("transparent")?,
-                round_trip: micros.map(|micros| Duration::from_micros(micros.unsigned_abs())),
-                calls: row.get("calls")?,
-            })
-        })
+            let tested = match row.get("calls")? {
+                Some(calls) => {
+                    Some(TestedLine { eight_bit: row.get("eight_bit")?, transparent: row.get("transparent")?, calls })
+                }
+                None => None,
+            };
+            Ok(KnownLine { round_trip: micros.map(|micros| Duration::from_micros(micros.unsigned_abs())), tested })
+        })?;
+        Ok(found.unwrap_or_default())
     }
 
     /// The number of the last call; 0 before the first.
@@ -100,21 +108,16 @@ impl View<'_> {
 }
 
 impl Change<'_> {
-    /// Notes what is known of a line; `None`: nothing any more.
-    pub fn set_known_line(
-        &mut self,
-        site: &SiteName,
-        port: &PortName,
-        line: Option<&KnownLine>,
-    ) -> Result<(), StoreError> {
-        let Some(line) = line else {
-            return self.execute("DELETE FROM known_line WHERE site = ? AND port = ?", params![site, port]).map(drop);
-        };
-        let sql = "INSERT OR REPLACE INTO known_line (site, port, eight_bit, transparent, round_trip, calls)
+    /// Replaces what is known of a line.
+    pub fn set_known_line(&mut self, site: &SiteName, port: &PortName, line: &KnownLine) -> Result<(), StoreError> {
+        let sql = "INSERT OR REPLACE INTO known_line (site, port, round_trip, eight_bit, transparent, calls)
                    VALUES (?, ?, ?, ?, ?, ?)";
-        let micros = line.round_trip.map(|time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
-        let KnownLine { eight_bit, transparent, calls, .. } = line;
-        self.execute(sql, params![site, port, eight_bit, transparent, micros, calls]).map(drop)
+        let KnownLine { round_trip, tested } = line;
+        let micros = round_trip.map(|time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
+        let eight_bit = tested.map(|found| found.eight_bit);
+        let transparent = tested.map(|found| found.transparent);
+        let calls = tested.map(|found| found.calls);
+        self.execute(sql, params![site, port, micros, eight_bit, transparent, calls]).map(drop)
     }
 
     pub fn set_call_number(&mut self, site: &SiteName, number: CallNumber) -> Result<(), StoreError> {
@@ -173,15 +176,15 @@ mod tests {
     fn what_is_known_of_a_line_belongs_to_the_site_and_the_port() {
         let (_folder, store) = open();
         let port = |name: &str| PortName::parse(name).expect("a name");
-        let line =
-            KnownLine { eight_bit: false, transparent: true, round_trip: Some(Duration::from_millis(1250)), calls: 3 };
-        for line in [line, KnownLine { round_trip: None, ..line }] {
-            write(&store, |c| c.set_known_line(&site("hub"), &port("modem"), Some(&line)));
-            assert_eq!(read(&store, |v| v.known_line(&site("hub"), &port("modem"))), Some(line));
-            assert_eq!(read(&store, |v| v.known_line(&site("hub"), &port("net"))), None);
+        let tested = Some(TestedLine { eight_bit: false, transparent: true, calls: 3 });
+        let line = KnownLine { round_trip: Some(Duration::from_millis(1250)), tested };
+        for line in
+            [line, KnownLine { round_trip: None, ..line }, KnownLine { tested: None, ..line }, KnownLine::default()]
+        {
+            write(&store, |c| c.set_known_line(&site("hub"), &port("modem"), &line));
+            assert_eq!(read(&store, |v| v.known_line(&site("hub"), &port("modem"))), line);
+            assert_eq!(read(&store, |v| v.known_line(&site("hub"), &port("net"))), KnownLine::default());
         }
-        write(&store, |c| c.set_known_line(&site("hub"), &port("modem"), None));
-        assert_eq!(read(&store, |v| v.known_line(&site("hub"), &port("modem"))), None);
     }
 
     #[test]

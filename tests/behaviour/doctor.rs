@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use bangpath::store::StoreError;
-use bangpath::store::sites::{KnownLine, SiteState};
+use bangpath::store::sites::{KnownLine, SiteState, TestedLine};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -234,8 +234,8 @@ fn a_call_over_an_unknown_line_tests_it_once_and_the_next_believes_that() {
     let line = bangpath::base::names::PortName::parse("line").expect("a name");
     // Calls with another program there have measured the round trip, and nothing else.
     let measured = Some(Duration::from_millis(40));
-    let known = KnownLine { eight_bit: true, transparent: true, round_trip: measured, calls: 20 };
-    let set = village.store().write::<_, StoreError>(|change| change.set_known_line(&name("hub"), &line, Some(&known)));
+    let known = KnownLine { round_trip: measured, tested: None };
+    let set = village.store().write::<_, StoreError>(|change| change.set_known_line(&name("hub"), &line, &known));
     set.expect("a store");
     for round in 0..3 {
         village.run(&["sendmail", "alice@hub.example"], b"Subject: hi\n\nHello \x11\n");
@@ -245,8 +245,7 @@ fn a_call_over_an_unknown_line_tests_it_once_and_the_next_believes_that() {
         assert_eq!(told.contains("line tested"), round == 0, "{round}: {told}");
         let known =
             village.store().read::<_, StoreError>(|view| view.known_line(&name("hub"), &line)).expect("a store");
-        let known = known.expect("it is known");
-        assert_eq!((known.eight_bit, known.transparent, known.calls), (true, false, round));
+        assert_eq!(known.tested, Some(TestedLine { eight_bit: true, transparent: false, calls: round }));
         crate::site::until("the letter arrives", || (hub.mail("alice").len() == round as usize + 1).then_some(()));
         // It waits a moment before it looks for the next caller.
         thread::sleep(Duration::from_millis(1000));
@@ -271,16 +270,17 @@ fn what_was_found_long_ago_is_not_believed_where_no_test_comes_about() {
     let _daemon = hub.daemon(None);
     let name = bangpath::base::names::SiteName::parse("hub").expect("a name");
     let line = bangpath::base::names::PortName::parse("line").expect("a name");
-    for (calls, protocol) in [(19, "protocol j"), (20, "protocol i")] {
-        let known = KnownLine { eight_bit: true, transparent: false, round_trip: None, calls };
-        let set = village.store().write::<_, StoreError>(|change| change.set_known_line(&name, &line, Some(&known)));
+    for (calls, then, protocol) in [(19, Some(20), "protocol j"), (20, None, "protocol i")] {
+        let tested = Some(TestedLine { eight_bit: true, transparent: false, calls });
+        let known = KnownLine { round_trip: None, tested };
+        let set = village.store().write::<_, StoreError>(|change| change.set_known_line(&name, &line, &known));
         set.expect("a store");
         let call = village.try_run(&["-v", "call", "hub"], b"", None);
         let told = said(&call);
         assert!(call.status.success() && told.contains(protocol), "{calls}: {told}");
         let known = village.store().read::<_, StoreError>(|view| view.known_line(&name, &line)).expect("a store");
-        let known = known.expect("at least the round trip is known");
-        assert_eq!((known.calls, known.round_trip.is_some()), (20, true), "as measured; and no newer for that");
+        assert_eq!(known.tested.map(|tested| tested.calls), then, "what is too old is forgotten");
+        assert!(known.round_trip.is_some(), "as measured");
         // The answerer waits a moment before it looks for the next caller.
         thread::sleep(Duration::from_millis(2500));
     }

@@ -11,7 +11,7 @@ use std::path::Path;
 use bangpath::base::names::{Grade, SiteName};
 use bangpath::base::time::Now;
 use bangpath::dialogue::{Dialogue, Facts, Request};
-use bangpath::proto::{self, Channel, Event, Parameters, Protocol, Start, Way};
+use bangpath::proto::{self, Channel, Event, Protocol, Settings, Start, Way};
 use bangpath::session::{Answering, CallResult, Calling, Session, SettingsByProtocol};
 
 use crate::sim::shelf::{OpenDoor, Shelf};
@@ -137,11 +137,12 @@ impl Scene {
             }
             "g" => {
                 self.session();
-                let mut parameters = Parameters::default_for('g');
                 let (size, window) = text.split_once(' ').expect("size and window");
-                parameters.packet_size = size.parse().expect("a size");
-                parameters.window = window.parse().expect("a window");
-                let start = Start { caller: !self.we_call, facts: Facts::serial("line", 9600), parameters };
+                let packet_size = Some(size.parse().expect("a size"));
+                let window = Some(window.parse().expect("a window"));
+                let facts = Facts::serial("line", 9600);
+                let parameters = Settings { packet_size, window, ..Settings::default() }.on('g', &facts);
+                let start = Start { caller: !self.we_call, facts, parameters };
                 let mut peer = (proto::entry('g').expect("we speak g").make)(start);
                 peer.handle_input(now, &std::mem::take(&mut self.said));
                 self.peer = Some(peer);

@@ -42,7 +42,7 @@ impl Execution<'_> {
             if let Some(fate) = self.pause(context, number - 1, reader.is_packed()) {
                 return Ok(fate);
             }
-            let taking = taking(context, Origin::Site(self.site.clone()), self.user, reader.is_packed());
+            let taking = taking(context, Origin::batch(self.site.clone()), self.user, reader.is_packed());
             let submission = match taking.take(letter, reader.text()) {
                 Ok(submission) => submission,
                 Err(BatchedError::Broken(error)) => {

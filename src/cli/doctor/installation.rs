@@ -9,9 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::port::{ModemManager, device_trouble, name_of_holder};
-use super::user::{User, user_name};
-use super::{Chart, State};
+use super::Chart;
+use super::port::{DeviceTrouble, ModemManager, device_trouble, name_of_holder};
+use super::user::{User, name_or_number};
 use crate::base::time::Timestamp;
 use crate::base::words::count;
 use crate::call::{PortKind, Site};
@@ -96,7 +96,7 @@ fn spool(config: &Config, chart: &mut Chart) -> Result<(), Failure> {
 fn owners(config: &Config, chart: &mut Chart) -> Result<(), Failure> {
     let owner = |path: &Path| fs::symlink_metadata(path).map(|facts| facts.uid());
     let Ok(ours) = owner(&config.spool) else { return Ok(()) };
-    let name = user_name(ours);
+    let name = name_or_number(ours);
     let mut wrong = Vec::new();
     let below = ["", "locks", "partial", "bodies"].map(|folder| config.spool.join(folder));
     for folder in below {
@@ -236,11 +236,11 @@ fn ports(opened: &Opened, chart: &mut Chart) -> Result<(), Failure> {
     for Port { name: port, kind, .. } in &opened.config.ports {
         let PortKind::Serial { line, .. } = kind else { continue };
         let Place::Device { path, locks } = &line.place else { continue };
-        if let Some((state, text, advice)) = device_trouble(path, user.as_ref()) {
+        if let Some(DeviceTrouble { text, advice, doubtful }) = device_trouble(path, user.as_ref()) {
             let text = format!("{port}: {text}");
-            match state {
-                State::Trouble => chart.trouble("port", text, &advice)?,
-                State::Note | State::Good => chart.remark("port", text, &advice)?,
+            match doubtful {
+                true => chart.remark("port", text, &advice)?,
+                false => chart.trouble("port", text, &advice)?,
             }
             continue;
         }

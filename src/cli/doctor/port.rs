@@ -14,6 +14,7 @@ use super::user::{Access, User};
 use super::{Chart, Doctor, Finding, State};
 use crate::base::words::count;
 use crate::call::{self, Modem, PortKind, StatedLine};
+use crate::cli::local::name_of;
 use crate::cli::{Failure, Here, Opened, UNAVAILABLE, runtime};
 use crate::daemon::now;
 use crate::dialogue::Facts;
@@ -112,10 +113,19 @@ fn port_of(opened: &Opened, told: &Doctor, name: &str) -> Result<(PortKind, Stat
     Ok((kind, stated))
 }
 
-/// Why a device cannot be used by the daemon's user (`None`: by us), how bad that is, and what to do.
-pub(super) fn device_trouble(path: &Path, user: Option<&User>) -> Option<(State, String, String)> {
+/// Why a device cannot be used.
+pub(super) struct DeviceTrouble {
+    pub text: String,
+    /// What to do, if anything.
+    pub advice: String,
+    /// Perhaps it can: the unit of a daemon that does not run now may give it the group.
+    pub doubtful: bool,
+}
+
+/// Whether a device can be used by the daemon's user (`None`: by us).
+pub(super) fn device_trouble(path: &Path, user: Option<&User>) -> Option<DeviceTrouble> {
     let shown = path.display();
-    let trouble = |text: String, advice: &str| Some((State::Trouble, text, advice.to_owned()));
+    let trouble = |text, advice: &str| Some(DeviceTrouble { text, advice: advice.to_owned(), doubtful: false });
     let facts = match fs::metadata(path) {
         Ok(facts) => facts,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -133,8 +143,9 @@ pub(super) fn device_trouble(path: &Path, user: Option<&User>) -> Option<(State,
     }
     match user.map(|user| (user, user.access(&facts))) {
         Some((user, Access::ToGroup)) if !user.runs => {
-            let (_, text, advice) = not_open(path, &facts, &user.name);
-            return Some((State::Note, text, format!("{advice}, unless the daemon's unit gives it that group")));
+            let DeviceTrouble { text, advice, .. } = not_open(path, &facts, &user.name);
+            let advice = format!("{advice}, unless the daemon's unit gives it that group");
+            return Some(DeviceTrouble { text, advice, doubtful: true });
         }
         Some((user, Access::ToGroup | Access::Closed)) => return Some(not_open(path, &facts, &user.name)),
         Some((_, Access::Open)) | None => {}
@@ -142,8 +153,8 @@ pub(super) fn device_trouble(path: &Path, user: Option<&User>) -> Option<(State,
     let flags = nix::libc::O_NOCTTY | nix::libc::O_NONBLOCK;
     match fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let me = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
-            Some(not_open(path, &facts, &me.map_or("USER".to_owned(), |me| me.name)))
+            let me = name_of(nix::unistd::geteuid());
+            Some(not_open(path, &facts, me.as_deref().unwrap_or("USER")))
         }
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => None,
         Err(error) => trouble(format!("{shown}: {error}"), name_one),
@@ -169,28 +180,27 @@ fn is_terminal(device: u64) -> bool {
     }
 }
 
-fn not_open(path: &Path, facts: &fs::Metadata, user: &str) -> (State, String, String) {
+fn not_open(path: &Path, facts: &fs::Metadata, user: &str) -> DeviceTrouble {
     let group = nix::unistd::Group::from_gid(facts.gid().into()).ok().flatten();
     let group = group.map_or(facts.gid().to_string(), |group| group.name);
     let text = format!("{} is not open to {user}: it belongs to the group {group}", path.display());
-    if facts.mode() & 0o060 != 0o060 {
-        let advice =
-            "not even that group may use it: a udev rule with MODE=\"0660\" and GROUP=\"dialout\" changes that";
-        return (State::Trouble, text, advice.to_owned());
-    }
-    let advice = format!("usermod -aG {group} {user}, then log in anew (the daemon: restart it)");
-    (State::Trouble, text, advice)
+    let advice = match facts.mode() & 0o060 {
+        0o060 => format!("usermod -aG {group} {user}, then log in anew (the daemon: restart it)"),
+        _ => "not even that group may use it: a udev rule with MODE=\"0660\" and GROUP=\"dialout\" changes that"
+            .to_owned(),
+    };
+    DeviceTrouble { text, advice, doubtful: false }
 }
 
 /// Whether the device can be opened.
 fn device(path: &Path, locks: Option<&Path>, user: Option<&User>, chart: &mut Chart) -> Result<bool, Failure> {
     match device_trouble(path, user) {
-        Some((State::Trouble, text, advice)) => {
+        // Ours to test all the same.
+        Some(DeviceTrouble { text, advice, doubtful: true }) => chart.remark("device", text, &advice)?,
+        Some(DeviceTrouble { text, advice, doubtful: false }) => {
             chart.trouble("device", text, &advice)?;
             return Ok(false);
         }
-        // Ours to test all the same.
-        Some((State::Note | State::Good, text, advice)) => chart.remark("device", text, &advice)?,
         None => {}
     }
     let real = path.canonicalize().unwrap_or(path.to_owned());

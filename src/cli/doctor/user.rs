@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::cli::local::name_of;
+
 /// Whoever owns the spool.
 pub(super) struct User {
     pub name: String,
@@ -32,7 +34,7 @@ impl User {
         }
         let running = groups_of_daemon(id);
         let runs = running.is_some();
-        Some(Self { name: user_name(id), id, groups: running.unwrap_or_else(|| groups_of_user(id)), runs })
+        Some(Self { name: name_or_number(id), id, groups: running.unwrap_or_else(|| groups_of_user(id)), runs })
     }
 
     pub fn access(&self, facts: &Metadata) -> Access {
@@ -52,9 +54,8 @@ impl User {
     }
 }
 
-pub(super) fn user_name(id: u32) -> String {
-    let user = nix::unistd::User::from_uid(id.into()).ok().flatten();
-    user.map_or(format!("user {id}"), |user| user.name)
+pub(super) fn name_or_number(id: u32) -> String {
+    name_of(id.into()).unwrap_or_else(|| format!("user {id}"))
 }
 
 fn groups_of_user(id: u32) -> Vec<u32> {

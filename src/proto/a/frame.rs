@@ -12,6 +12,14 @@ const XON: u8 = 0x11;
 const XOFF: u8 = 0x13;
 const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
 
+/// Each message begins at a multiple of this.
+pub const ALIGNMENT: u32 = 1024;
+
+/// Where the message after one that ends here begins.
+pub fn next_start(end: u32) -> u32 {
+    (end / ALIGNMENT).wrapping_add(1).wrapping_mul(ALIGNMENT)
+}
+
 pub const INIT: u8 = 0;
 pub const DATA: u8 = 1;
 pub const POSITION: u8 = 2;

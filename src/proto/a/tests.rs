@@ -1,6 +1,8 @@
 //! Protocol a against known bytes and against losses.
 
+use super::intake::CHANNEL;
 use super::*;
+use crate::base::limits::CONTROL_WAITING_MAX;
 use crate::proto::testing::{Bench, command, data, end_of_file, hex};
 
 const INIT_BYTES: &str = "2a 2a 18 42 30*9 31 38 62 63 37 32 35 62 31 0d 11";

@@ -179,11 +179,12 @@ impl Opening {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::testing::usual;
     use Control::{InitA, InitB, InitC};
 
     /// What is said in answer, after our INITA, to each of these in turn; `All` at the end if we have started.
     fn check(heard: &[Control], expected: &[&[Control]], started: bool) {
-        let mut opening = Opening::new(&Parameters::default_for('g'));
+        let mut opening = Opening::new(&usual('g'));
         let mut out = VecDeque::new();
         opening.begin(&mut out);
         assert_eq!(out, [InitA(7)]);
@@ -209,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_the_peer_states_is_what_it_gets() {
-        let mut opening = Opening::new(&Parameters { window: 9, packet_size: 5000, ..Parameters::default_for('g') });
+        let mut opening = Opening::new(&Parameters { window: 9, packet_size: 5000, ..usual('g') });
         assert_eq!((opening.our_window(), opening.our_field()), (7, 4096));
         let mut out = VecDeque::new();
         opening.begin(&mut out);
@@ -217,13 +218,13 @@ mod tests {
             opening.handle(Instant::default(), control, &mut out);
         }
         assert_eq!((opening.peer_window(), opening.peer_field()), (3, 4096));
-        let odd = Opening::new(&Parameters { window: 0, packet_size: 100, ..Parameters::default_for('g') });
+        let odd = Opening::new(&Parameters { window: 0, packet_size: 100, ..usual('g') });
         assert_eq!((odd.our_window(), odd.our_field()), (1, 64));
     }
 
     #[test]
     fn it_does_not_start_again_for_ever() {
-        let mut opening = Opening::new(&Parameters::default_for('g'));
+        let mut opening = Opening::new(&usual('g'));
         let mut out = VecDeque::new();
         let starts = (0..100).take_while(|_| opening.start_again(Instant::default(), &mut out).is_ok()).count();
         assert_eq!(starts, STARTS_MAX as usize);

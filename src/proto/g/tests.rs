@@ -1,8 +1,9 @@
 //! Protocol g against captured conversations, and against each loss that a line can cause.
 
 use super::*;
+use crate::base::limits::CONTROL_WAITING_MAX;
 use crate::proto::Parameters;
-use crate::proto::testing::{Bench, command, data, end_of_file, hex};
+use crate::proto::testing::{Bench, command, data, end_of_file, hex, usual};
 use crate::wire::packet::Front;
 
 const INITS: &str = "10 09 6b aa 3f f7 10 09 79 aa 31 eb 10 09 7b aa 2f f7";
@@ -255,7 +256,7 @@ fn a_lost_last_init_is_made_good_by_what_follows() {
 
 #[test]
 fn many_errors_end_the_call_and_good_packets_make_up_for_some() {
-    let parameters = Parameters { errors: 3, ..Parameters::default_for('g') };
+    let parameters = Parameters { errors: 3, ..usual('g') };
     let mut g = Bench::with('g', true, parameters);
     g.sent();
     g.feed(&hex(INITS));
@@ -303,7 +304,7 @@ fn commands_end_at_the_first_nul_and_may_be_long() {
 
 /// The captured beginning with this letter, our command the first of all; then an end of file in a field of `field`.
 fn check_beginning(letter: char, size: u16, inits: &str, command: &str, field: usize) {
-    let mut bench = Bench::with(letter, true, Parameters { packet_size: size, ..Parameters::default_for(letter) });
+    let mut bench = Bench::with(letter, true, Parameters { packet_size: size, ..usual(letter) });
     let mut said = bench.sent();
     for control in hex(inits).chunks(6) {
         bench.feed(control);
@@ -322,11 +323,10 @@ fn check_beginning(letter: char, size: u16, inits: &str, command: &str, field: u
 #[test]
 fn v_sends_small_packets_and_the_large_g_fills_all_up() {
     let inits = "10 09 6b aa 3f f7 10 09 75 aa 35 e3 10 09 7b aa 2f f7";
-    assert_eq!(Parameters::default_for('v').packet_size, 1024);
     check_beginning('v', 1024, inits, "10 02 36 5e 88 e2", 32);
     let inits = "10 09 6b aa 3f f7 10 09 79 aa 31 eb 10 09 7b aa 2f f7";
     check_beginning('G', 64, inits, "10 02 36 5e 88 e2", 64);
-    let mut bench = Bench::with('G', true, Parameters { packet_size: 128, ..Parameters::default_for('G') });
+    let mut bench = Bench::with('G', true, Parameters { packet_size: 128, ..usual('G') });
     bench.sent();
     bench.feed(&hex("10 09 6b aa 3f f7 10 09 78 aa 32 e9 10 09 7b aa 2f f7"));
     bench.sent();
@@ -338,7 +338,7 @@ fn v_sends_small_packets_and_the_large_g_fills_all_up() {
 #[test]
 fn with_a_window_of_one_the_close_of_the_peer_is_waited_for_a_moment() {
     let closing = || {
-        let mut g = Bench::with('g', true, Parameters { window: 1, ..Parameters::default_for('g') });
+        let mut g = Bench::with('g', true, Parameters { window: 1, ..usual('g') });
         g.sent();
         g.feed(&hex(INITS));
         g.sent();

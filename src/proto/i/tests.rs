@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::proto::Parameters;
-use crate::proto::testing::{Bench, hex};
+use crate::proto::testing::{Bench, hex, usual};
 use crate::wire::packet::Front;
 use Channel::{Ours, Theirs};
 
@@ -342,7 +342,7 @@ fn the_end_comes_in_its_turn() {
 
 #[test]
 fn errors_end_the_call_only_when_packets_cannot_get_smaller() {
-    let parameters = Parameters { errors: 3, packet_size: 64, ..Parameters::default_for('i') };
+    let parameters = Parameters { errors: 3, packet_size: 64, ..usual('i') };
     let mut i = Bench::with('i', true, parameters);
     i.sent();
     i.feed(&packet(IKind::Sync, 0, 0, &[0, 64, 16]));

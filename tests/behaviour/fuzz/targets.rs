@@ -8,7 +8,7 @@ use bangpath::base::address::Address;
 use bangpath::base::limits::{RECIPIENTS_MAX, TRANSMIT_MAX};
 use bangpath::base::time::Now;
 use bangpath::dialogue::Facts;
-use bangpath::proto::{Channel, Event, PROTOCOLS, Parameters, Protocol, Start, Way};
+use bangpath::proto::{Channel, Event, PROTOCOLS, Protocol, Settings, Start, Way};
 use bangpath::wire::batch;
 use bangpath::wire::packet::{
     Control, Front, G_FIELD_MAX, I_DATA_MAX, IKind, IPacket, parse_g, parse_i, stream_sum, write_g_control,
@@ -337,10 +337,9 @@ pub fn protocol(bytes: &[u8]) {
     let mut source = Source(bytes);
     let [letter, caller, size] = [source.byte(), source.byte(), source.byte()];
     let entry = &PROTOCOLS[usize::from(letter) % PROTOCOLS.len()];
-    let mut parameters = Parameters::default_for(entry.letter);
-    parameters.window = 1 + size % 7;
-    parameters.packet_size = 32 << (size / 7 % 6);
     let facts = Facts { full_duplex: caller & 2 == 0, ..Facts::serial("fuzz", 9600) };
+    let (window, packet_size) = (Some(1 + size % 7), Some(32 << (size / 7 % 6)));
+    let parameters = Settings { window, packet_size, ..Settings::default() }.on(entry.letter, &facts);
     let start = Start { caller: caller & 1 != 0, facts, parameters };
     let protocol = (entry.make)(start);
     let now = Now::default();

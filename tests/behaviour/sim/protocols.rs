@@ -91,8 +91,13 @@ fn same_to_the_sum(letter: char, size: u16, received: &[File], sent: &[File]) ->
 
 /// Exchanges files over a line with these properties in both directions, and wants them there.
 fn check(letter: char, quality: Quality, seed: u64) -> Exchanged {
-    let parameters = Settings::default().on(letter, &facts(quality));
+    let parameters = usual(letter, quality);
     check_with([parameters.clone(), parameters], letter, quality, seed)
+}
+
+/// What both are started with where nothing is set.
+fn usual(letter: char, quality: Quality) -> Parameters {
+    Settings::default().on(letter, &facts(quality))
 }
 
 fn check_with(parameters: [Parameters; 2], letter: char, quality: Quality, seed: u64) -> Exchanged {
@@ -150,22 +155,25 @@ fn f_survives_seven_bits_and_lost_flow_control_characters() {
 
 #[test]
 fn g_and_its_kin_speak_every_window_and_size() {
+    let quality = Quality::clean(19_200);
     for (letter, seed) in ['g', 'G', 'v'].into_iter().flat_map(|letter| seeds(2).map(move |seed| (letter, seed))) {
         for (n, size) in [32, 64, 128, 256, 512, 1024, 2048, 4096].into_iter().enumerate() {
             let window = 1 + n as u8 % 7;
-            let ours = Parameters { window, packet_size: size, ..Parameters::default_for(letter) };
+            let ours = Parameters { window, packet_size: size, ..usual(letter, quality) };
             let theirs = Parameters { packet_size: 4096 / (size / 32), short_packets: n % 2 == 0, ..ours.clone() };
-            check_with([ours, theirs], letter, Quality::clean(19_200), seed);
+            check_with([ours, theirs], letter, quality, seed);
         }
     }
 }
 
 #[test]
 fn i_speaks_every_window_and_many_sizes() {
+    let quality = Quality::clean(19_200);
     for seed in seeds(2) {
         for (window, size) in [(1, 1024), (2, 64), (5, 4095), (16, 100), (16, 1)] {
-            let ours = Parameters { window, packet_size: size, ..Parameters::default_for('i') };
-            check_with([ours, Parameters::default_for('i')], 'i', Quality::clean(19_200), seed);
+            let theirs = usual('i', quality);
+            let ours = Parameters { window, packet_size: size, ..theirs.clone() };
+            check_with([ours, theirs], 'i', quality, seed);
         }
     }
 }

@@ -62,13 +62,13 @@ pub struct OpenDoor(pub Shelf, pub Option<&'static str>);
 impl Reception for OpenDoor {
     fn welcome(&mut self, caller: &Caller) -> Result<Welcome, Rejection> {
         let site = SiteName::parse(&caller.name).map_err(|_| Rejection::Unknown)?;
-        let parameters = SettingsByProtocol::default();
+        let settings = SettingsByProtocol::default();
         let longest = self.0.open().longest;
         Ok(Welcome {
             site,
             desk: self.0.desk(),
             protocols: self.1.map(str::to_owned),
-            parameters,
+            settings,
             worst: Grade::LEAST,
             longest,
         })

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bangpath::base::time::{Instant, Now};
 use bangpath::dialogue::{Dialogue, Facts, Request};
-use bangpath::proto::{Event, Parameters, Protocol, Start, Way, entry};
+use bangpath::proto::{Event, Protocol, Settings, Start, Way, entry};
 
 use super::chance::Chance;
 use super::courier::{Courier, Delivered};
@@ -51,7 +51,8 @@ impl Dialogue for Overheard {
 }
 
 fn start(caller: bool, letter: char) -> Start {
-    Start { caller, facts: Facts::serial("sim", 9600), parameters: Parameters::default_for(letter) }
+    let facts = Facts::serial("sim", 9600);
+    Start { caller, parameters: Settings::default().on(letter, &facts), facts }
 }
 
 /// All that the answerer hears in a conversation on a bad line.
