@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::chat::{Credentials, Script};
 use super::line_test::{self, Asker, Depth, LineReport, Partner};
 use super::{Caller, Desk, Ending, Reception, Rejection};
-use crate::base::limits::HANDSHAKE_NOISE_MAX;
+use crate::base::limits::{HANDSHAKE_NOISE_MAX, LINE_ROUND_TRIP_MAX_S};
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Instant, Now};
 use crate::dialogue::{Dialogue, Facts, Request};
@@ -116,6 +116,10 @@ pub(super) struct Greeting {
     may_test: bool,
     deadline: Instant,
     noise: usize,
+    /// When our last words have left that are answered.
+    said: Option<Instant>,
+    /// The shortest time that an answer took: what the way there and back takes, and the peer's thinking.
+    quickest_answer: Option<Duration>,
 }
 
 impl Greeting {
@@ -132,7 +136,9 @@ impl Greeting {
     pub fn answering(now: Now, answering: Answering, facts: Facts) -> (Self, Vec<u8>) {
         let here = handshake_message(&format!("Shere={}", answering.name));
         let unknown = super::SettingsByProtocol::default();
-        (Self::new(now, Role::Answerer(answering), Wait::Name, facts, unknown), here)
+        let mut greeting = Self::new(now, Role::Answerer(answering), Wait::Name, facts, unknown);
+        greeting.has_said(now, here.len());
+        (greeting, here)
     }
 
     fn new(now: Now, role: Role, wait: Wait, facts: Facts, settings: super::SettingsByProtocol) -> Self {
@@ -150,6 +156,22 @@ impl Greeting {
             may_test: false,
             deadline,
             noise: 0,
+            said: None,
+            quickest_answer: None,
+        }
+    }
+
+    /// So many bytes go out now, and are answered.
+    fn has_said(&mut self, now: Now, bytes: usize) {
+        self.said = Some(now.instant + self.facts.line_time(bytes));
+    }
+
+    /// An answer of so many bytes has come.
+    fn is_answered(&mut self, now: Now, bytes: usize) {
+        let Some(said) = self.said.take() else { return };
+        let took = now.instant.since(said + self.facts.line_time(bytes));
+        if took <= Duration::from_secs(LINE_ROUND_TRIP_MAX_S) {
+            self.quickest_answer = Some(self.quickest_answer.map_or(took, |quickest| quickest.min(took)));
         }
     }
 
@@ -214,6 +236,10 @@ impl Greeting {
         tracing::debug!(message, "handshake <");
         // Only ASCII passes the reader, so the first byte is the first character.
         let (letter, text) = message.split_at(1);
+        let before = out.len();
+        if matches!((&self.wait, letter), (Wait::Answer, "R") | (Wait::Name, "S") | (Wait::Choice { .. }, "U")) {
+            self.is_answered(now, handshake_message(message).len());
+        }
         let step = match (&self.wait, letter) {
             (Wait::Here, "S") => self.handle_here(text, out),
             (Wait::Answer, "R") => self.handle_answer(text),
@@ -226,6 +252,9 @@ impl Greeting {
             _ => return Step::Stay,
         };
         self.deadline = now.instant + MESSAGE_TIMEOUT;
+        if out.len() > before {
+            self.has_said(now, out.len() - before);
+        }
         step
     }
 
@@ -399,6 +428,8 @@ impl Greeting {
             Role::Answerer(answering) => (false, answering.reception.called_chat(&site)),
         };
         let desk = self.desk.take().expect("the desk is there before a protocol is chosen, and one is chosen once");
+        // What earlier calls or a test have measured holds no thinking of the peer's.
+        self.facts.round_trip = self.facts.round_trip.or(self.quickest_answer);
         let mut parameters = self.settings.on(letter, &self.facts);
         // Who announces features is Taylor or its kin. HDB, SVR4 and BSD take packets of exactly the size they asked for.
         parameters.short_packets &= features != Features::default() && !features.has(Features::SVR4);

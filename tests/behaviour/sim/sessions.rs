@@ -321,6 +321,19 @@ fn the_last_turns_of_the_line_are_saved_where_nothing_is_lost() {
 }
 
 #[test]
+fn the_handshake_tells_how_far_the_peer_is() {
+    // Over a satellite packets of 64 bytes leave the line idle: nobody knows of it but by the first words.
+    let quality = Quality::clean(57_600).latency(600);
+    for (letter, seconds) in [('G', 40), ('v', 35)] {
+        let (here, there) = (Shelf::default(), Shelf::default());
+        fill(&here, &mut Chance::new(7, 9), &[50_000; 2]);
+        let report = call(letter, quality, 1, [&here, &there]);
+        assert!(report.caller.ending.is_complete(), "{letter}: {}", report.caller.ending);
+        assert!(report.elapsed < Duration::from_secs(seconds), "{letter}: {:?}", report.elapsed);
+    }
+}
+
+#[test]
 fn files_are_asked_for_and_refused() {
     for letter in letters() {
         let (here, there) = (Shelf::default(), Shelf::default());
