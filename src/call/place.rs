@@ -125,7 +125,7 @@ impl Placing<'_> {
             Err(failure) => Err(failure.into()),
         };
         report.line.speed = link.facts.speed;
-        let refused = matches!(&result, Err(CallError::Dial(why)) if !matches!(why, DialFailure::NoConnection(_)));
+        let refused = matches!(&result, Err(CallError::Dial(why)) if !matches!(why, DialFailure::NoConnection(_) | DialFailure::Stopped));
         line::hang_up(&mut link, &way.kind, !refused, nudges, context.clock).await;
         link.close().await;
         result

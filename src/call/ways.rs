@@ -6,6 +6,7 @@ use super::{CallError, Site, Way};
 use crate::base::names::PortName;
 use crate::base::time::Timestamp;
 use crate::link::{LinkError, ProgramFailure};
+use crate::session::chat::ChatFailure;
 use crate::session::dial::DialFailure;
 use crate::store::{Change, StoreError, View};
 
@@ -69,9 +70,10 @@ impl CallError {
                 // Its telephone line is not plugged in.
                 DialFailure::Refused(words) if words.starts_with("NO DIAL") => Fault::Port,
                 DialFailure::Refused(_) | DialFailure::NoConnection(_) | DialFailure::Unwanted => Fault::Number,
+                DialFailure::Stopped => Fault::Elsewhere,
             },
             // We ended it, not the way.
-            Self::ChatProgram(ProgramFailure::Stopped { .. }) => Fault::Elsewhere,
+            Self::ChatProgram(ProgramFailure::Stopped { .. }) | Self::Chat(ChatFailure::Stopped) => Fault::Elsewhere,
             Self::Chat(_) | Self::ChatProgram(_) => Fault::Number,
             Self::SiteBusy(_) | Self::Login(_) | Self::AnswerChat(_) | Self::Ended(_) | Self::Store(_) => {
                 Fault::Elsewhere
@@ -108,7 +110,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_that_we_stop_says_nothing_of_its_way() {
+    fn what_we_stop_says_nothing_of_its_way() {
+        assert_eq!(CallError::Chat(ChatFailure::Stopped).fault(), Fault::Elsewhere);
+        assert_eq!(CallError::Dial(DialFailure::Stopped).fault(), Fault::Elsewhere);
         let failure = |limit| match limit {
             None => ProgramFailure::Stopped { program: "dial".to_owned() },
             Some(limit) => ProgramFailure::Late { program: "dial".to_owned(), limit },

@@ -26,6 +26,11 @@ use crate::wire::packing::{BatchForm, Packing};
 
 /// How many unknown keys are shown before we stop looking for more.
 const UNKNOWN_MAX: usize = 30;
+/// A longer pause is not believed when it is found in the store: the clock may have been set back. A tenth is added.
+const RETRY_MAX: &str = "6d";
+const POLL_MAX: &str = "365d";
+/// Time-outs of protocols are multiplied.
+const TIMEOUT_MAX: &str = "1h";
 
 /// Checks the text of a configuration file.
 pub fn check(path: &Path, text: &str) -> Result<Config, Complaints> {
@@ -123,6 +128,16 @@ impl Checker<'_> {
         value.and_then(|v| {
             self.take(key, v, |t| duration(t).ok_or(format!("`{t}` is no duration: write 30s, 10m, 1h or 7d")))
         })
+    }
+
+    /// What comes again after a while: of nothing it would come without end.
+    pub(super) fn wait_if(&mut self, key: &str, value: Option<&raw::At<String>>, most: &str) -> Option<Duration> {
+        let wait = self.duration_if(key, value)?;
+        if wait.is_zero() || duration(most).is_some_and(|most| wait > most) {
+            let what = format!("`{}` is not between 1s and {most}", value?.get_ref());
+            self.complain(value?.span(), key, what, "");
+        }
+        Some(wait)
     }
 
     fn zone(&mut self, key: &str, value: Option<&raw::At<String>>) -> Option<Zone> {
@@ -290,9 +305,12 @@ impl Checker<'_> {
             self.complain(value.span(), &key("call-back"), "no way to call it is configured", hint);
         }
         let commands = self.commands(&key("commands"), raw.commands.as_ref());
+        let usual = Retry::default();
         let retry = Retry {
-            first: self.duration(&key("retry"), raw.retry.as_ref(), Retry::default().first),
-            longest: self.duration(&key("retry-longest"), raw.retry_longest.as_ref(), Retry::default().longest),
+            first: self.wait_if(&key("retry"), raw.retry.as_ref(), RETRY_MAX).unwrap_or(usual.first),
+            longest: self
+                .wait_if(&key("retry-longest"), raw.retry_longest.as_ref(), RETRY_MAX)
+                .unwrap_or(usual.longest),
         };
         Some(call::Site {
             name: name.clone(),
@@ -307,7 +325,7 @@ impl Checker<'_> {
             may_request: raw.requests.unwrap_or(true),
             windows: self.windows(&key("schedule"), raw),
             zone: self.zone(&key("timezone"), raw.timezone.as_ref()).unwrap_or_else(|| zone.clone()),
-            poll_every: self.duration_if(&key("poll"), raw.poll.as_ref()),
+            poll_every: self.wait_if(&key("poll"), raw.poll.as_ref(), POLL_MAX),
             retry,
             batch: self.batch(&key("news"), raw.news.as_ref()),
             sequence: raw.sequence.unwrap_or(false),
@@ -396,7 +414,7 @@ impl Checker<'_> {
                     );
                 }
             }
-            settings.timeout = self.duration_if(&key, values.timeout.as_ref());
+            settings.timeout = self.wait_if(&key, values.timeout.as_ref(), TIMEOUT_MAX);
             settings.retries = values.retries.as_ref().map(|v| *v.get_ref());
             settings.errors = values.errors.as_ref().map(|v| *v.get_ref());
             set.0.insert(entry.letter, settings);

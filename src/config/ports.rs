@@ -215,7 +215,7 @@ impl Checker<'_> {
     }
 
     fn chat_program(&mut self, key: &str, set: &raw::Port) -> Option<ChatProgram> {
-        let limit = self.duration(key, set.chat_program_limit.as_ref(), ChatProgram::LIMIT);
+        let limit = self.wait_if(key, set.chat_program_limit.as_ref(), "1d").unwrap_or(ChatProgram::LIMIT);
         let words = set.chat_program.as_ref()?;
         match ChatProgram::parse(words.get_ref(), limit) {
             Ok(program) => Some(program),

@@ -9,7 +9,8 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
+use nix::sys::socket::sockopt::{KeepAlive, TcpKeepCount, TcpKeepIdle, TcpKeepInterval};
+use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname, setsockopt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::{Link, LinkError};
@@ -17,6 +18,10 @@ use crate::dialogue::Facts;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+/// A caller that says nothing for so long, in seconds, is asked by the kernel whether it is there: so often, with such pauses.
+const ASK_AFTER_S: u32 = 60;
+const ASK_TIMES: u32 = 4;
+const ASK_EVERY_S: u32 = 15;
 /// Who may connect to a Unix socket of ours: our user and group.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -151,6 +156,8 @@ pub async fn accept(listener: &Listener) -> io::Result<(Link, Peer)> {
     match &listener.socket {
         Socket::Tcp(listener) => {
             let (stream, peer) = listener.accept().await?;
+            // Failing that a caller is missed when we have something to say.
+            let _ = miss_silent(&stream);
             Ok((link(stream, peer.to_string()), Peer::Tcp(peer)))
         }
         Socket::Unix(listener) => {
@@ -158,6 +165,14 @@ pub async fn accept(listener: &Listener) -> io::Result<(Link, Peer)> {
             Ok((unix_link(stream, Peer::Unix.to_string()), Peer::Unix))
         }
     }
+}
+
+/// A caller whose power or network failed says no good-bye: it would hold what it has (a lent line, a place) for ever.
+fn miss_silent(stream: &TcpStream) -> nix::Result<()> {
+    setsockopt(stream, TcpKeepIdle, &ASK_AFTER_S)?;
+    setsockopt(stream, TcpKeepInterval, &ASK_EVERY_S)?;
+    setsockopt(stream, TcpKeepCount, &ASK_TIMES)?;
+    setsockopt(stream, KeepAlive, &true)
 }
 
 /// Who is at the other end of an open file, if it is a socket.
@@ -223,5 +238,33 @@ mod tests {
             let (link, _) = runtime.block_on(accept(&listener)).expect("a caller");
             check(link, peer, &runtime);
         }
+    }
+
+    /// The kernel's notes on the connection that has this port here and that port there: which timer runs, and for how many seconds.
+    fn timer(here: u16, there: u16) -> (String, u64) {
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+        let of_it = |line: &&str| {
+            let ports = line.split_whitespace().skip(1).take(2).map(|at| at.rsplit(':').next());
+            ports.eq([here, there].map(|port| Some(format!("{port:04X}"))).iter().map(Option::as_deref))
+        };
+        let line = table.lines().find(of_it).expect("the connection");
+        let (kind, when) = line.split_whitespace().nth(5).and_then(|timer| timer.split_once(':')).expect("a timer");
+        // It counts in hundredths of a second.
+        (kind.to_owned(), u64::from_str_radix(when, 16).expect("a number") / 100)
+    }
+
+    #[test]
+    fn a_caller_that_goes_without_a_word_is_missed() {
+        const KEEP_ALIVE: &str = "02";
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = listen("127.0.0.1:0").await.expect("a port");
+            let address: SocketAddr = listener.address().expect("an address").parse().expect("an address");
+            let caller = std::net::TcpStream::connect(address).expect("it listens");
+            let _link = accept(&listener).await.expect("a caller");
+            let (kind, seconds) = timer(address.port(), caller.local_addr().expect("an address").port());
+            assert_eq!(kind, KEEP_ALIVE);
+            assert!(seconds <= u64::from(ASK_AFTER_S), "asked in {seconds} s");
+        });
     }
 }

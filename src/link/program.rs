@@ -1,12 +1,14 @@
 //! An operator's program that talks on an open line for a while, as Taylor's `chat-program` does.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::socket::{MsgFlags, recv};
+use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::broadcast::error::RecvError;
@@ -49,7 +51,7 @@ pub struct Ran {
 }
 
 /// Runs `argv` without a shell; its standard input and output are the line, on which `unread` has come already. It is
-/// killed when it takes longer than `limit`, when the line is lost, and when the program stops.
+/// killed when it takes longer than `limit`, when the line is lost, and when we stop.
 pub async fn run_program(
     link: &mut Link,
     argv: &[String],
@@ -80,8 +82,7 @@ pub async fn run_program(
         Talked::Late => Err(ProgramFailure::Late { program, limit }),
         Talked::Stopped => Err(ProgramFailure::Stopped { program }),
     };
-    // One that has ended is not harmed.
-    let _ = running.child.kill().await;
+    running.end().await;
     Ran { result, words: running.words(), unread: running.unread() }
 }
 
@@ -105,6 +106,8 @@ async fn told_to_stop(nudges: &mut Nudges) {
 
 struct Running {
     child: Child,
+    /// It has a process group of its own, with all that it starts.
+    apart: bool,
     stderr: ChildStderr,
     ours: tokio::net::UnixStream,
     /// The program's end of it. Kept, so that what it does not read can be had again.
@@ -121,16 +124,27 @@ impl Running {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let theirs = OwnedFd::from(theirs);
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::from(theirs.try_clone()?))
-            .stdout(Stdio::from(theirs.try_clone()?))
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut command = Command::new(program);
+        command.args(arguments).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdin(Stdio::from(theirs.try_clone()?)).stdout(Stdio::from(theirs.try_clone()?));
+        // Who calls by hand ends us and all of it with one key.
+        let apart = !io::stdin().is_terminal();
+        if apart {
+            command.process_group(0);
+        }
+        let mut child = command.spawn()?;
         let stderr = child.stderr.take().expect("it is piped");
         let ours = tokio::net::UnixStream::from_std(ours)?;
-        Ok(Self { child, stderr, ours, theirs, inward: unread, outward: Vec::new(), words: Vec::new() })
+        Ok(Self { child, apart, stderr, ours, theirs, inward: unread, outward: Vec::new(), words: Vec::new() })
+    }
+
+    /// Kills it if it goes on, and what it has started if it is `apart`: one of those may have the device open. One that has
+    /// ended is not harmed, nor what it meant to leave running.
+    async fn end(&mut self) {
+        if let Some(group) = self.child.id().filter(|_| self.apart).and_then(|id| i32::try_from(id).ok()) {
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+        let _ = self.child.kill().await;
     }
 
     /// Carries bytes both ways until either end is no more.
@@ -140,6 +154,8 @@ impl Running {
         let (mut from_program, mut to_program) = self.ours.split();
         let (mut line, mut program, mut words) = ([0; 1024], [0; 1024], [0; 1024]);
         let mut listening = true;
+        // It may close one direction of the line for itself, or both, and go on.
+        let (mut talking, mut hearing) = (true, true);
         loop {
             tokio::select! {
                 status = child.wait() => {
@@ -156,13 +172,13 @@ impl Running {
                     Ok(count @ 1..) => self.inward.extend_from_slice(&line[..count]),
                     Ok(0) | Err(_) => return Talked::LineLost,
                 },
-                wrote = to_program.write(&self.inward), if !self.inward.is_empty() => match wrote {
+                wrote = to_program.write(&self.inward), if hearing && !self.inward.is_empty() => match wrote {
                     Ok(count) => drop(self.inward.drain(..count)),
-                    Err(error) => return Talked::Ended(Err(error)),
+                    Err(_) => hearing = false,
                 },
-                read = from_program.read(&mut program), if self.outward.is_empty() => match read {
-                    Ok(count) => self.outward.extend_from_slice(&program[..count]),
-                    Err(error) => return Talked::Ended(Err(error)),
+                read = from_program.read(&mut program), if talking && self.outward.is_empty() => match read {
+                    Ok(count @ 1..) => self.outward.extend_from_slice(&program[..count]),
+                    Ok(0) | Err(_) => talking = false,
                 },
                 wrote = writer.write(&self.outward), if !self.outward.is_empty() => match wrote {
                     Ok(count @ 1..) => drop(self.outward.drain(..count)),
@@ -225,6 +241,9 @@ fn waiting(end: &impl AsFd) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+
+    use nix::sys::socket::{Shutdown, shutdown};
+    use nix::time::{ClockId, clock_gettime};
 
     use super::*;
     use crate::dialogue::Facts;
@@ -302,6 +321,44 @@ mod tests {
         assert!(waiting(&ours).len() <= HELD_MAX + 1024);
         drop(ours);
         writing.join().expect("it ends with the line");
+    }
+
+    #[test]
+    fn what_a_program_has_started_ends_with_it_when_it_is_killed() {
+        let (ran, said) = run("sleep 1000 & echo $!; wait", b"", Duration::from_millis(500), true);
+        assert!(matches!(ran.result, Err(ProgramFailure::Late { .. })), "{:?}", ran.result);
+        let id: i32 = String::from_utf8(said).expect("text").trim().parse().expect("a process");
+        let runs = || std::fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        // It is killed at once, and gone a little later.
+        let gone = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            !runs()
+        });
+        if !gone {
+            let _ = nix::sys::signal::kill(Pid::from_raw(id), Signal::SIGKILL);
+        }
+        assert!(gone, "what it has started goes on");
+    }
+
+    #[test]
+    fn a_program_that_closes_the_line_for_itself_keeps_no_processor_busy_and_takes_nothing() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (near, _far) = tokio::io::duplex(100);
+            let (reader, writer) = tokio::io::split(near);
+            let mut link = Link::new(Facts::stream("test"), reader, writer);
+            let argv = ["sleep".to_owned(), "0.5".to_owned()];
+            let mut running = Running::start(&argv, b"ear".to_vec()).expect("it runs");
+            // The same socket as that of the program, which could do so itself.
+            shutdown(running.theirs.as_raw_fd(), Shutdown::Both).expect("a socket");
+            let busy = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock");
+            let before = busy();
+            let talked = running.talk(&mut link).await;
+            let busy = Duration::from(busy() - before);
+            assert!(matches!(talked, Talked::Ended(Ok(status)) if status.success()), "it was taken to be broken");
+            assert!(busy < Duration::from_millis(100), "busy for {busy:?}");
+            assert_eq!(running.unread(), b"ear");
+        });
     }
 
     #[test]

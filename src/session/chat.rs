@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::limits::HANDSHAKE_NOISE_MAX;
 use crate::base::time::{Instant, Now};
-use crate::dialogue::{Dialogue, LineRequest, Request};
+use crate::dialogue::{Dialogue, LineRequest, Nudge, Request};
 
 /// How long each expected string may take, unless the script says otherwise (Taylor's `chat-timeout`).
 pub const EXPECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -249,6 +249,8 @@ pub enum ChatFailure {
     LineLost { heard: String },
     #[error("endless noise instead of `{expected}`")]
     Noise { expected: String },
+    #[error("it was stopped with us")]
+    Stopped,
 }
 
 /// A script being played. Ends with the bytes that came behind the last expected string.
@@ -464,6 +466,12 @@ impl Dialogue for Chat {
         self.outcome.get_or_insert(Err(failure));
     }
 
+    fn handle_nudge(&mut self, _now: Now, nudge: Nudge) {
+        if nudge == Nudge::HangUp {
+            self.outcome.get_or_insert(Err(ChatFailure::Stopped));
+        }
+    }
+
     fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
         while let Wait::Saying { until: None, echo_of: None } = self.wait {
             match self.out.pop_front() {
@@ -613,6 +621,17 @@ mod tests {
     fn what_came_first_counts_however_much_came_with_it() {
         check("ogin: \\L word: \\c", &[(1, "ogin:word:BUSY")], "Uvillage\\r", Ok("BUSY"));
         check("ogin: \\L word: \\c", &[(1, "ogin:BUSYword:")], "Uvillage\\r", Err("heard `BUSY`, which means failure"));
+    }
+
+    #[test]
+    fn a_stop_ends_a_chat_at_its_last_moment() {
+        let script = Script::parse("ogin:\\W3600 \\L", &[]).expect("a good script");
+        let mut chat = Chat::new(at(0), &script, Credentials::default());
+        chat.handle_nudge(at(0), Nudge::WindDown);
+        assert_eq!(chat.poll_request(), None);
+        chat.handle_nudge(at(0), Nudge::HangUp);
+        let stopped = Request::Finish { outcome: Err(ChatFailure::Stopped), unread: Vec::new() };
+        assert_eq!(chat.poll_request(), Some(stopped));
     }
 
     #[test]

@@ -97,6 +97,8 @@ pub enum DialFailure {
     LineLost,
     #[error("endless noise instead of the modem's answer")]
     Noise,
+    #[error("stopped with us")]
+    Stopped,
     /// No failure of the line.
     #[error("nobody has called, or no longer")]
     Unwanted,
@@ -331,6 +333,8 @@ impl Dialogue for Dial {
     fn handle_nudge(&mut self, _now: Now, nudge: Nudge) {
         if nudge != Nudge::Store && matches!(self.stage, Stage::Ringing { .. }) {
             self.fail(DialFailure::Unwanted);
+        } else if nudge == Nudge::HangUp {
+            self.fail(DialFailure::Stopped);
         }
     }
 
@@ -683,6 +687,18 @@ mod tests {
         dial.handle_nudge(Now::default(), Nudge::WindDown);
         let unwanted = Request::Finish { outcome: Err(DialFailure::Unwanted), unread: Vec::new() };
         assert_eq!(dial.poll_request(), Some(unwanted), "we want the line ourselves");
+    }
+
+    #[test]
+    fn a_stop_ends_the_dialling_but_not_before_the_last_moment() {
+        let mut dial = Dial::calling(Now::default(), profile(), "5551234");
+        let mut said = Vec::new();
+        dial.poll_transmit(Now::default(), &mut said);
+        dial.handle_nudge(Now::default(), Nudge::WindDown);
+        assert_eq!(dial.poll_request(), None);
+        dial.handle_nudge(Now::default(), Nudge::HangUp);
+        let stopped = Request::Finish { outcome: Err(DialFailure::Stopped), unread: Vec::new() };
+        assert_eq!(dial.poll_request(), Some(stopped));
     }
 
     #[test]

@@ -118,6 +118,31 @@ fn every_complaint_has_a_line_and_a_hint() {
     );
 }
 
+#[test]
+fn what_comes_again_after_a_while_does_not_come_without_end() {
+    let check = |keys: &str, expected: &str| complain(&format!("[sites.hub]\n{keys}"), expected);
+    check(
+        "retry = \"1s\"\nretry-longest = \"6d\"\npoll = \"7d\"\n[sites.hub.protocol.i]\ntimeout = \"1h\"\n",
+        "no complaints",
+    );
+    check(
+        "retry = \"0s\"\nretry-longest = \"7d\"\npoll = \"0m\"\n[sites.hub.protocol.i]\ntimeout = \"0s\"\n\
+         [sites.hub.protocol.g]\ntimeout = \"99999999d\"\n",
+        "bangpath.toml:7: sites.hub.retry: `0s` is not between 1s and 6d\n\
+         bangpath.toml:8: sites.hub.retry-longest: `7d` is not between 1s and 6d\n\
+         bangpath.toml:9: sites.hub.poll: `0m` is not between 1s and 365d\n\
+         bangpath.toml:11: sites.hub.protocol.i: `0s` is not between 1s and 1h\n\
+         bangpath.toml:13: sites.hub.protocol.g: `99999999d` is not between 1s and 1h",
+    );
+    let port = "[port.a]\ntype = \"pipe\"\ncommand = [\"x\"]\n";
+    complain(
+        &format!(
+            "{port}[sites.hub]\ncall = [{{ port = \"a\", chat-program = [\"x\"], chat-program-limit = \"0s\" }}]\n"
+        ),
+        "bangpath.toml:10: sites.hub.call: `0s` is not between 1s and 1d",
+    );
+}
+
 const MODEMS: &str = "[port.m1]\ntype = \"serial\"\ndevice = \"/dev/ttyS0\"\nmodem = \"hayes\"\n\
                       [port.m2]\ntype = \"serial\"\ndevice = \"/dev/ttyS1\"\nmodem = \"hayes\"\n";
 
