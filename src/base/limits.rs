@@ -142,6 +142,8 @@ pub const OFFERED_SPEEDS: std::ops::RangeInclusive<u32> = 50..=4_000_000;
 pub const OFFERED_ANSWERS_MAX: usize = 4096;
 /// One telnet subnegotiation: those of RFC 2217 have some ten bytes, a server's signature some more.
 pub const TELNET_SUBNEGOTIATION_MAX: usize = 256;
+/// Bytes of a file that the operator wrote: a configuration, a password, a profile of a modem. `/dev/zero` has no end.
+pub const OPERATORS_FILE_MAX: u64 = 4 * 1024 * 1024;
 /// The named rate of guesses: so many wrong logins from one address within this time, over whatever port, and its next
 /// connections are closed at once. A site whose password was mistyped comes back after the pause of its own retries.
 pub const WRONG_LOGINS_MAX: usize = 10;

@@ -180,7 +180,8 @@ impl Checker<'_> {
         let name = name.unwrap_or_else(|| SiteName::parse("unnamed").expect("a site name"));
         let domain = domain.unwrap_or_else(|| Domain::parse("unnamed.invalid").expect("a domain"));
         let postmaster = postmaster.unwrap_or_else(|| UserName::parse("postmaster").expect("a user name"));
-        let hostname = file.site.hostname.as_ref().map_or(domain.as_str().to_owned(), |h| h.get_ref().clone());
+        let hostname = file.site.hostname.as_ref().and_then(|h| self.take("site.hostname", h, greeting_name));
+        let hostname = hostname.unwrap_or_else(|| domain.as_str().to_owned());
         let listen = Listen {
             smtp: self.listen("listen.smtp", file.listen.smtp.as_ref()),
             nntp: self.listen("listen.nntp", file.listen.nntp.as_ref()),
@@ -200,6 +201,9 @@ impl Checker<'_> {
         for (key, neighbour) in &file.sites {
             let prefix = format!("sites.{}", key.get_ref());
             let Some(site_name) = self.take(&prefix, key, SiteName::parse) else { continue };
+            if site_name == name {
+                self.complain(key.span(), &prefix, "it is the name of this site", "name a site beside it");
+            }
             site_mail.insert(site_name.clone(), self.site_mail(&prefix, &neighbour.mail));
             if let Some(news) = &neighbour.news {
                 self.groups(&format!("{prefix}.news"), &news.groups);
@@ -345,7 +349,7 @@ impl Checker<'_> {
             Some(file) => {
                 let below = self.path.parent().unwrap_or(Path::new(""));
                 let path = below.join(file.get_ref());
-                match std::fs::read_to_string(&path) {
+                match super::read_text(&path) {
                     Ok(text) => text.lines().next().unwrap_or("").to_owned(),
                     Err(error) => {
                         let key = format!("{prefix}.password-file");
@@ -365,6 +369,9 @@ impl Checker<'_> {
 
     fn protocols(&mut self, key: &str, value: Option<&raw::At<String>>) -> Option<String> {
         let value = value?;
+        if value.get_ref().is_empty() {
+            self.complain(value.span(), key, "no protocol is named", "leave it out for all that suit the link");
+        }
         let ours: String = proto::PROTOCOLS.iter().map(|e| e.letter).collect();
         match value.get_ref().chars().find(|l| proto::entry(*l).is_none()) {
             Some(letter) => {
@@ -648,6 +655,12 @@ fn host_name(address: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
+/// What we say we are to SMTP and NNTP.
+fn greeting_name(text: &str) -> Result<String, &'static str> {
+    let is_one = !text.is_empty() && !text.contains(|c: char| c.is_control() || c == ' ');
+    is_one.then(|| text.to_owned()).ok_or("a name in a greeting has neither spaces nor control characters")
+}
+
 /// `local`, `uucp:SITE`, `smtp:HOST[:PORT]`, `bounce:REASON`.
 fn parse_via(text: &str, sites: &BTreeSet<&str>) -> Result<Via, String> {
     let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
@@ -663,7 +676,9 @@ fn parse_via(text: &str, sites: &BTreeSet<&str>) -> Result<Via, String> {
             Some((_, Err(_))) if !host.ends_with(']') => Err(format!("`{host}` ends in no port number")),
             Some(_) | None => Ok(Via::Smtp { host: host.to_owned(), port: 25 }),
         },
-        ("bounce", reason) if !reason.is_empty() => Ok(Via::Bounce(reason.to_owned())),
+        ("bounce", reason) if !reason.is_empty() && !reason.contains(char::is_control) => {
+            Ok(Via::Bounce(reason.to_owned()))
+        }
         _ => Err(format!("`{text}` is no way: write local, uucp:SITE, smtp:HOST[:PORT] or bounce:REASON")),
     }
 }

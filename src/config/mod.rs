@@ -1,10 +1,13 @@
 //! Configuration: read in one place, handed down as plain structs.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::limits::OPERATORS_FILE_MAX;
 use crate::base::names::{PeerName, PortName, SiteName, UserName};
 use crate::call;
 use crate::mail;
@@ -118,9 +121,20 @@ impl Complaints {
     }
 }
 
+/// The text of a file of the operator's.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(OPERATORS_FILE_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > OPERATORS_FILE_MAX {
+        let megabytes = OPERATORS_FILE_MAX >> 20;
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {megabytes} MB")));
+    }
+    Ok(text)
+}
+
 /// Reads and checks a configuration file.
 pub fn load(path: &Path) -> Result<Config, Complaints> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = read_text(path).map_err(|error| {
         let hint = match error.kind() {
             std::io::ErrorKind::NotFound => {
                 "name it with -c FILE or $BANGPATH_CONFIG; config/examples/ has some to begin with"

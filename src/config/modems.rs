@@ -121,7 +121,7 @@ fn yes() -> bool {
 pub fn find(name: &str, folder: &Path) -> Result<Option<Profile>, String> {
     if name.contains(['/', '.']) {
         let path = folder.join(name);
-        let text = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        let text = super::read_text(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
         return parse(&text).map_err(|why| format!("{}: {why}", path.display()));
     }
     let names = || SHIPPED.iter().map(|(name, _)| *name);

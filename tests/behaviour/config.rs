@@ -96,6 +96,16 @@ fn every_complaint_has_a_line_and_a_hint() {
          bangpath.toml:11: sites.hub.schedule: `Mon` is no time: write Any, Never, Wk, days such as MoWeFr, with hours such as 2300-0700, joined by commas",
     );
     complain(
+        "hostname = \"a\\r\\nb\"\n[sites.village]\nprotocols = \"\"\n",
+        "bangpath.toml:6: site.hostname: a name in a greeting has neither spaces nor control characters\n\
+         bangpath.toml:7: sites.village: it is the name of this site; name a site beside it\n\
+         bangpath.toml:8: sites.village.protocols: no protocol is named; leave it out for all that suit the link",
+    );
+    complain(
+        "[sites.hub]\nlogin = \"U\"\npassword-file = \"/dev/zero\"\n",
+        "bangpath.toml:8: sites.hub.password-file: cannot read /dev/zero: it is larger than 4 MB; the password is its first line",
+    );
+    complain(
         "[[mail.route]]\nto = \"*\"\nvia = \"uucp:hbu\"\n[sites.hub]\n",
         "bangpath.toml:8: mail.route.via: no site `hbu`; did you mean `hub`?",
     );
