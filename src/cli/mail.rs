@@ -1,7 +1,8 @@
 //! `mailbox`, `user` and `route`.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead};
 
+use nix::sys::termios::{self, LocalFlags, SetArg};
 use serde_json::json;
 
 use super::ui::{self, Table};
@@ -135,7 +136,12 @@ pub fn user(here: &Here, command: User) -> Result<(), Failure> {
     match command {
         User::Add { name, password, password_stdin } => {
             let record = password_record(password, password_stdin)?;
-            set_user(&opened, &user_of(&name)?, record, true)
+            let without = record.is_none();
+            set_user(&opened, &user_of(&name)?, record, true)?;
+            if without {
+                eprintln!("{name} has no password, so nobody can log in as {name}; `bangpath user password` gives one");
+            }
+            Ok(())
         }
         User::Password { name, password, password_stdin } => {
             let record = password_record(password, password_stdin)?;
@@ -158,11 +164,7 @@ fn password_record(password: Option<String>, from_input: bool) -> Result<Option<
         (Some(password), _) => password,
         (None, false) => return Ok(None),
         (None, true) => {
-            if io::stdin().is_terminal() {
-                eprintln!("Password (it will be seen):");
-            }
-            let mut line = String::new();
-            io::stdin().lock().read_line(&mut line)?;
+            let line = read_hidden("Password: ")?;
             line.trim_end_matches(['\r', '\n']).to_owned()
         }
     };
@@ -170,6 +172,24 @@ fn password_record(password: Option<String>, from_input: bool) -> Result<Option<
         return Err(Failure::new(DATA, "the password is empty"));
     }
     password::record(&password).map(Some).map_err(|e| Failure::of(super::TEMPORARY, &e))
+}
+
+/// A line of standard input; a terminal asks for it, and does not show what is typed.
+fn read_hidden(question: &str) -> io::Result<String> {
+    let stdin = io::stdin();
+    let mut line = String::new();
+    let Ok(before) = termios::tcgetattr(&stdin) else {
+        stdin.lock().read_line(&mut line)?;
+        return Ok(line);
+    };
+    let mut hidden = before.clone();
+    hidden.local_flags.remove(LocalFlags::ECHO);
+    termios::tcsetattr(&stdin, SetArg::TCSAFLUSH, &hidden)?;
+    eprint!("{question}");
+    let read = stdin.lock().read_line(&mut line);
+    termios::tcsetattr(&stdin, SetArg::TCSAFLUSH, &before)?;
+    eprintln!();
+    read.map(|_| line)
 }
 
 fn set_user(opened: &Opened, name: &UserName, record: Option<String>, add: bool) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! Commands as people and programs use them: help, exit statuses, what is said.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -228,4 +229,33 @@ fn programs_are_told_to_come_again_while_the_reserve_is_all_there_is() {
     }
     check(&site, &["rnews"], b"", 75, "no space left in");
     assert_eq!(site.mail("alice"), [""; 0]);
+}
+
+#[test]
+fn a_password_that_is_typed_is_not_shown() {
+    let site = Site::new("hub", "");
+    let without = site.try_run(&["user", "add", "eve"], b"", None);
+    assert!(without.status.success() && said(&without).contains("nobody can log in as eve"), "{}", said(&without));
+
+    let pty = nix::pty::openpty(None, None).expect("a pty");
+    let terminal = || Stdio::from(pty.slave.try_clone().expect("another descriptor"));
+    let mut command = Command::new(BANGPATH);
+    command.args(["user", "password", "eve", "--password-stdin"]).env("BANGPATH_CONFIG", site.config());
+    let mut asking = command.stdin(terminal()).stdout(terminal()).stderr(terminal()).spawn().expect("it starts");
+    let mut master = fs::File::from(pty.master);
+    let mut shown = String::new();
+    let mut read_to = |end: &str, master: &mut fs::File| {
+        while !shown.ends_with(end) {
+            let mut piece = [0; 100];
+            let count = master.read(&mut piece).expect("the terminal is open");
+            shown.push_str(&String::from_utf8_lossy(&piece[..count]));
+        }
+        shown.clone()
+    };
+    read_to("Password: ", &mut master);
+    master.write_all(b"hush-hush\n").expect("it reads");
+    let shown = read_to("\n", &mut master);
+    assert!(asking.wait().expect("it ends").success());
+    assert_eq!(shown.trim(), "Password:");
+    assert!(site.run(&["user", "list"], b"").contains("eve    yes"));
 }
