@@ -2,6 +2,8 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
+use flate2::bufread::GzDecoder;
+
 use super::compress;
 use crate::base::limits::UNPACK_MAX;
 
@@ -91,8 +93,7 @@ pub(super) fn unpacked<'a>(input: impl Read + 'a) -> io::Result<(Box<dyn BufRead
         let magic = peek(&mut input, 12)?;
         if magic.starts_with(&[0x1f, 0x8b]) {
             packed = true;
-            let gzip = flate2::bufread::MultiGzDecoder::new(input);
-            input = Box::new(BufReader::new(Bounded::new(gzip)));
+            input = Box::new(BufReader::new(Bounded::new(Members::new(input))));
         } else if magic.starts_with(&compress::MAGIC) {
             packed = true;
             input = Box::new(BufReader::new(Bounded::new(compress::Decoder::new(input)?)));
@@ -133,6 +134,52 @@ pub(super) fn read_line(input: &mut Box<dyn BufRead + '_>) -> io::Result<Vec<u8>
     Ok(line)
 }
 
+/// The members of a gzip file one after the other. Zeros behind the last are padding, to `gzip` too.
+struct Members<R> {
+    /// `None` at the end of all.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Members<R> {
+    fn new(input: R) -> Self {
+        Self { member: Some(GzDecoder::new(input)) }
+    }
+
+    /// What comes behind a member: another one, or nothing.
+    fn behind(mut input: R) -> io::Result<Option<R>> {
+        loop {
+            let bytes = match input.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                filled => filled?,
+            };
+            let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+            match (bytes.len(), zeros) {
+                (0, _) => return Ok(None),
+                (len, zeros) if len == zeros => input.consume(len),
+                (_, zeros) => {
+                    input.consume(zeros);
+                    return Ok(Some(input));
+                }
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(mut member) = self.member.take() {
+            let read = member.read(out);
+            if out.is_empty() || !matches!(read, Ok(0)) {
+                // Also where reading was interrupted: that is no end.
+                self.member = Some(member);
+                return read;
+            }
+            self.member = Self::behind(member.into_inner())?.map(GzDecoder::new);
+        }
+        Ok(0)
+    }
+}
+
 /// Keeps a small packed batch from becoming an endless one.
 struct Bounded<R> {
     inner: R,
@@ -153,5 +200,32 @@ impl<R: Read> Read for Bounded<R> {
             return Err(damaged(format!("the batch unpacks to more than {UNPACK_MAX} bytes")));
         }
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(parts: &[&[u8]], expected: Result<&str, ()>) {
+        let packed = parts.concat();
+        let mut text = String::new();
+        let read = unpacked(&packed[..]).and_then(|(mut input, _)| input.read_to_string(&mut text));
+        assert_eq!(read.map(|_| text.as_str()).map_err(drop), expected, "{packed:?}");
+    }
+
+    #[test]
+    fn members_of_gzip_follow_each_other_and_zeros_behind_them_are_padding() {
+        let member = |text: &str| {
+            let mut packer = Packer::new(Vec::new(), Packing::Gzip);
+            packer.write_all(text.as_bytes()).and_then(|()| packer.finish()).expect("written to memory")
+        };
+        let (first, second) = (member("one "), member("two"));
+        check(&[&first, &second], Ok("one two"));
+        check(&[&first, &second, &[0; 20_000]], Ok("one two"));
+        check(&[&first, &[0; 3], &second], Ok("one two"));
+        check(&[&first, b"x"], Err(()));
+        check(&[&first, &second[..15]], Err(()));
+        check(&[&first, &second[..5]], Err(()));
     }
 }
