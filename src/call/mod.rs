@@ -53,6 +53,9 @@ pub use wrong_logins::WrongLogins;
 use count::Connected;
 use report::Report;
 
+/// How often a call that no daemon watches looks whether it is to be hung up.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// A configured neighbour.
 #[derive(Debug, Clone)]
 pub struct Site {
@@ -480,7 +483,22 @@ impl Gatekeeper for StoreGatekeeper {
     }
 }
 
-/// A receiver of nudges that never come: for calls that no daemon watches.
-pub fn no_nudges() -> (tokio::sync::broadcast::Sender<Nudge>, Nudges) {
-    tokio::sync::broadcast::channel(1)
+/// Nudges of what no daemon watches: only the sender gives some.
+pub fn own_nudges() -> (tokio::sync::broadcast::Sender<Nudge>, Nudges) {
+    tokio::sync::broadcast::channel(16)
+}
+
+/// A call that no daemon watches. No other process can nudge it, so it looks by itself whether it is to be hung up and whether
+/// there is more to do.
+pub async fn unwatched<T>(nudges: &tokio::sync::broadcast::Sender<Nudge>, call: impl Future<Output = T>) -> T {
+    let looking = async {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let _ = nudges.send(Nudge::Store);
+        }
+    };
+    tokio::select! {
+        done = call => done,
+        never = looking => never,
+    }
 }

@@ -71,11 +71,12 @@ fn place(
     };
     let result = runtime()?.block_on(async {
         let progress = Arc::new(Progress::default());
-        let (_keep, mut nudges) = call::no_nudges();
+        let (ours, mut nudges) = call::own_nudges();
         let drawing = show.then(|| draw(name, Arc::clone(&progress)));
         let worst = grade.unwrap_or(Grade::LEAST);
         let first = first.as_ref().map(|(name, only)| (name, *only));
-        let result = call::place(&opened.context, &site, first, worst, &progress, &mut nudges).await;
+        let placing = call::place(&opened.context, &site, first, worst, &progress, &mut nudges);
+        let result = call::unwatched(&ours, placing).await;
         if let Some(drawing) = drawing {
             drawing.abort();
         }
@@ -148,9 +149,10 @@ impl Uucico {
                 "u" => told.login = Some(value()?),
                 "x" => drop(value()?),
                 "r" => told.master = value()? == "1",
-                "l" => told.ask_login = true,
+                // Taylor's -e asks for the next login after each call; whoever runs us may do that.
+                "l" | "e" => told.ask_login = true,
                 // Foreground, quiet, no uuxqt, force, stdin: what we do anyway.
-                "D" | "q" | "f" | "c" | "C" | "e" | "w" | "z" | "i" | "P" => {}
+                "D" | "q" | "f" | "c" | "C" | "w" | "z" | "i" | "P" => {}
                 _ => {
                     return Err(Failure::new(
                         USAGE,
@@ -202,14 +204,14 @@ fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
     let login = told.login.clone().or_else(super::local::user_name);
     let stated = told.port.as_deref().map(|port| on_port(opened, port)).transpose()?.unwrap_or_default();
     let result = runtime()?.block_on(async {
-        let (keep, mut nudges) = call::no_nudges();
-        outlive_hang_up(keep.clone());
+        let (ours, mut nudges) = call::own_nudges();
+        outlive_hang_up(ours.clone());
         let mut link = link::standard_streams()?;
         stated.describe(&mut link.facts);
         let progress = Arc::new(Progress::default());
         let lacks_password = told.login.is_some();
         let caller = Unmet { login, lacks_password, ..Unmet::new(told.ask_login) };
-        call::answer(&opened.context, link, caller, &progress, &mut nudges).await
+        call::unwatched(&ours, call::answer(&opened.context, link, caller, &progress, &mut nudges)).await
     });
     unpack(opened)?;
     opened.nudge();

@@ -1,14 +1,16 @@
 //! What the outside learns of calls.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use bangpath::base::names::SiteName;
 use bangpath::base::time::Timestamp;
 use bangpath::store::statistics::Statistics;
 use bangpath::store::{Store, StoreError};
 
-use crate::site::{BANGPATH, Site, said};
+use crate::site::{BANGPATH, Site, said, until};
 
 #[test]
 fn each_call_is_explained_told_to_the_hook_and_noted_as_taylor_does() {
@@ -243,4 +245,53 @@ fn who_answers_is_told_by_the_port_that_the_line_is_half_duplex() {
     assert!(told.contains("Pjf"), "what is no serial line may eat characters, too: {told}");
     let told = line_told(&site, &["-u", "village", "-p", "nowhere"]);
     assert!(!told.contains("link="), "a port that no site has is a mistake: {told}");
+}
+
+/// A call by hand in which the hub has three files for us, and to which this is said while the first comes: how many have
+/// come when it is over.
+fn files_of_a_call_that_is_hung_up(option: Option<&str>) -> usize {
+    let hub = Site::new("hub", "[port.line]\ntype = \"pipe\"\ncommand = [\"true\"]\nspeed = 200000\n[sites.village]\n");
+    let rest = village(&hub)("").replace("\"-u\"", "\"-p\", \"line\", \"-u\"");
+    let village = Site::new("village", &rest.replace("[sites.hub]", "[sites.hub]\nprotocols = \"g\""));
+    for name in ["a", "b", "c"] {
+        let path = hub.path(name);
+        fs::write(&path, [b'x'; 40_000]).expect("a file");
+        hub.run(&["uucp", &path.display().to_string(), "village!~/"], b"");
+    }
+    let mut calling = Command::new(BANGPATH);
+    calling.args(["call", "hub"]).env("BANGPATH_CONFIG", village.config()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut calling = calling.spawn().expect("it starts");
+    let words: Vec<&str> = ["site", "hang-up", "hub"].into_iter().chain(option).collect();
+    until("the call", || village.try_run(&words, b"", None).status.success().then_some(()));
+    let complete = calling.wait().expect("it ends").success();
+    assert_eq!(complete, option != Some("--now"), "{option:?}");
+    let came = ["a", "b", "c"].iter().filter(|name| village.spool().join("public").join(name).exists()).count();
+    // What was put off waits.
+    let waiting: serde_json::Value = serde_json::from_str(&hub.run(&["queue", "list", "--json"], b"")).expect("JSON");
+    assert_eq!(waiting.as_array().map(Vec::len), Some(3 - came), "{option:?}: {waiting}");
+    came
+}
+
+#[test]
+fn a_call_by_hand_is_hung_up_in_each_way_too() {
+    let [now, orderly, drain] = [Some("--now"), None, Some("--drain")].map(files_of_a_call_that_is_hung_up);
+    assert_eq!((now, drain), (0, 3));
+    assert!((1..3).contains(&orderly), "{orderly} files, though only the one under way was to be finished");
+}
+
+#[test]
+fn who_answers_in_a_loop_asks_for_a_login_as_well() {
+    let hub = Site::new("hub", "[sites.village]\n");
+    for (option, first) in [("-D", "\u{10}Shere=hub\0"), ("-l", "login: "), ("-e", "login: ")] {
+        let mut answering = Command::new(BANGPATH);
+        answering.args(["uucico", option]).env("BANGPATH_CONFIG", hub.config());
+        answering.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut answering = answering.spawn().expect("it starts");
+        let mut said = vec![0; first.len()];
+        answering.stdout.take().expect("piped").read_exact(&mut said).expect("it speaks first");
+        let said = String::from_utf8_lossy(&said).replace(['\r', '\n'], "");
+        assert!(!said.is_empty() && first.starts_with(&said), "{option}: {said}");
+        drop(answering.stdin.take());
+        answering.wait().expect("it ends");
+    }
 }

@@ -44,7 +44,7 @@ pub(super) fn examine(
     if name == "-" {
         return runtime()?.block_on(async {
             let mut link = link::standard_streams().map_err(|error| Failure::of(UNAVAILABLE, &error))?;
-            let (_keep, mut nudges) = call::no_nudges();
+            let (_keep, mut nudges) = call::own_nudges();
             let result = test(&mut link, told, wait, &mut nudges, chart).await;
             link.close().await;
             result
@@ -80,7 +80,7 @@ pub(super) fn examine(
         };
         stated.describe(&mut link.facts);
         chart.good("port", format!("{name} is open: {}", link.facts))?;
-        let (_keep, mut nudges) = call::no_nudges();
+        let (_keep, mut nudges) = call::own_nudges();
         let result = over_link(&mut link, &kind, told, wait, &mut nudges, chart).await;
         let dialled =
             told.answer || matches!(&kind, PortKind::Serial { modem: Some(Modem { number: Some(_), .. }), .. });

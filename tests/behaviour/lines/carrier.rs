@@ -134,7 +134,7 @@ fn the_loss_of_the_carrier_ends_a_conversation_where_it_is_watched() {
     run(async {
         let (wires, mut link, _far) = line(true);
         link.watch_carrier();
-        let (_keep, mut nudges) = bangpath::call::no_nudges();
+        let (_keep, mut nudges) = bangpath::call::own_nudges();
         let mut patient = Patient(false);
         let talking = drive(&mut link, &mut patient, &[], &mut nudges, bangpath::daemon::now);
         let dropping = async {
