@@ -19,21 +19,28 @@ struct Row {
     forth: &'static [usize],
     back: &'static [usize],
     protocols: &'static str,
+    /// Nothing is lost and nobody knows the speed.
+    tcp: bool,
 }
 
 fn rows() -> Vec<Row> {
     let clean = Quality::clean;
-    let row = |name, quality, forth, back, protocols| Row { name, quality, forth, back, protocols };
+    let row = |name, quality, forth, back, protocols| Row { name, quality, forth, back, protocols, tcp: false };
     vec![
         row("9600, two of 50 kB", clean(9600), &[50_000; 2], &[], "tgieyGvfja"),
         row("115200, two of 50 kB", clean(115_200), &[50_000; 2], &[], "tgieyGvfja"),
         row("9600, 20 kB each way", clean(9600), &[20_000], &[20_000], "tgieyGvfja"),
         row("57600, 300 ms, twenty of 2 kB", clean(57_600).latency(300), &[2000; 20], &[], "tgieyGvfja"),
+        row("2400, two of 5 kB", clean(2400), &[5000; 2], &[], "tgieyGvfja"),
         row("2400, 1 s, five of 2 kB", clean(2400).latency(1000), &[2000; 5], &[], "tgieyGvfja"),
         row("2400 half duplex, 0.5 s, four of 2 kB", clean(2400).half_duplex(500), &[2000; 4], &[], "tgieyGvfja"),
         row("1200 half duplex, 2 s, 2 kB each way", clean(1200).half_duplex(2000), &[2000], &[2000], "tgieyGvfja"),
         row("33600, two of 50 kB", clean(33_600), &[50_000; 2], &[], "tgieyGvfja"),
         row("57600, 600 ms (satellite), two of 50 kB", clean(57_600).latency(600), &[50_000; 2], &[], "tgieyGvfja"),
+        Row {
+            tcp: true,
+            ..row("TCP, 1 Mbit/s, 40 ms, two of 200 kB", clean(1_000_000).latency(40), &[200_000; 2], &[], "tgieyGvfja")
+        },
         row("2400, errors 3e-4, two of 5 kB", clean(2400).errors(3e-4), &[5000; 2], &[], "giGvja"),
         row("9600, seven bits, two of 20 kB", clean(9600).seven_bits(), &[20_000; 2], &[], "f"),
         row("9600, XON and XOFF eaten, two of 20 kB", clean(9600).eats_flow_control(), &[20_000; 2], &[], "fja"),
@@ -63,7 +70,8 @@ fn share(row: &Row, letter: char, seed: u64) -> f64 {
     let files = [texts(&mut chance, row.forth), texts(&mut chance, row.back)];
     let bytes: usize = files.iter().flatten().map(|(_, content)| content.len()).sum();
     let there_and_back = (row.quality.latency + row.quality.turn_round.unwrap_or_default()) * 2;
-    let facts = Facts { round_trip: Some(there_and_back), ..facts(row.quality) };
+    let link = if row.tcp { Facts::stream("tcp") } else { facts(row.quality) };
+    let facts = Facts { round_trip: Some(there_and_back), ..link };
     let report = exchange_over(&facts, letter, [row.quality; 2], seed, files);
     assert!(report.caller.end.is_ok(), "{}, {letter}, seed {seed}: {:?}", row.name, report.caller.end);
     bytes as f64 * 10.0 / f64::from(row.quality.speed) / report.elapsed.as_secs_f64()
