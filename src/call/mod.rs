@@ -87,7 +87,7 @@ pub struct Site {
     pub sequence: bool,
     /// It is called back when it calls.
     pub call_back: bool,
-    pub longest_call: Option<Duration>,
+    pub longest_call: Duration,
     /// What we send it and take from it, by the time of day and by who called.
     pub send_limits: Vec<SizeLimit>,
     pub receive_limits: Vec<SizeLimit>,

@@ -151,7 +151,7 @@ impl Placing<'_> {
             protocols: site.protocols.clone(),
             worst,
             sequence,
-            longest: site.longest_call,
+            longest: Some(site.longest_call),
             test_line: line.is_to_be_tested(),
         };
         let mut session = Session::calling(clock(), calling, link.facts.clone(), site.settings.clone());

@@ -105,7 +105,7 @@ impl Reception for StoreReception {
             protocols: site.protocols.clone(),
             settings: site.settings.clone(),
             worst: Grade::LEAST,
-            longest: site.longest_call,
+            longest: Some(site.longest_call),
         })
     }
     fn called_chat(&self, site: &SiteName) -> Option<(Script, Credentials)> {

@@ -29,6 +29,8 @@ const UNKNOWN_MAX: usize = 30;
 /// A longer pause is not believed when it is found in the store: the clock may have been set back. A tenth is added.
 const RETRY_MAX: &str = "6d";
 const POLL_MAX: &str = "365d";
+/// A peer that says a byte now and then shall not hold a line for ever; what has not gone goes on in the next call.
+const LONGEST_CALL: Duration = Duration::from_secs(12 * 3600);
 /// Time-outs of protocols are multiplied.
 const TIMEOUT_MAX: &str = "1h";
 
@@ -334,7 +336,7 @@ impl Checker<'_> {
             batch: self.batch(&key("news"), raw.news.as_ref()),
             sequence: raw.sequence.unwrap_or(false),
             call_back,
-            longest_call: self.duration_if(&key("longest-call"), raw.longest_call.as_ref()),
+            longest_call: self.duration(&key("longest-call"), raw.longest_call.as_ref(), LONGEST_CALL),
             send_limits: self.size_limits(&key("send-limits"), raw.send_limits.as_ref()),
             receive_limits: self.size_limits(&key("receive-limits"), raw.receive_limits.as_ref()),
             forward_to: self.forwarding(&key("forward-to"), raw.forward_to.as_ref()),

@@ -302,3 +302,12 @@ fn mail_for_a_site_goes_one_by_one_or_in_batches() {
     check("commands = [\"rsmtp\", \"zrsmtp\"]", "None");
     check("commands = [\"rsmtpd\"]", "no command `rsmtpd`; built in are: rmail, rnews, rsmtp, bsmtp,");
 }
+
+#[test]
+fn no_call_lasts_for_ever_unless_somebody_wants_that() {
+    let longest = |more: &str| {
+        let config = load_text(&format!("{GOOD}[sites.hub]\n{more}")).expect("a good configuration");
+        config.sites[0].longest_call.as_secs() / 3600
+    };
+    assert_eq!([longest(""), longest("longest-call = '2h'\n"), longest("longest-call = '365d'\n")], [12, 2, 365 * 24]);
+}

@@ -48,16 +48,18 @@ const CASES: [Case; 7] = [
 pub fn letters() -> Vec<Row> {
     let near = |protocol| Case { protocol, line: clean(115_200), files: 2, size: 50_000, runs: 1 };
     let distant = |protocol| Case { protocol, line: far(), files: 8, size: 2_000, runs: 1 };
-    let alone = Case { files: 1, ..near("f") };
-    let cases = ["t", "e", "y", "G", "v", "j", "a"].map(near).into_iter().chain([alone]);
-    cases.chain(["t", "e", "y", "v", "j", "a"].map(distant)).map(|case| row(&case)).collect()
+    let alone = |case| Case { files: 1, ..case };
+    let near = ["t", "e", "y", "G", "v", "j", "a"].map(near).into_iter().chain([alone(near("f"))]);
+    let distant = ["t", "e", "y", "G", "v", "j", "a"].map(distant).into_iter().chain([alone(distant("f"))]);
+    near.chain(distant).map(|case| row(&case)).collect()
 }
 
 /// One direction at a time, as over a radio: both programs are told.
 pub fn half_duplex() -> Vec<Row> {
     let line = Nature { turn_round_ms: 500, ..clean(2400) };
     let case = |protocol| Case { protocol, line, files: 4, size: 2_000, runs: 1 };
-    ["i", "e", "g", "y"].map(case).iter().map(row).collect()
+    let alone = Case { files: 1, ..case("f") };
+    ["i", "e", "g", "y", "t", "G", "v", "j", "a"].map(case).iter().chain([&alone]).map(row).collect()
 }
 
 pub fn rows() -> Vec<Row> {
