@@ -9,7 +9,7 @@ use super::report::Report;
 use super::ways::{self, Fault, Only, ways_in_order};
 use super::{CallError, Context, Progress, Site, Way, call_fact, desk, forget_hang_up, line};
 use crate::base::names::{Grade, PortName};
-use crate::link::{self, Link, Nudges};
+use crate::link::{self, Link, LinkError, Nudges};
 use crate::session::dial::DialFailure;
 use crate::session::{CallResult, Calling, Ending, Session};
 use crate::store::{LockKind, StoreError};
@@ -127,8 +127,13 @@ impl Placing<'_> {
         report.line.speed = link.facts.speed;
         let refused = matches!(&result, Err(CallError::Dial(why)) if !matches!(why, DialFailure::NoConnection(_) | DialFailure::Stopped));
         line::hang_up(&mut link, &way.kind, !refused, nudges, context.clock).await;
-        link.close().await;
-        result
+        match (result, link.close().await) {
+            // As ssh does that reaches nobody.
+            (Err(CallError::Ended(result)), Some(status)) if result.ending.has_met_nobody() && !status.success() => {
+                Err(LinkError::Ended(status).into())
+            }
+            (result, _) => result,
+        }
     }
 
     async fn talk(

@@ -127,6 +127,10 @@ struct Uucico {
     login: Option<String>,
     ask_login: bool,
     master: bool,
+    /// The site is called in its windows only, and not in the pause after a failure.
+    when_allowed: bool,
+    /// It is called only if something waits for it.
+    with_work: bool,
 }
 
 impl Uucico {
@@ -137,31 +141,43 @@ impl Uucico {
             let Some(option) = word.strip_prefix('-') else {
                 return Err(Failure::new(USAGE, format!("uucico takes no argument `{word}`; uucico --help")));
             };
-            let (letter, attached) = option.split_at(option.chars().next().map_or(0, char::len_utf8));
-            let mut value = || match attached {
-                "" => words.next().ok_or_else(|| Failure::new(USAGE, format!("`{word}` needs a value"))),
-                _ => Ok(attached.to_owned()),
-            };
-            match letter {
-                "S" | "s" => told.site = Some(value()?),
-                "I" => told.config = Some(value()?.into()),
-                "p" => told.port = Some(value()?),
-                "u" => told.login = Some(value()?),
-                "x" => drop(value()?),
-                "r" => told.master = value()? == "1",
-                // Taylor's -e asks for the next login after each call; whoever runs us may do that.
-                "l" | "e" => told.ask_login = true,
-                // Foreground, quiet, no uuxqt, force, stdin: what we do anyway.
-                "D" | "q" | "f" | "c" | "C" | "w" | "z" | "i" | "P" => {}
-                _ => {
-                    return Err(Failure::new(
-                        USAGE,
-                        format!("uucico knows no option `{word}`; uucico --help names them"),
-                    ));
-                }
-            }
+            told.options(&word, option, &mut words)?;
         }
         Ok(told)
+    }
+
+    /// One word of options: several letters may share a `-`, and a value may follow its letter at once.
+    fn options(&mut self, word: &str, option: &str, words: &mut impl Iterator<Item = String>) -> Result<(), Failure> {
+        for (at, letter) in option.char_indices() {
+            let mut value = || match &option[at + letter.len_utf8()..] {
+                "" => words.next().ok_or_else(|| Failure::new(USAGE, format!("`{word}` needs a value"))),
+                attached => Ok(attached.to_owned()),
+            };
+            match letter {
+                'S' | 's' => {
+                    self.site = Some(value()?);
+                    self.when_allowed = letter == 's';
+                }
+                'I' => self.config = Some(value()?.into()),
+                'p' => self.port = Some(value()?),
+                'u' => self.login = Some(value()?),
+                'x' | 'X' | 'i' | 'P' => drop(value()?),
+                'r' => self.master = value()? == "1",
+                // Taylor's -e asks for the next login after each call; whoever runs us may do that.
+                'l' | 'e' => self.ask_login = true,
+                'C' => self.with_work = true,
+                // Foreground, quiet, no uuxqt, the next way after one that fails: what we do anyway.
+                'D' | 'q' | 'f' | 'c' | 'w' | 'z' => {}
+                _ => {
+                    let what = format!("uucico knows no option `-{letter}`; uucico --help names them");
+                    return Err(Failure::new(USAGE, what));
+                }
+            }
+            if matches!(letter, 'S' | 's' | 'I' | 'p' | 'u' | 'x' | 'X' | 'i' | 'P' | 'r') {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -170,12 +186,37 @@ pub fn uucico(here: &Here, words: Vec<String>) -> Result<(), Failure> {
     link::keep_words_off_the_line();
     let opened = here.with(told.config.clone()).open()?;
     if let Some(site) = &told.site {
-        return place(&opened, site, None, told.port.as_deref(), false).map(drop);
+        let Some(worst) = called_for(&opened, site, &told)? else { return Ok(()) };
+        return place(&opened, site, Some(worst), told.port.as_deref(), false).map(drop);
     }
     if told.master {
         return call_all(&opened);
     }
     answer(&opened, &told)
+}
+
+/// Whether `uucico -S` or `-s` is to call the site now, and what may travel then.
+fn called_for(opened: &Opened, name: &str, told: &Uucico) -> Result<Option<Grade>, Failure> {
+    // An unknown one is complained of where it is called.
+    let Some(site) = opened.context.site(name) else { return Ok(Some(Grade::LEAST)) };
+    let now = opened.context.now();
+    let view = opened.store.read::<_, StoreError>(|view| {
+        let totals = view.totals()?;
+        crate::daemon::site_view(view, site, &totals, now, false)
+    })?;
+    if told.with_work && view.waiting.iter().all(|waiting| waiting.items == 0) {
+        eprintln!("nothing waits for {name}");
+        return Ok(None);
+    }
+    if !told.when_allowed {
+        return Ok(Some(Grade::LEAST));
+    }
+    if let Some(at) = view.not_before.filter(|at| *at > now) {
+        return Err(Failure::new(TEMPORARY, format!("after a failure {name} is not called before {at}; -S calls it")));
+    }
+    let open = crate::sched::open_grade(now, &view);
+    let closed = || Failure::new(TEMPORARY, format!("the schedule lets nobody call {name} now; -S calls it"));
+    open.map(Some).ok_or_else(closed)
 }
 
 /// `uucico -r1`: everyone for whom something waits and whose window is open.

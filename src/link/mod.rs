@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub enum LinkError {
     SerialServerBusy(String),
     #[error("cannot listen on {address}{}", listen_hint(.source))]
     Listen { address: String, source: io::Error },
+    #[error("the program of the port ended with {0} before the site had said a word")]
+    Ended(ExitStatus),
     #[error("cannot run {program}")]
     Spawn { program: String, source: io::Error },
     #[error("cannot use standard input and output")]
@@ -141,7 +144,8 @@ impl Link {
     /// Hangs up in good order: a program at the other end sees the end of its input and gets a moment to do what it
     /// does last, before it is killed. Dropping the link kills it at once. A peer on a network is heard out: if words of its
     /// are on the way to a closed socket, it is told of an error instead of the end (RFC 1122 section 4.2.2.13).
-    pub async fn close(mut self) {
+    /// Gives the status of that program, if it has ended.
+    pub async fn close(mut self) -> Option<ExitStatus> {
         self.lower_far_dtr().await;
         let Self { mut reader, mut writer, child, socket, .. } = self;
         if socket {
@@ -152,8 +156,9 @@ impl Link {
             let _ = tokio::time::timeout(HEARD_OUT, parting).await;
         }
         drop((reader, writer));
-        if let Some(child) = child {
-            child.end().await;
+        match child {
+            Some(child) => child.end().await,
+            None => None,
         }
     }
 

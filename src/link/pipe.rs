@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::termios::{self, SetArg, Termios};
@@ -73,14 +73,19 @@ pub async fn run_hook(
 pub(super) struct Running(Child);
 
 impl Running {
-    /// Waits for it to end by itself, for a while.
-    pub async fn end(mut self) {
+    /// Waits for it to end by itself, for a while. Gives its status if it did.
+    pub async fn end(mut self) -> Option<ExitStatus> {
         match tokio::time::timeout(LAST_DEEDS, self.0.wait()).await {
-            Ok(Ok(status)) if status.success() => {}
-            Ok(Ok(status)) => tracing::info!(%status, "the program of the port ended"),
+            Ok(Ok(status)) => {
+                if !status.success() {
+                    tracing::info!(%status, "the program of the port ended");
+                }
+                return Some(status);
+            }
             Ok(Err(error)) => tracing::warn!(%error, "cannot wait for the program of the port"),
             Err(_) => tracing::warn!("the program of the port does not end: killing it"),
         }
+        None
     }
 }
 

@@ -171,7 +171,7 @@ fn due(now: Timestamp, site: &SiteView) -> Due {
 }
 
 /// The least urgent grade that may travel now; `None`: no window is open.
-fn open_grade(now: Timestamp, site: &SiteView) -> Option<Grade> {
+pub fn open_grade(now: Timestamp, site: &SiteView) -> Option<Grade> {
     site.windows.iter().filter(|w| w.when.contains(now, &site.zone)).map(|w| w.worst).max()
 }
 

@@ -15,6 +15,9 @@ use crate::wire::uucp::{CallerLine, Features, HandshakeReader, Welcome as Answer
 /// How long one message may take (Taylor's time; packet radio needs it).
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// The first word of a call: the answerer says it.
+pub(super) const HERE: &str = "Shere";
+
 /// What the caller knows before it calls.
 pub struct Calling {
     /// Our name, as this site knows us.
@@ -194,7 +197,7 @@ impl Greeting {
     /// What we were waiting for, for the explanation of a failure.
     pub fn waiting_for(&self) -> &'static str {
         match self.wait {
-            Wait::Here => "Shere",
+            Wait::Here => HERE,
             Wait::Answer => "the answer to our name",
             Wait::Offer { .. } => "the list of protocols",
             Wait::Test { .. } => "the test of the line",

@@ -110,6 +110,11 @@ impl Ending {
     pub fn is_complete(&self) -> bool {
         *self == Self::Complete
     }
+
+    /// Whether the line was lost before the answerer had said a word of UUCP.
+    pub fn has_met_nobody(&self) -> bool {
+        *self == Self::LineLost(greeting::HERE)
+    }
 }
 
 /// Files and their bytes in one call.

@@ -137,7 +137,14 @@ impl Receiving {
                 Purpose::Execute { .. } => None,
             };
             let row = params![self.file.site, json(&PurposeRow::from(&purpose)), spool, body, now, now];
-            change.insert(sql, row).map(ReceivedId)
+            let id = change.insert(sql, row).map(ReceivedId)?;
+            if let Purpose::Spool { .. } = purpose {
+                // Execution files of the site may have waited for this one.
+                let sql = "UPDATE received SET not_before = min(not_before, ?2)
+                           WHERE site = ?1 AND spool IS NOT NULL AND not_before > ?2";
+                change.execute(sql, params![self.file.site, now])?;
+            }
+            Ok(id)
         });
         match &committed {
             Ok(_) => self.finish(&settled),
@@ -649,6 +656,9 @@ mod tests {
         assert_eq!((files[0].attempts, &files[1].purpose, files[1].progress), (1, &execute, 17));
         let spooled = |name| read(&store, |v| v.received_spool(&site("hub"), name)).map(|r| r.id);
         assert_eq!((spooled("D.hubN0001"), spooled("D.other")), (Some(first), None));
+        // What it waits for may be what comes next.
+        let partner = receive("D.4", spool());
+        assert_eq!(ids(NOW), [first, second, again, partner]);
         write(&store, |c| c.finish_received(first));
         assert_eq!(spooled("D.hubN0001"), Some(again));
     }

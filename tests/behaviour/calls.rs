@@ -62,7 +62,12 @@ fn each_call_is_explained_told_to_the_hook_and_noted_as_taylor_does() {
     let call = village.try_run(&["call", "hub"], b"", None);
     assert_eq!(call.status.code(), Some(75), "{}", said(&call));
     let log = fs::read_to_string(village.path("Log")).expect("a log");
-    assert!(log.lines().last().is_some_and(|line| line.contains("ERROR: the line was lost")), "{log}");
+    assert!(
+        log.lines()
+            .last()
+            .is_some_and(|line| line.contains("ERROR: the program of the port ended with exit status: 1")),
+        "{log}"
+    );
 }
 
 /// The hub as a program that answers, at the village's end of a pipe of known speed.
@@ -84,7 +89,7 @@ fn every_call_is_counted_on_both_sides_by_what_became_of_it() {
     let village = Site::new("village", &rest(""));
     village.run(&["sendmail", "alice@hub.example"], b"Subject: counted\n\nHello\n");
     village.run(&["call", "hub"], b"");
-    for instead in ["\"/nonexistent\"", "\"false\"", "\"printf\", \"\\\\020Shere=other\\\\n\""] {
+    for instead in ["\"/nonexistent\"", "\"true\"", "\"printf\", \"\\\\020Shere=other\\\\n\""] {
         village.configure(&rest(instead));
         assert_eq!(village.try_run(&["call", "hub"], b"", None).status.code(), Some(75));
     }
@@ -280,9 +285,11 @@ fn a_call_by_hand_is_hung_up_in_each_way_too() {
 }
 
 #[test]
-fn who_answers_in_a_loop_asks_for_a_login_as_well() {
+fn uucico_asks_for_a_login_however_that_is_written() {
     let hub = Site::new("hub", "[sites.village]\n");
-    for (option, first) in [("-D", "\u{10}Shere=hub\0"), ("-l", "login: "), ("-e", "login: ")] {
+    for (option, first) in
+        [("-Dq", "\u{10}Shere=hub\0"), ("-l", "login: "), ("-e", "login: "), ("-ql", "login: "), ("-qlx9", "login: ")]
+    {
         let mut answering = Command::new(BANGPATH);
         answering.args(["uucico", option]).env("BANGPATH_CONFIG", hub.config());
         answering.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -294,4 +301,40 @@ fn who_answers_in_a_loop_asks_for_a_login_as_well() {
         drop(answering.stdin.take());
         answering.wait().expect("it ends");
     }
+}
+
+#[test]
+fn uucico_minds_the_windows_and_the_work_where_it_is_told_to() {
+    let hub = Site::new("hub", "[sites.village]\n");
+    let rest = village(&hub)("");
+    let village = Site::new("village", &rest.replace("[sites.hub]", "[sites.hub]\nschedule = [{ when = \"Never\" }]"));
+    let check = |words: &[&str], status: i32, expected: &str| {
+        let output = village.try_run(&[&["uucico"], words].concat(), b"", None);
+        assert_eq!(output.status.code(), Some(status), "{words:?}: {}", said(&output));
+        assert!(said(&output).contains(expected), "{words:?}: {}", said(&output));
+    };
+    let calls = || village.run(&["site", "statistics", "--json"], b"").matches("\"placed\": 1").count();
+    check(&["-CqShub"], 0, "nothing waits for hub");
+    check(&["-s", "hub"], 75, "the schedule lets nobody call hub now; -S calls it");
+    check(&["-qsfar"], 69, "no way to call far");
+    assert_eq!(calls(), 0);
+    village.run(&["sendmail", "alice@hub.example"], b"Subject: work\n\nHello\n");
+    check(&["-D", "-CShub"], 0, "");
+    assert_eq!((calls(), hub.mail("alice").len()), (1, 1));
+    check(&["-Sq"], 69, "no site `q`");
+    check(&["-S"], 64, "`-S` needs a value");
+    check(&["-qW"], 64, "no option `-W`");
+}
+
+#[test]
+fn a_program_that_reaches_nobody_gives_place_to_the_next_way_and_tells_its_status() {
+    let hub = Site::new("hub", "[sites.village]\n");
+    let good = village(&hub)("");
+    let bad = "[port.bad]\ntype = \"pipe\"\ncommand = [\"sh\", \"-c\", \"exit 255\"]\n";
+    let both = format!("{bad}{}", good.replace("call = [", "call = [{ port = \"bad\" }, "));
+    let village = Site::new("village", &both);
+    village.run(&["call", "hub"], b"");
+    let shown = village.run(&["site", "show", "hub"], b"");
+    let told = "over bad: the program of the port ended with exit status: 255 before the site had said a word; over p: call complete";
+    assert!(shown.contains(told), "{shown}");
 }
