@@ -9,6 +9,7 @@ use crate::base::address::Address;
 use crate::base::limits::{BATCH_TURN_MIN, EXECUTION_FILE_MAX, WILDCARD_MATCHES_MAX};
 use crate::base::names::SiteName;
 use crate::base::time::{Now, Timestamp};
+use crate::base::wishes::Reports;
 use crate::base::words::with_causes;
 use crate::mail::rmail::{BodyReader, incoming_rmail};
 use crate::mail::{self, IntakeError, Origin, Refused};
@@ -96,12 +97,13 @@ fn unpack(context: &Context, file: &Received, told_to_stop: &dyn Fn() -> bool) -
 
 fn fate(context: &Context, now: Now, file: &Received, told_to_stop: &dyn Fn() -> bool) -> Result<Fate, StoreError> {
     match &file.purpose {
-        Purpose::Execute { command, user, requestor } => {
+        Purpose::Execute { command, user, requestor, reports } => {
             let execution = Execution {
                 site: &file.site,
                 command,
                 user,
                 requestor: requestor.as_deref(),
+                reports: *reports,
                 input: file.body,
                 file,
                 partner: None,
@@ -165,6 +167,7 @@ fn execute_file(
         command: &wanted.command,
         user: &wanted.user,
         requestor: wanted.requestor.as_deref(),
+        reports: wanted.reports,
         input: data.as_ref().map_or(file.body, |data| data.body),
         file,
         partner: data.as_ref().map(|data| data.id),
@@ -180,6 +183,7 @@ struct Execution<'a> {
     command: &'a str,
     user: &'a str,
     requestor: Option<&'a str>,
+    reports: Reports,
     input: BodyId,
     file: &'a Received,
     /// The data of an execution file, which goes with it.
@@ -299,8 +303,10 @@ impl Execution<'_> {
     /// Files are sent on. All of the command is done, or nothing.
     fn uucp(&self, context: &Context, now: Now, arguments: &[&str]) -> Result<Fate, StoreError> {
         let Some(site) = context.site(self.site.as_str()) else { return self.refuse(context, now, "uucp") };
-        let Some((sources, target)) = relay::words(arguments) else { return self.refuse(context, now, "uucp") };
-        let asker = Asker { site, user: self.user };
+        let Some((sources, target, wishes)) = relay::words(arguments) else {
+            return self.refuse(context, now, "uucp");
+        };
+        let asker = Asker { site, user: self.user, wishes };
         let mut copies = Vec::new();
         for source in sources {
             let source = match self.brought == Some(source) {
@@ -330,7 +336,10 @@ impl Execution<'_> {
     fn refuse(&self, context: &Context, now: Now, program: &str) -> Result<Fate, StoreError> {
         let program: String = program.chars().filter(|c| !c.is_control()).take(60).collect();
         tracing::warn!(site = %self.site, program, "refusing to run a command");
-        let notice = self.requestor.or(Some(self.user)).and_then(|to| self.notice_to(to));
+        let notice = match self.reports {
+            Reports::Never => None,
+            Reports::Unsaid | Reports::Failures | Reports::All => self.notice_to(self.requestor.unwrap_or(self.user)),
+        };
         let told = context.store.write(|change| {
             self.finish(change)?;
             change.record(fact(now.wall, "refused", "command", self.site, self.file.size, program.clone()))?;
