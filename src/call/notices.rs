@@ -39,6 +39,14 @@ impl Notices<'_> {
         self.tell(change, &to, &format!("Refused by {site}"), &text)
     }
 
+    /// To who asked for a command at the site, of its end here.
+    pub fn ended(&self, change: &mut Change<'_>, to: &Address, (command, how): (&str, &str)) -> Result<(), StoreError> {
+        let command: String = command.chars().filter(|c| !c.is_control()).take(500).collect();
+        let text =
+            format!("Your site asked {} to run this command:\n\n    {command}\n\nIt {how}.\n", self.policy.hostname);
+        self.tell(change, to, if how == DONE { "Command done" } else { "Command failed" }, &text)
+    }
+
     /// To the user who asked for a copy with `-m`.
     pub fn copied(&self, change: &mut Change<'_>, user: &str, (from, to): (&str, &str)) -> Result<(), StoreError> {
         let Some(user) = plain(user) else { return Ok(()) };
@@ -58,6 +66,9 @@ impl Notices<'_> {
         self.tell(change, &Address::Local(name.to_string()), &format!("File from {site}: {}", shown(last(to))), &text)
     }
 }
+
+/// How a command has ended that has not failed.
+pub(super) const DONE: &str = "has been done";
 
 /// To whom a site's wishes about mail may lead: to a user here or behind a site, by a path alone.
 fn plain(user: &str) -> Option<Address> {

@@ -182,3 +182,28 @@ fn a_file_that_we_ask_for_comes_only_if_it_is_as_small_as_the_site_may_send_us()
         assert_eq!(log.contains("sent 1 file"), comes, "the limit is told, so that nothing comes in vain: {log}");
     }
 }
+
+#[test]
+fn who_asked_for_a_command_that_fails_is_told_as_they_wished() {
+    for (options, told) in [(&[][..], true), (&["-z"], true), (&["-n"], false)] {
+        let (hub, village) = pair("[sites.village]\n", "");
+        village.run(&[&["uux", "-a", "bob"], options, &["-", "hub!rnews"]].concat(), b"#! gunzip\nno gzip");
+        for _ in 0..2 {
+            call(&village);
+        }
+        let expected: &[&str] = if told { &["Command failed"] } else { &[] };
+        assert_eq!(subjects(&village, "bob"), expected, "{options:?}");
+        assert_eq!((hub.queued(), hub.dead().len()), (0, 1), "{options:?}");
+    }
+}
+
+#[test]
+fn two_sites_that_take_no_mail_do_not_tell_each_other_so_for_ever() {
+    let (hub, village) = pair("[sites.village]\ncommands = [\"rnews\"]\n", "commands = [\"rnews\"]\n");
+    village.run(&["uux", "-a", "bob", "-", "hub!rnews"], b"#! gunzip\nno gzip");
+    for _ in 0..4 {
+        call(&village);
+    }
+    assert_eq!((hub.queued(), village.queued()), (0, 0));
+    assert_eq!(subjects(&village, "bob"), [""; 0]);
+}

@@ -354,3 +354,21 @@ fn taylor_sends_no_file_larger_than_we_take() {
         assert_eq!(fs::read_to_string(taylor.path("Stats")).unwrap_or_default().contains("sent"), comes, "{limit}");
     }
 }
+
+#[test]
+fn what_an_execution_file_says_of_mail_about_success_holds() {
+    for (letter, told) in [("n", true), ("Z", false), ("N", false)] {
+        let Some((village, taylor)) = reverse("", "protocol t") else { return };
+        fs::write(taylor.path("letter"), "From ann remote from hub\nSubject: hello\n\nHello\n").expect("a file");
+        let execution = format!("U ann hub\nF D.hubN0009\nI D.hubN0009\n{letter}\nC rmail alice\n");
+        fs::write(taylor.path("execution"), execution).expect("a file");
+        let sends = ["letter D.hubN0009", "execution X.hubN0009"]
+            .map(|names| format!("S {}/{names} ann -c D.0 0666\n", taylor.folder.path().display()));
+        fs::create_dir_all(taylor.path("spool/village/C.")).expect("a folder");
+        fs::write(taylor.path("spool/village/C./C.NHMPo0AAAGKX"), sends.concat()).expect("a file");
+        assert!(taylor.call("village").status.success(), "{}", taylor.log());
+        assert_eq!(village.mail_count("alice"), 1, "{}", taylor.log());
+        let queue = village.run(&["queue", "list"], b"");
+        assert_eq!(queue.contains("<> > ann"), told, "{letter} {queue}");
+    }
+}
