@@ -6,4 +6,5 @@ pub mod names;
 pub mod newsgroup;
 pub mod password;
 pub mod time;
+pub mod wishes;
 pub mod words;

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::notices::Notices;
 use super::pack::{self, PackError};
 use super::relay::{self, Asker, RelayError, Source};
 use super::{Context, Progress, Site};
-use crate::base::address::Address;
-use crate::base::names::Grade;
+use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Now, Timestamp};
+use crate::base::wishes::Reports;
 use crate::base::words::with_causes;
 use crate::dialogue::Stop;
 use crate::files::FileError;
@@ -137,11 +138,28 @@ impl StoreDesk {
         }
     }
 
-    /// Whether a file of theirs is larger than what they may send now.
+    /// The largest file that may come now.
+    fn receive_limit(&self) -> Option<u64> {
+        size_limit_now(&self.site.receive_limits, self.now().wall, &self.site.zone, self.called)
+    }
+
+    /// Whether larger files may come at another time, or in another call.
+    fn may_take_more(&self) -> bool {
+        self.receive_limit().is_none_or(|max| fits_ever(&self.site.receive_limits, max.saturating_add(1)))
+    }
+
+    fn is_fetch(&self, task: TaskId) -> bool {
+        let deed = match self.open.get(&task) {
+            Some(Open::Job { job, .. }) => Some(&job.deed),
+            Some(Open::File(_)) | None => None,
+        };
+        matches!(deed, Some(crate::store::jobs::Deed::Fetch { .. }))
+    }
+
+    /// Whether a file of theirs, sent or fetched, is larger than what may come now.
     fn check_size(&self, size: u64) -> Result<(), Refusal> {
-        let limits = &self.site.receive_limits;
-        match size_limit_now(limits, self.now().wall, &self.site.zone, self.called) {
-            Some(max) if size > max && fits_ever(limits, size) => Err(Refusal::TooLargeNow),
+        match self.receive_limit() {
+            Some(max) if size > max && fits_ever(&self.site.receive_limits, size) => Err(Refusal::TooLargeNow),
             Some(max) if size > max => Err(Refusal::TooLarge),
             Some(_) | None => Ok(()),
         }
@@ -174,21 +192,30 @@ impl StoreDesk {
     }
 
     fn admit_file(&self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal> {
-        let make_folders = true;
+        let wishes = &request.wishes;
         let place = match request.fetch {
             // We asked for it, and the user who did was asked whether they may write there.
             Some(_) if request.to.starts_with('/') => Ok(Place::Path(PathBuf::from(&request.to))),
-            _ => self.public.target(&request.to, &request.from, make_folders).map(Place::Public),
+            _ => self.public.target(&request.to, &request.from, !wishes.no_folders).map(Place::Public),
         };
         let place = place.map_err(|error| match error {
             FileError::NotPermitted { .. } => Refusal::NotPermitted,
+            // It will not be there next time either, unless a person makes it.
+            ref missing if wishes.no_folders && missing.is_missing() => {
+                Refusal::Other("there is no such folder, and none is to be made".to_owned())
+            }
             FileError::CannotCreate { .. } | FileError::CannotRead { .. } => {
                 tracing::warn!(error = with_causes(&error), "cannot make a place for a file");
                 Refusal::CannotCreate
             }
         })?;
+        // A file in doubt has been here, and its user has been told.
+        let (announced, now) = (self.announced(request), self.now().wall);
+        let known = self.context.store.read::<_, StoreError>(|view| view.is_received_in_doubt(&announced, now));
+        let told = known.map_err(|error| refuse(&error))?;
+        let notify = wishes.notify.clone().filter(|_| !told).map(|user| (user, request.user.clone()));
         let receiving = self.receive(request)?;
-        Ok(self.inbox(receiving, Target::File { place, mode: request.mode, id: request.to.clone() }))
+        Ok(self.inbox(receiving, Target::File { place, mode: request.mode, id: request.to.clone(), notify }))
     }
 
     fn inbox(&self, receiving: Receiving, target: Target) -> Box<dyn Inbox> {
@@ -196,7 +223,7 @@ impl StoreDesk {
             receiving,
             target,
             context: self.context.clone(),
-            site: self.site.name.to_string(),
+            site: self.site.name.clone(),
             progress: Arc::clone(&self.progress),
         })
     }
@@ -223,7 +250,10 @@ impl Desk for StoreDesk {
             },
         };
         Progress::add(&self.progress.bytes_to_send, job.size);
-        let task = pack::task(&self.site.our_name, &job, again);
+        let mut task = pack::task(&self.site.our_name, &job, again);
+        if let Deed::Fetch { size_max, .. } = &mut task.deed {
+            *size_max = self.receive_limit();
+        }
         self.open.insert(task.id, Open::Job { job: Box::new(job), body });
         Ok(Some(task))
     }
@@ -253,8 +283,9 @@ impl Desk for StoreDesk {
         if size_limit_now(limits, self.now().wall, &self.site.zone, self.called).is_some_and(|max| size > max) {
             return Err(if fits_ever(limits, size) { Refusal::TooLargeNow } else { Refusal::TooLarge });
         }
+        // What they take may be more at another time: of that they know, not we. (Taylor says so too)
         if request.size_max.is_some_and(|max| size > max) {
-            return Err(Refusal::TooLarge);
+            return Err(Refusal::TooLargeNow);
         }
         self.served -= 1;
         let id = TaskId(self.served);
@@ -264,9 +295,7 @@ impl Desk for StoreDesk {
 
     fn admit(&mut self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal> {
         self.context.store.room_for(request.size.unwrap_or(0)).map_err(|_| Refusal::CannotCreate)?;
-        if request.fetch.is_none() {
-            self.check_size(request.size.unwrap_or(SIZE_ASSUMED))?;
-        }
+        self.check_size(request.size.unwrap_or(SIZE_ASSUMED))?;
         Progress::add(&self.progress.bytes_to_receive, request.size.unwrap_or(0));
         if let Some(command) = &request.command {
             let program = command.split_ascii_whitespace().next().unwrap_or("");
@@ -275,8 +304,8 @@ impl Desk for StoreDesk {
                 return Err(Refusal::NotPermitted);
             }
             let (command, user) = (command.clone(), request.user.clone());
-            let requestor = request.requestor.clone();
-            return self.admit_spool(request, Purpose::Execute { command, user, requestor });
+            let (requestor, reports) = (request.requestor.clone(), request.reports);
+            return self.admit_spool(request, Purpose::Execute { command, user, requestor, reports });
         }
         match request.to.get(..2) {
             Some("D." | "X.") if !request.to.contains('/') => {
@@ -300,6 +329,9 @@ impl Desk for StoreDesk {
 
     fn refused(&mut self, task: TaskId, why: Refusal) -> io::Result<()> {
         let verdict = match why {
+            Refusal::TooLargeNow if self.is_fetch(task) && !self.may_take_more() => {
+                JobVerdict::Never("has it too large (receive-limits), or too large to be sent now".to_owned())
+            }
             Refusal::CannotCreate | Refusal::TooLargeNow | Refusal::TooManyChannels => {
                 JobVerdict::Later(why.to_string())
             }
@@ -323,7 +355,7 @@ impl Desk for StoreDesk {
     }
 
     fn expand(&mut self, request: &Spread) -> Result<(), Refusal> {
-        let asker = Asker { site: &self.site, user: &request.user };
+        let asker = Asker { site: &self.site, user: &request.user, wishes: request.wishes.clone() };
         let copies = relay::copies(&self.context, &asker, Source::Named(&request.from), &request.to);
         let copies = copies.map_err(|error| match error {
             RelayError::NotPermitted(why) => {
@@ -394,10 +426,25 @@ fn settle_item(
         })?;
         return Ok(());
     }
+    let notices = Notices { policy, now, site: &site.name };
     match verdict {
         JobVerdict::Done => {
             change.finish_item(item.id)?;
-            change.record(item_fact(now.wall, "sent", site, item, &format!("job {sequence}")))
+            change.record(item_fact(now.wall, "sent", site, item, &format!("job {sequence}")))?;
+            match &item.cargo {
+                Cargo::File { from, to, user, wishes, .. } if wishes.tell_asker => {
+                    notices.copied(change, user, (from, &format!("{}!{to}", site.name)))
+                }
+                Cargo::Fetch { from, to, user, wishes } if wishes.tell_asker => {
+                    notices.copied(change, user, (&format!("{}!{from}", site.name), to))
+                }
+                Cargo::File { .. }
+                | Cargo::Fetch { .. }
+                | Cargo::Mail { .. }
+                | Cargo::Article { .. }
+                | Cargo::Expand { .. }
+                | Cargo::Command { .. } => Ok(()),
+            }
         }
         JobVerdict::Later(why) => change.defer_item(item.id, now.wall + LATER, why),
         // An article that one neighbour does not want is no loss; a file or command is kept, and its user told.
@@ -408,36 +455,20 @@ fn settle_item(
                 Cargo::Mail { .. } => change.bury_item(item.id, &format!("site {} {why}", site.name), now.wall),
                 Cargo::File { user, to: what, .. }
                 | Cargo::Fetch { user, from: what, .. }
-                | Cargo::Expand { user, from: what, .. }
-                | Cargo::Command { user, line: what, .. } => {
+                | Cargo::Expand { user, from: what, .. } => {
                     change.bury_item(item.id, &format!("site {} {why}", site.name), now.wall)?;
-                    tell_user(change, policy, now, site, (user, what), why)
+                    notices.refused(change, (user, what), why)
+                }
+                Cargo::Command { user, line, requestor, reports, .. } => {
+                    change.bury_item(item.id, &format!("site {} {why}", site.name), now.wall)?;
+                    match reports {
+                        Reports::Never => Ok(()),
+                        Reports::Unsaid | Reports::Failures | Reports::All => {
+                            notices.refused(change, (requestor.as_ref().unwrap_or(user), line), why)
+                        }
+                    }
                 }
             }
-        }
-    }
-}
-
-/// Mail to the user whose file or command a site refused. A user without a mailbox has the log and `dead`.
-fn tell_user(
-    change: &mut Change<'_>,
-    policy: &mail::Policy,
-    now: Now,
-    site: &Site,
-    (user, what): (&str, &str),
-    why: &str,
-) -> Result<(), StoreError> {
-    let Ok(to) = Address::parse_uucp(user) else { return Ok(()) };
-    let text = format!(
-        "Site {} refused what you queued for it: {why}\n\n    {what}\n\nIt is kept: see `bangpath dead list`.\n",
-        site.name
-    );
-    match mail::notify(change, policy, now, &to, &format!("Refused by {}", site.name), &text) {
-        Ok(()) => Ok(()),
-        Err(mail::Refused::Store(error)) => Err(error),
-        Err(error) => {
-            tracing::warn!(%to, error = with_causes(&error), "cannot tell a user");
-            Ok(())
         }
     }
 }
@@ -456,7 +487,13 @@ fn item_fact(at: Timestamp, verb: &'static str, site: &Site, item: &Item, detail
 /// Where a file goes once it is whole.
 enum Target {
     Spool(Purpose),
-    File { place: Place, mode: u32, id: String },
+    /// `notify`: who is told then, and who sent it.
+    File {
+        place: Place,
+        mode: u32,
+        id: String,
+        notify: Option<(String, String)>,
+    },
 }
 
 enum Place {
@@ -496,7 +533,7 @@ struct StoreInbox {
     receiving: Receiving,
     target: Target,
     context: Context,
-    site: String,
+    site: SiteName,
     progress: Arc<Progress>,
 }
 
@@ -520,15 +557,20 @@ impl Inbox for StoreInbox {
 
     fn commit(self: Box<Self>) -> io::Result<()> {
         let Self { receiving, target, context, site, progress } = *self;
-        let now = (context.clock)().wall;
+        let now = (context.clock)();
         let bytes = receiving.len();
         match target {
-            Target::Spool(purpose) => drop(receiving.commit(purpose, now).map_err(to_io)?),
-            Target::File { place, mode, id } => {
-                let shown = place.shown();
-                let fact =
-                    Fact { at: now, verb: "received", what: "file", place: site, id, bytes, detail: String::new() };
-                receiving.commit_to_file(&place.path(), mode, fact).map_err(|error| no_place(&error, &shown))?;
+            Target::Spool(purpose) => drop(receiving.commit(purpose, now.wall).map_err(to_io)?),
+            Target::File { place, mode, id, notify } => {
+                let (shown, at, verb, what) = (place.shown(), now.wall, "received", "file");
+                let fact = Fact { at, verb, what, place: site.to_string(), id, bytes, detail: String::new() };
+                let notices = Notices { policy: &context.mail, now, site: &site };
+                let tell = |change: &mut Change<'_>| match &notify {
+                    Some((user, sender)) => notices.came(change, user, (sender, &shown.display().to_string())),
+                    None => Ok(()),
+                };
+                let put = receiving.commit_to_file(&place.path(), mode, fact, tell);
+                put.map_err(|error| no_place(&error, &shown))?;
             }
         }
         Progress::add(&progress.files_received, 1);

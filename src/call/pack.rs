@@ -6,6 +6,7 @@ use super::{Context, Site};
 use crate::base::address::Address;
 use crate::base::limits::ARTICLE_MAX;
 use crate::base::names::Grade;
+use crate::base::wishes::Reports;
 use crate::mail::Failure;
 use crate::mail::delivery::{Verdict, set_aside, settle_whole};
 use crate::mail::rewrite::{Inexpressible, outgoing_batched, outgoing_rmail, sender_word};
@@ -84,21 +85,22 @@ fn pack(
             Some(form) => pack_letters(context, site, items, form, size_max),
         },
         Cargo::Article { .. } => pack_articles(context, site, items, size_max),
-        Cargo::File { from, to, user, mode, notify, body } => {
-            let (from, to, user, notify) = (from.clone(), to.clone(), user.clone(), notify.clone());
-            pack_as_is(context, site, first, Deed::Store { from, to, user, mode: *mode, notify }, Some(*body))
+        Cargo::File { from, to, user, mode, wishes, body } => {
+            let (from, to, user, wishes) = (from.clone(), to.clone(), user.clone(), wishes.clone());
+            pack_as_is(context, site, first, Deed::Store { from, to, user, mode: *mode, wishes }, Some(*body))
         }
-        Cargo::Command { line, user, requestor, file, input } => {
+        Cargo::Command { line, user, requestor, reports, file, input } => {
             let (command, user, requestor, file) = (line.clone(), user.clone(), requestor.clone(), file.clone());
-            pack_as_is(context, site, first, Deed::Execute { command, user, requestor, file }, Some(*input))
+            let deed = Deed::Execute { command, user, requestor, reports: *reports, file };
+            pack_as_is(context, site, first, deed, Some(*input))
         }
-        Cargo::Expand { from, to, user } => {
-            let (from, to, user) = (from.clone(), to.clone(), user.clone());
-            pack_as_is(context, site, first, Deed::Expand { from, to, user }, None)
+        Cargo::Expand { from, to, user, wishes } => {
+            let (from, to, user, wishes) = (from.clone(), to.clone(), user.clone(), wishes.clone());
+            pack_as_is(context, site, first, Deed::Expand { from, to, user, wishes }, None)
         }
-        Cargo::Fetch { from, to, user } => {
-            let (from, to, user) = (from.clone(), to.clone(), user.clone());
-            pack_as_is(context, site, first, Deed::Fetch { from, to, user }, None)
+        Cargo::Fetch { from, to, user, wishes } => {
+            let (from, to, user, wishes) = (from.clone(), to.clone(), user.clone(), wishes.clone());
+            pack_as_is(context, site, first, Deed::Fetch { from, to, user, wishes }, None)
         }
     }
 }
@@ -198,10 +200,13 @@ fn pack_mail(
     let mut draft = context.store.draft();
     draft.write_all(&first.prefix)?;
     copy_body(&text, &mut draft)?;
+    let requestor = envelope.sender.as_ref().and_then(|sender| sender_word(policy, addressing, Some(sender)).ok());
     let deed = Deed::Execute {
         command: first.command,
         user: "uucp".to_owned(),
-        requestor: envelope.sender.as_ref().and_then(|sender| sender_word(policy, addressing, Some(sender)).ok()),
+        // What fails of a letter that nobody is to answer is not told: two sites would tell each other for ever.
+        reports: if requestor.is_some() { Reports::Failures } else { Reports::Never },
+        requestor,
         file: None,
     };
     freeze(context, site, item.grade, vec![item.id], deed, JobData::New(draft))
@@ -260,6 +265,7 @@ fn pack_letters(
         command: bsmtp::command(form.packing).to_owned(),
         user: "uucp".to_owned(),
         requestor: sender_word(policy, policy.site(&site.name).addressing, Some(&postmaster)).ok(),
+        reports: Reports::Failures,
         file: None,
     };
     freeze(context, site, grade, packed, deed, JobData::New(batch.finish()?))
@@ -304,7 +310,8 @@ fn pack_articles(
     }
     let mut draft = context.store.draft();
     draft.write_all(&batch::pack(batch, site.batch.packing))?;
-    let deed = Deed::Execute { command: "rnews".to_owned(), user: "news".to_owned(), requestor: None, file: None };
+    let (command, user) = ("rnews".to_owned(), "news".to_owned());
+    let deed = Deed::Execute { command, user, requestor: None, reports: Reports::Unsaid, file: None };
     freeze(context, site, grade, packed, deed, JobData::New(draft))
 }
 
@@ -314,10 +321,11 @@ pub(super) fn task(our_name: &str, job: &Job, again: bool) -> session::Task {
     let temp = format!("D.{}", job.sequence);
     let short: String = our_name.chars().take(7).collect();
     let (user, deed) = match &job.deed {
-        Deed::Execute { command, user, requestor, file } => {
+        Deed::Execute { command, user, requestor, reports, file } => {
             let deed = session::Deed::Execute {
                 command: command.clone(),
                 requestor: requestor.clone(),
+                reports: *reports,
                 data_name: format!("D.{short}{}{}", job.grade, job.sequence),
                 execution_name: format!("X.{short}{}{}", job.grade, job.sequence_x),
                 temp,
@@ -328,12 +336,17 @@ pub(super) fn task(our_name: &str, job: &Job, again: bool) -> session::Task {
             };
             (user, deed)
         }
-        Deed::Store { from, to, user, mode, notify } => {
-            let (from, to, notify) = (from.clone(), to.clone(), notify.clone());
-            (user, session::Deed::Send { from, to, temp, mode: *mode, notify, size: job.size })
+        Deed::Store { from, to, user, mode, wishes } => {
+            let (from, to, wishes) = (from.clone(), to.clone(), wishes.clone());
+            (user, session::Deed::Send { from, to, temp, mode: *mode, wishes, size: job.size })
         }
-        Deed::Expand { from, to, user } => (user, session::Deed::Expand { from: from.clone(), to: to.clone() }),
-        Deed::Fetch { from, to, user } => (user, session::Deed::Fetch { from: from.clone(), to: to.clone() }),
+        Deed::Expand { from, to, user, wishes } => {
+            (user, session::Deed::Expand { from: from.clone(), to: to.clone(), wishes: wishes.clone() })
+        }
+        Deed::Fetch { from, to, user, wishes } => {
+            let (from, to, wishes) = (from.clone(), to.clone(), wishes.clone());
+            (user, session::Deed::Fetch { from, to, wishes, size_max: None })
+        }
     };
     session::Task { id: session::TaskId(job.id.0), grade: job.grade, user: user.clone(), again, deed }
 }

@@ -7,15 +7,17 @@ use super::{Context, Site};
 use crate::base::limits::{FORWARD_HOPS_MAX, WIRE_NAME_MAX};
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::Timestamp;
+use crate::base::wishes::{CopyWishes, Reports};
 use crate::base::words::with_causes;
 use crate::files::public::PublicDirectory;
 use crate::store::ledger::Fact;
 use crate::store::{BodyId, Cargo, Change, Draft, Hop, NewItem, StoreError};
 
-/// Who asks. The user is what the site says, and not to be trusted.
+/// Who asks, and what they wish beside the copies. The user is what the site says, and not to be trusted.
 pub(super) struct Asker<'a> {
     pub site: &'a Site,
     pub user: &'a str,
+    pub wishes: CopyWishes,
 }
 
 /// What is to be copied.
@@ -146,12 +148,16 @@ fn beyond_us<'a>(context: &Context, site: &Site, mut path: &'a str) -> &'a str {
 /// Whether a file can be sent on: where the next site has to send it further, names are words of a command.
 pub fn can_be_said(name: &str, rest: &str) -> Result<(), &'static str> {
     let last = name.rsplit('/').next().unwrap_or(name);
-    let odd = |c: char| c.is_whitespace() || c.is_control() || "<>|;&'\"`$\\()".contains(c);
     let bad = last.is_empty() || last.starts_with(['.', '-']) || last.contains('!') || last.contains(odd);
     match rest.contains('!') && (bad || rest.starts_with('-') || rest.contains(odd)) {
         true => Err("a name holds a blank or a special character, and would have to stand in a command"),
         false => Ok(()),
     }
+}
+
+/// What a shell or a line of words would not take for a part of a name.
+fn odd(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || "<>|;&'\"`$\\()".contains(c)
 }
 
 /// Queues the copies, each with its fact.
@@ -166,7 +172,7 @@ pub(super) fn queue(
         let (cargo, id) = match what {
             What::Ask { from, to } => {
                 let id = from.clone();
-                (Cargo::Expand { from, to, user }, id)
+                (Cargo::Expand { from, to, user, wishes: asker.wishes.clone() }, id)
             }
             What::File { name, rest, mode, data } => {
                 let body = match data {
@@ -174,7 +180,8 @@ pub(super) fn queue(
                     Data::Kept(body) => body,
                 };
                 let id = rest.clone();
-                (file_cargo(name, rest, user, mode, body), id)
+                let outgoing = Outgoing { from: name, to: rest, user, mode, wishes: asker.wishes.clone() };
+                (file_cargo(outgoing, body), id)
             }
         };
         let place = hop.to_string();
@@ -185,30 +192,62 @@ pub(super) fn queue(
     Ok(())
 }
 
-/// What carries a file to the neighbour that `rest` is to be understood by: as a file, or with a command that sends it on.
-pub fn file_cargo(name: String, rest: String, user: String, mode: u32, body: BodyId) -> Cargo {
-    if !rest.contains('!') {
-        return Cargo::File { from: name, to: rest, user, mode, notify: None, body };
-    }
-    let last = name.rsplit('/').next().unwrap_or(&name).to_owned();
-    let line = format!("uucp -C -d -g {} {last} {rest}", Grade::FILE);
-    Cargo::Command { line, user, requestor: None, file: Some(last), input: body }
+/// A file for a neighbour, without its bytes.
+pub struct Outgoing {
+    pub from: String,
+    pub to: String,
+    pub user: String,
+    pub mode: u32,
+    pub wishes: CopyWishes,
 }
 
-/// The sources and the target of a `uucp` command line, without its options.
-pub(super) fn words<'a>(arguments: &[&'a str]) -> Option<(Vec<&'a str>, &'a str)> {
+/// What carries a file to the neighbour that its target is to be understood by: as a file, or with a command that sends it on.
+pub fn file_cargo(outgoing: Outgoing, body: BodyId) -> Cargo {
+    let Outgoing { from, to, user, mode, wishes } = outgoing;
+    if !to.contains('!') {
+        return Cargo::File { from, to, user, mode, wishes, body };
+    }
+    let last = from.rsplit('/').next().unwrap_or(&from).to_owned();
+    let line = copy_command(&wishes, Grade::FILE, &last, &to);
+    Cargo::Command { line, user, requestor: None, reports: Reports::Unsaid, file: Some(last), input: body }
+}
+
+/// The command that has a site copy a file, as Taylor's `uucp` words it.
+pub fn copy_command(wishes: &CopyWishes, grade: Grade, from: &str, to: &str) -> String {
+    let folders = if wishes.no_folders { "-f" } else { "-d" };
+    let tell = if wishes.tell_asker { " -m" } else { "" };
+    let notify = wishes.notify.as_deref().map(|user| format!(" -n {user}")).unwrap_or_default();
+    format!("uucp -C {folders} -g {grade}{tell}{notify} {from} {to}")
+}
+
+/// Whether a user to be told can be named in every command that may carry the wish.
+pub fn can_be_notified(user: &str) -> bool {
+    !user.is_empty() && user.len() <= WIRE_NAME_MAX && !user.starts_with('-') && !user.contains(odd)
+}
+
+/// The sources and the target of a `uucp` command line, and what its options wish.
+pub(super) fn words<'a>(arguments: &[&'a str]) -> Option<(Vec<&'a str>, &'a str, CopyWishes)> {
     let mut rest = Vec::new();
+    let mut wishes = CopyWishes::default();
     let mut arguments = arguments.iter();
     while let Some(word) = arguments.next() {
-        match word.strip_prefix('-') {
+        let Some(option) = word.strip_prefix('-') else {
+            rest.push(*word);
+            continue;
+        };
+        match option {
+            "f" => wishes.no_folders = true,
+            "d" => wishes.no_folders = false,
+            "m" => wishes.tell_asker = true,
+            "n" => wishes.notify = arguments.next().map(|user| (*user).to_owned()),
             // These have a value behind them.
-            Some("g" | "n" | "s" | "x" | "I") => drop(arguments.next()),
-            Some(_) => {}
-            None => rest.push(*word),
+            "g" | "s" | "x" | "I" => drop(arguments.next()),
+            other => wishes.notify = other.strip_prefix('n').map(str::to_owned).or(wishes.notify),
         }
     }
+    wishes.notify = wishes.notify.filter(|user| can_be_notified(user));
     let target = rest.pop()?;
-    (!rest.is_empty()).then_some((rest, target))
+    (!rest.is_empty()).then_some((rest, target, wishes))
 }
 
 #[cfg(test)]
@@ -219,10 +258,14 @@ mod tests {
     fn options_of_a_copy_are_no_files() {
         let words = |line: &str| {
             let arguments: Vec<&str> = line.split(' ').collect();
-            super::words(&arguments).map(|(sources, target)| format!("{} > {target}", sources.join(" ")))
+            super::words(&arguments).map(|(sources, target, wishes)| {
+                format!("{} > {target} {}{}", sources.join(" "), wishes.letters(), wishes.notify.unwrap_or_default())
+            })
         };
-        assert_eq!(words("-C -d -g N letter far!~/").as_deref(), Some("letter > far!~/"));
-        assert_eq!(words("-gN -n ann a b ~/").as_deref(), Some("a b > ~/"));
+        assert_eq!(words("-C -d -g N letter far!~/").as_deref(), Some("letter > far!~/ d"));
+        assert_eq!(words("-gN -n ann a b ~/").as_deref(), Some("a b > ~/ dnann"));
+        assert_eq!(words("-C -f -g N -m -nbob a ~/").as_deref(), Some("a > ~/ fmnbob"));
+        assert_eq!(words("-n a;b a ~/").as_deref(), Some("a > ~/ d"));
         assert_eq!(words("-C far!~/"), None);
     }
 

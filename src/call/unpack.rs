@@ -4,11 +4,13 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use super::Context;
+use super::notices::{DONE, Notices};
 use super::relay::{self, Asker, RelayError};
 use crate::base::address::Address;
 use crate::base::limits::{BATCH_TURN_MIN, EXECUTION_FILE_MAX, WILDCARD_MATCHES_MAX};
 use crate::base::names::SiteName;
 use crate::base::time::{Now, Timestamp};
+use crate::base::wishes::Reports;
 use crate::base::words::with_causes;
 use crate::mail::rmail::{BodyReader, incoming_rmail};
 use crate::mail::{self, IntakeError, Origin, Refused};
@@ -61,6 +63,8 @@ enum Fate {
     Later(Duration, String),
     /// Cannot be unpacked, ever.
     Bad(String),
+    /// The same of a command, and who is told.
+    Failed { why: String, tell: Address, command: String },
 }
 
 fn unpack(context: &Context, file: &Received, told_to_stop: &dyn Fn() -> bool) -> Result<bool, StoreError> {
@@ -83,25 +87,41 @@ fn unpack(context: &Context, file: &Received, told_to_stop: &dyn Fn() -> bool) -
         Fate::Later(pause, why) => {
             context.store.write::<_, StoreError>(|change| change.defer_received(file.id, now.wall + pause, &why))?;
         }
-        Fate::Bad(why) => {
-            tracing::error!(site = %file.site, why, "a received file cannot be unpacked: see `bangpath dead`");
-            context.store.write::<_, StoreError>(|change| {
-                change.bury_received(file.id, &why, now.wall)?;
-                change.record(fact(now.wall, "buried", "file", &file.site, file.size, why.clone()))
-            })?;
+        Fate::Bad(why) => bury(context, now, file, &why, |_| Ok(()))?,
+        Fate::Failed { why, tell, command } => {
+            let notices = Notices { policy: &context.mail, now, site: &file.site };
+            let how = format!("failed, and what came with it is kept for our postmaster: {why}");
+            bury(context, now, file, &why, |change| notices.ended(change, &tell, (&command, &how)))?;
         }
     }
     Ok(false)
 }
 
+/// Into the dead letters; `also` is part of that change.
+fn bury(
+    context: &Context,
+    now: Now,
+    file: &Received,
+    why: &str,
+    also: impl FnOnce(&mut Change<'_>) -> Result<(), StoreError> + Send,
+) -> Result<(), StoreError> {
+    tracing::error!(site = %file.site, why, "a received file cannot be unpacked: see `bangpath dead`");
+    context.store.write::<_, StoreError>(|change| {
+        change.bury_received(file.id, why, now.wall)?;
+        change.record(fact(now.wall, "buried", "file", &file.site, file.size, why.to_owned()))?;
+        also(change)
+    })
+}
+
 fn fate(context: &Context, now: Now, file: &Received, told_to_stop: &dyn Fn() -> bool) -> Result<Fate, StoreError> {
     match &file.purpose {
-        Purpose::Execute { command, user, requestor } => {
+        Purpose::Execute { command, user, requestor, reports } => {
             let execution = Execution {
                 site: &file.site,
                 command,
                 user,
                 requestor: requestor.as_deref(),
+                reports: *reports,
                 input: file.body,
                 file,
                 partner: None,
@@ -165,6 +185,7 @@ fn execute_file(
         command: &wanted.command,
         user: &wanted.user,
         requestor: wanted.requestor.as_deref(),
+        reports: wanted.reports,
         input: data.as_ref().map_or(file.body, |data| data.body),
         file,
         partner: data.as_ref().map(|data| data.id),
@@ -180,6 +201,7 @@ struct Execution<'a> {
     command: &'a str,
     user: &'a str,
     requestor: Option<&'a str>,
+    reports: Reports,
     input: BodyId,
     file: &'a Received,
     /// The data of an execution file, which goes with it.
@@ -191,6 +213,13 @@ struct Execution<'a> {
 
 impl Execution<'_> {
     fn run(&self, context: &Context, now: Now) -> Result<Fate, StoreError> {
+        Ok(match (self.execute(context, now)?, self.reported_to()) {
+            (Fate::Bad(why), Some(tell)) => Fate::Failed { why, tell, command: self.command.to_owned() },
+            (fate, _) => fate,
+        })
+    }
+
+    fn execute(&self, context: &Context, now: Now) -> Result<Fate, StoreError> {
         let mut words = self.command.split_ascii_whitespace();
         let program = words.next().unwrap_or("");
         let permitted = context.site(self.site.as_str()).is_some_and(|site| site.may_run(program));
@@ -198,7 +227,7 @@ impl Execution<'_> {
         match program {
             "rmail" if permitted => self.rmail(context, now, &arguments),
             "rnews" if permitted => self.rnews(context),
-            batched if permitted && bsmtp::COMMANDS.contains(&batched) => self.letters(context),
+            batched if permitted && bsmtp::COMMANDS.contains(&batched) => self.letters(context, now),
             "uucp" if permitted => self.uucp(context, now, &arguments),
             _ => self.refuse(context, now, program),
         }
@@ -215,6 +244,26 @@ impl Execution<'_> {
         change.finish_received(self.file.id)
     }
 
+    /// It has been done: gone, and who wants to hear of that is told.
+    fn succeed(&self, context: &Context, now: Now, change: &mut Change<'_>) -> Result<(), StoreError> {
+        self.finish(change)?;
+        match self.reported_to().filter(|_| self.reports == Reports::All) {
+            Some(to) => {
+                let notices = Notices { policy: &context.mail, now, site: self.site };
+                notices.ended(change, &to, (self.command, DONE))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Who hears of a failure: nobody, if that is wished.
+    fn reported_to(&self) -> Option<Address> {
+        match self.reports {
+            Reports::Never => None,
+            Reports::Unsaid | Reports::Failures | Reports::All => self.notice_to(self.requestor.unwrap_or(self.user)),
+        }
+    }
+
     /// One message. Taken and forgotten in one change: a power cut between leaves it to be taken once more, not twice.
     fn rmail(&self, context: &Context, now: Now, arguments: &[&str]) -> Result<Fate, StoreError> {
         let input = self.body(&context.store)?;
@@ -225,7 +274,7 @@ impl Execution<'_> {
             Err(error) => return Ok(Fate::Bad(with_causes(&error))),
         };
         let accepted = context.store.write(|change| {
-            self.finish(change)?;
+            self.succeed(context, now, change)?;
             mail::accept(change, &context.mail, now, submission)
         });
         match accepted {
@@ -277,7 +326,7 @@ impl Execution<'_> {
                     }
                 }
                 match end {
-                    End::Whole if trouble.is_none() => self.finish(change),
+                    End::Whole if trouble.is_none() => self.succeed(context, now, change),
                     End::More => change.note_progress(self.file.id, number),
                     // Tried again by an operator, it is read from its beginning: the history makes that harmless.
                     End::Whole | End::Broken(_) => change.note_progress(self.file.id, 0),
@@ -299,8 +348,10 @@ impl Execution<'_> {
     /// Files are sent on. All of the command is done, or nothing.
     fn uucp(&self, context: &Context, now: Now, arguments: &[&str]) -> Result<Fate, StoreError> {
         let Some(site) = context.site(self.site.as_str()) else { return self.refuse(context, now, "uucp") };
-        let Some((sources, target)) = relay::words(arguments) else { return self.refuse(context, now, "uucp") };
-        let asker = Asker { site, user: self.user };
+        let Some((sources, target, wishes)) = relay::words(arguments) else {
+            return self.refuse(context, now, "uucp");
+        };
+        let asker = Asker { site, user: self.user, wishes };
         let mut copies = Vec::new();
         for source in sources {
             let source = match self.brought == Some(source) {
@@ -321,7 +372,7 @@ impl Execution<'_> {
         }
         context.store.write(|change| {
             relay::queue(change, &asker, copies, now.wall)?;
-            self.finish(change)
+            self.succeed(context, now, change)
         })?;
         Ok(Fate::Done)
     }
@@ -330,7 +381,7 @@ impl Execution<'_> {
     fn refuse(&self, context: &Context, now: Now, program: &str) -> Result<Fate, StoreError> {
         let program: String = program.chars().filter(|c| !c.is_control()).take(60).collect();
         tracing::warn!(site = %self.site, program, "refusing to run a command");
-        let notice = self.requestor.or(Some(self.user)).and_then(|to| self.notice_to(to));
+        let notice = self.reported_to();
         let told = context.store.write(|change| {
             self.finish(change)?;
             change.record(fact(now.wall, "refused", "command", self.site, self.file.size, program.clone()))?;

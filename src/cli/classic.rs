@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::{DATA, Failure, Here, Opened, PERMISSION, UNAVAILABLE, USAGE};
 use crate::base::names::{Grade, SiteName};
-use crate::call::{can_be_said, file_cargo};
+use crate::base::wishes::{CopyWishes, Reports};
+use crate::call::{Outgoing, can_be_notified, can_be_said, copy_command, file_cargo};
 use crate::store::ledger::Fact;
 use crate::store::{BodyId, Cargo, Draft, Hop, NewItem, StoreError};
 
@@ -27,50 +28,91 @@ struct Told {
     input: bool,
     /// Where mail about a failure goes.
     requestor: Option<String>,
-    notify: Option<String>,
+    reports: Reports,
+    wishes: CopyWishes,
     print_id: bool,
     rest: Vec<String>,
 }
 
-/// Options of `uux` and `uucp`, which mean the same in both where both have them.
-fn parse(words: Vec<String>) -> Result<Told, Failure> {
+/// Which of the two commands is told something: `-n` and `-R` are not the same in both.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tool {
+    Uux,
+    Uucp,
+}
+
+/// The options before the first word that is none. Letters without a value may stand together.
+fn parse(tool: Tool, words: Vec<String>) -> Result<Told, Failure> {
     let mut told = Told::default();
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
-        let option = match word.strip_prefix('-') {
+        let mut letters = match word.strip_prefix('-') {
             Some("") => {
                 told.input = true;
                 continue;
             }
-            Some(option) if told.rest.is_empty() => option,
+            Some(letters) if told.rest.is_empty() => letters,
             _ => {
                 told.rest.push(word);
                 continue;
             }
         };
-        let (letter, attached) = option.split_at(option.chars().next().map_or(0, char::len_utf8));
-        let mut value = || match attached {
-            "" => words.next().ok_or_else(|| Failure::new(USAGE, format!("`{word}` needs a value"))),
-            _ => Ok(attached.to_owned()),
-        };
-        match letter {
-            "p" => told.input = true,
-            "a" => told.requestor = Some(value()?),
-            "I" => told.config = Some(value()?.into()),
-            "g" => {
-                let text = value()?;
-                let grade = text.chars().next().and_then(Grade::parse);
-                told.grade = Some(grade.ok_or_else(|| Failure::new(USAGE, format!("`{text}` is no grade")))?);
+        while let Some(letter) = letters.chars().next() {
+            letters = &letters[letter.len_utf8()..];
+            if !takes_value(tool, letter) {
+                told.set(tool, letter).ok_or_else(|| unknown(&word))?;
+                continue;
             }
-            "n" if !attached.is_empty() => told.notify = Some(attached.to_owned()),
-            "j" => told.print_id = true,
-            "x" | "s" => drop(value()?),
-            // When it is sent is the scheduler's; failures are always told; files are always copied.
-            "r" | "n" | "z" | "b" | "c" | "C" | "l" | "W" | "d" | "f" | "m" | "R" | "t" | "u" => {}
-            _ => return Err(Failure::new(USAGE, format!("no option `{word}` is known; --help names them"))),
+            let value = match std::mem::take(&mut letters) {
+                "" => words.next().ok_or_else(|| Failure::new(USAGE, format!("`{word}` needs a value")))?,
+                attached => attached.to_owned(),
+            };
+            told.set_value(letter, value)?;
         }
     }
     Ok(told)
+}
+
+fn unknown(word: &str) -> Failure {
+    Failure::new(USAGE, format!("no option `{word}` is known; --help names them"))
+}
+
+fn takes_value(tool: Tool, letter: char) -> bool {
+    matches!(letter, 'a' | 'I' | 'g' | 'x' | 's') || (letter == 'n' && tool == Tool::Uucp)
+}
+
+impl Told {
+    fn set_value(&mut self, letter: char, value: String) -> Result<(), Failure> {
+        match letter {
+            'a' => self.requestor = Some(value),
+            'I' => self.config = Some(value.into()),
+            'g' => {
+                let grade = value.chars().next().and_then(Grade::parse);
+                self.grade = Some(grade.ok_or_else(|| Failure::new(USAGE, format!("`{value}` is no grade")))?);
+            }
+            'n' if can_be_notified(&value) => self.wishes.notify = Some(value),
+            'n' => return Err(Failure::new(USAGE, format!("`{value}` is no user of another site"))),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// `None`: there is no such letter.
+    fn set(&mut self, tool: Tool, letter: char) -> Option<()> {
+        match (tool, letter) {
+            (_, 'p') => self.input = true,
+            (_, 'j') => self.print_id = true,
+            (Tool::Uux, 'n') => self.reports = Reports::Never,
+            (Tool::Uux, 'z') if self.reports == Reports::Unsaid => self.reports = Reports::Failures,
+            (Tool::Uucp, 'f') => self.wishes.no_folders = true,
+            (Tool::Uucp, 'd') => self.wishes.no_folders = false,
+            (Tool::Uucp, 'm') => self.wishes.tell_asker = true,
+            // When it is sent is the scheduler's; files are always copied.
+            (_, 'r' | 'z' | 'b' | 'c' | 'C' | 'l' | 'W' | 'd' | 'f' | 'm' | 'R' | 't' | 'u') => {}
+            _ => return None,
+        }
+        Some(())
+    }
 }
 
 /// `hub!rmail` → the site and what stands behind.
@@ -90,7 +132,7 @@ fn at_site<'a>(opened: &Opened, word: &'a str) -> Result<Option<(SiteName, &'a s
 
 /// `uux - -r -gC hub!rmail '(bob)'`
 pub fn uux(here: &Here, words: Vec<String>) -> Result<(), Failure> {
-    let told = parse(words)?;
+    let told = parse(Tool::Uux, words)?;
     let opened = here.with(told.config.clone()).open()?;
     // The command may come as one word or as many.
     let line = told.rest.join(" ");
@@ -125,6 +167,7 @@ pub fn uux(here: &Here, words: Vec<String>) -> Result<(), Failure> {
         line: line.clone(),
         user: user.clone(),
         requestor: requestor.clone(),
+        reports: told.reports,
         file: None,
         input,
     };
@@ -133,7 +176,7 @@ pub fn uux(here: &Here, words: Vec<String>) -> Result<(), Failure> {
 
 /// `uucp file… site!~/place`, `uucp site!file place`
 pub fn uucp(here: &Here, words: Vec<String>) -> Result<(), Failure> {
-    let told = parse(words)?;
+    let told = parse(Tool::Uucp, words)?;
     let opened = here.with(told.config.clone()).open()?;
     let Some((target, sources)) = told.rest.split_last().filter(|(_, sources)| !sources.is_empty()) else {
         return Err(Failure::new(USAGE, "uucp needs a source and a target: uucp file site!~/place"));
@@ -145,14 +188,9 @@ pub fn uucp(here: &Here, words: Vec<String>) -> Result<(), Failure> {
             (None, Some((site, place))) => {
                 let (path, draft, mode) = read_file(&opened, source)?;
                 let from = path.display().to_string();
-                let (to, notify) = (place.to_owned(), told.notify.clone());
-                can_be_said(&from, &to).map_err(|why| Failure::new(USAGE, why))?;
-                let cargo = |body: BodyId| match file_cargo(from.clone(), to.clone(), user.clone(), mode, body) {
-                    Cargo::File { from, to, user, mode, body, .. } => {
-                        Cargo::File { from, to, user, mode, notify: notify.clone(), body }
-                    }
-                    forwarded => forwarded,
-                };
+                can_be_said(&from, place).map_err(|why| Failure::new(USAGE, why))?;
+                let (to, user, wishes) = (place.to_owned(), user.clone(), told.wishes.clone());
+                let cargo = |body| file_cargo(Outgoing { from, to, user, mode, wishes }, body);
                 queue(&opened, site, grade, draft, told.print_id, ("file", place.to_owned()), cargo)?;
             }
             (Some((site, file)), None) if file.contains(['*', '?', '[', '!']) => {
@@ -163,17 +201,17 @@ pub fn uucp(here: &Here, words: Vec<String>) -> Result<(), Failure> {
                     return Err(Failure::new(USAGE, why));
                 }
                 let us = opened.context.site(site.as_str()).map_or("", |site| site.our_name.as_str());
-                queue_request(&opened, &site, grade, told.print_id, (&user, file, &format!("{us}!{place}")))?;
+                queue_request(&opened, &site, grade, &told, (&user, file, &format!("{us}!{place}")))?;
             }
             (Some((site, file)), None) => {
                 let to = local_target(target, file)?;
-                let from = file.to_owned();
-                let cargo = |_| Cargo::Fetch { from: from.clone(), to: to.clone(), user: user.clone() };
+                let (from, user, wishes) = (file.to_owned(), user.clone(), told.wishes.clone());
+                let cargo = |_| Cargo::Fetch { from, to, user, wishes };
                 queue(&opened, site, grade, opened.store.draft(), told.print_id, ("file", file.to_owned()), cargo)?;
             }
             (None, None) => return Err(Failure::new(USAGE, "neither source nor target is at another site: use cp")),
             (Some((site, file)), Some(_)) => {
-                queue_request(&opened, &site, grade, told.print_id, (&user, file, target))?;
+                queue_request(&opened, &site, grade, &told, (&user, file, target))?;
             }
         }
     }
@@ -185,7 +223,7 @@ fn queue_request(
     opened: &Opened,
     site: &SiteName,
     grade: Grade,
-    print_id: bool,
+    told: &Told,
     (user, file, to): (&str, &str, &str),
 ) -> Result<(), Failure> {
     let (user, from, to) = (user.to_owned(), file.to_owned(), to.to_owned());
@@ -195,12 +233,12 @@ fn queue_request(
     }
     let cargo = |input: BodyId| match from.contains('!') {
         true => {
-            let line = format!("uucp -C -d -g {grade} {from} {to}");
-            Cargo::Command { line, user, requestor: None, file: None, input }
+            let line = copy_command(&told.wishes, grade, &from, &to);
+            Cargo::Command { line, user, requestor: None, reports: Reports::Unsaid, file: None, input }
         }
-        false => Cargo::Expand { from, to, user },
+        false => Cargo::Expand { from, to, user, wishes: told.wishes.clone() },
     };
-    queue(opened, site.clone(), grade, opened.store.draft(), print_id, ("file", id), cargo)
+    queue(opened, site.clone(), grade, opened.store.draft(), told.print_id, ("file", id), cargo)
 }
 
 fn read_file(opened: &Opened, source: &str) -> Result<(PathBuf, Draft, u32), Failure> {

@@ -280,6 +280,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::base::wishes::Reports;
     use crate::dialogue::{Dialogue, Request};
     use crate::gate::script::{Player, SPLITS, Split, start};
     use crate::news::testing::{facts, open, queued};
@@ -417,7 +418,14 @@ mod tests {
         let (_dir, store) = open();
         queue(
             &store,
-            |input| Cargo::Command { line: "x".to_owned(), user: "u".to_owned(), requestor: None, file: None, input },
+            |input| Cargo::Command {
+                line: "x".to_owned(),
+                user: "u".to_owned(),
+                requestor: None,
+                reports: Reports::default(),
+                file: None,
+                input,
+            },
             b"",
         );
         queue_article(&store, "<1@x>", TEXT);

@@ -252,6 +252,14 @@ fn local_user(view: &View<'_>, policy: &Policy, name: &str) -> Result<Result<Des
     Ok(Err(Refusal::new(Status(5, 1, 1), format!("there is no user {name} here"))))
 }
 
+/// The user of this site, with a mailbox or a Maildir, whom this plain name means; names that lead on from here mean none.
+pub fn local_user_named(view: &View<'_>, policy: &Policy, name: &str) -> Result<Option<UserName>, StoreError> {
+    Ok(match local_user(view, policy, name)? {
+        Ok(Destination::Mailbox(user) | Destination::Maildir(user)) => Some(user),
+        Ok(Destination::Site { .. } | Destination::Smtp { .. }) | Err(_) => None,
+    })
+}
+
 fn mailbox_of(policy: &Policy, user: UserName) -> Destination {
     if policy.maildirs.contains(&user) { Destination::Maildir(user) } else { Destination::Mailbox(user) }
 }

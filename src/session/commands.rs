@@ -40,38 +40,33 @@ impl Part {
 pub(super) fn command_for(task: &Task, part: &Part) -> Command {
     let user = task.user.clone();
     match (&task.deed, part) {
-        (Deed::Send { from, to, temp, mode, notify, size }, _) => {
-            let options = if notify.is_some() { "Cdn" } else { "Cd" };
-            Command::Send(SendCommand {
-                from: from.clone(),
-                to: to.clone(),
-                user,
-                options: options.to_owned(),
-                temp: temp.clone(),
-                mode: *mode,
-                notify: notify.clone().unwrap_or_default(),
-                size: Some(*size),
-            })
-        }
+        (Deed::Send { from, to, temp, mode, wishes, size }, _) => Command::Send(SendCommand {
+            from: from.clone(),
+            to: to.clone(),
+            user,
+            options: format!("C{}", wishes.letters()),
+            temp: temp.clone(),
+            mode: *mode,
+            notify: wishes.notify.clone().unwrap_or_default(),
+            size: Some(*size),
+        }),
         (Deed::Execute { execution_name, execution_temp, .. }, Part::Execution(text)) => {
             Command::Send(spool_file(execution_temp, execution_name, user, "", "", text.len() as u64))
         }
         (Deed::Execute { data_name, temp, size, .. }, Part::Data) => {
             Command::Send(spool_file(temp, data_name, user, "", "", *size))
         }
-        (Deed::Execute { data_name, temp, size, command, requestor, .. }, Part::Whole) => {
-            let (options, notify) = match requestor {
-                Some(address) => ("CZR", address.as_str()),
-                None => ("C", ""),
-            };
-            Command::Execute(spool_file(temp, data_name, user, options, notify, *size), command.clone())
+        (Deed::Execute { data_name, temp, size, command, requestor, reports, .. }, Part::Whole) => {
+            let options = ["C", reports.letter(), if requestor.is_some() { "R" } else { "" }].concat();
+            let notify = requestor.as_deref().unwrap_or("");
+            Command::Execute(spool_file(temp, data_name, user, &options, notify, *size), command.clone())
         }
-        (Deed::Fetch { from, to }, _) => {
-            let options = "d".to_owned();
-            Command::Receive { from: from.clone(), to: to.clone(), user, options, size_max: None, position: None }
+        (Deed::Fetch { from, to, wishes, size_max }, _) => {
+            let (options, size_max) = (wishes.letters(), *size_max);
+            Command::Receive { from: from.clone(), to: to.clone(), user, options, size_max, position: None }
         }
-        (Deed::Expand { from, to }, _) => {
-            Command::Expand { from: from.clone(), to: to.clone(), user, options: "d".to_owned() }
+        (Deed::Expand { from, to, wishes }, _) => {
+            Command::Expand { from: from.clone(), to: to.clone(), user, options: wishes.letters() }
         }
         (Deed::Serve { .. }, _) => unreachable!("a served file is never offered"),
     }
@@ -93,7 +88,7 @@ fn spool_file(temp: &str, to: &str, user: String, options: &str, notify: &str, s
 /// The `X.` file for a peer without `E`. The system in it is what stands between `D.` and the sequence of our
 /// data's name, which the peer does not trust anyway.
 pub(super) fn execution_file(task: &Task) -> Vec<u8> {
-    let Deed::Execute { command, requestor, data_name, system, file: name, .. } = &task.deed else {
+    let Deed::Execute { command, requestor, reports, data_name, system, file: name, .. } = &task.deed else {
         unreachable!("only a command has an execution file");
     };
     let file = ExecutionFile {
@@ -103,7 +98,7 @@ pub(super) fn execution_file(task: &Task) -> Vec<u8> {
         input: name.is_none().then(|| data_name.clone()),
         files: vec![(data_name.clone(), name.clone())],
         requestor: requestor.clone(),
-        silent: false,
+        reports: *reports,
     };
     file.print().into_bytes()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Instant, Now};
+use crate::base::wishes::{CopyWishes, Reports};
 use crate::dialogue::{Dialogue, Facts, LineRequest, Nudge, Request, Stop};
 use crate::proto::{self, Counters, Parameters, Settings, Violation};
 use crate::wire::uucp::{HandshakeReader, handshake_message};
@@ -440,14 +441,15 @@ pub enum Deed {
         /// `D.0001`: stays the same over all attempts.
         temp: String,
         mode: u32,
-        notify: Option<String>,
+        wishes: CopyWishes,
         size: u64,
     },
     /// `E`, or `S` twice with an `X.` file where the peer has no `E`: the bytes become the standard input of a command.
     Execute {
         command: String,
-        /// Where mail about a failure goes.
+        /// Where mail about it goes, and of what end.
         requestor: Option<String>,
+        reports: Reports,
         /// `D.alphaC0001` and `X.alphaC0002`: names at the peer.
         data_name: String,
         execution_name: String,
@@ -460,10 +462,10 @@ pub enum Deed {
         system: String,
         size: u64,
     },
-    /// `R`: their file `from` comes to our `to`.
-    Fetch { from: String, to: String },
+    /// `R`: their file `from` comes to our `to`, if it has no more than `size_max` bytes.
+    Fetch { from: String, to: String, wishes: CopyWishes, size_max: Option<u64> },
     /// `X`: they work out which files `from` means and send each to `to`, which begins with our name.
-    Expand { from: String, to: String },
+    Expand { from: String, to: String, wishes: CopyWishes },
     /// What we answer to their `R` (made by `Desk::serve`).
     Serve { mode: u32, size: u64 },
 }
@@ -490,11 +492,11 @@ pub struct Incoming {
     pub temp: Option<String>,
     pub mode: u32,
     pub size: Option<u64>,
-    /// Who is told when it has arrived.
-    pub notify: Option<String>,
-    /// With `E`: the command line and where mail about its failure goes.
+    pub wishes: CopyWishes,
+    /// With `E`: the command line, where mail about it goes, and of what end.
     pub command: Option<String>,
     pub requestor: Option<String>,
+    pub reports: Reports,
     /// The sender can start in the middle.
     pub restart: bool,
 }
@@ -517,6 +519,7 @@ pub struct Spread {
     pub from: String,
     pub to: String,
     pub user: String,
+    pub wishes: CopyWishes,
 }
 
 /// Why a command is not done: policy, or no room. Both directions use it: our answer to them, theirs to us.

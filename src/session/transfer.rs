@@ -63,7 +63,7 @@ enum Theirs {
     Arriving(Arriving),
     /// A file that they asked for.
     Serving {
-        task: Task,
+        task: Box<Task>,
         size: u64,
         offset: u64,
         ended: bool,
@@ -335,7 +335,7 @@ impl Transfer {
                     && let Channel::Theirs(n) = channel
                 {
                     self.protocol.begin_file(channel, Way::In);
-                    self.theirs.insert(n, Theirs::Arriving(Arriving::discarded(false)));
+                    self.theirs.insert(n, Theirs::Arriving(Arriving::discarded(false, Refusal::NotPermitted)));
                 }
                 Ok(())
             }

@@ -16,6 +16,7 @@ use super::{BodyId, Change, Store, StoreError, View};
 use crate::base::limits::{BODY_INLINE_MAX, PARTIAL_UNSYNCED_MAX};
 use crate::base::names::SiteName;
 use crate::base::time::Timestamp;
+use crate::base::wishes::Reports;
 use crate::base::words::with_causes;
 
 /// How long a partial file and a receipt are worth keeping (Taylor: a week).
@@ -35,7 +36,7 @@ pub struct Announced {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
     /// Standard input of this command, as in an E command or an `X.` file.
-    Execute { command: String, user: String, requestor: Option<String> },
+    Execute { command: String, user: String, requestor: Option<String>, reports: Reports },
     /// A spool file, `D.x` or `X.x`: waits for its partner.
     Spool { name: String },
 }
@@ -154,12 +155,20 @@ impl Receiving {
     }
 
     /// Moves the bytes, synced, to `target` (for files that go to the public directory), with a receipt in doubt and a line in
-    /// the ledger. The folder must be there; a file that is there is replaced. Of `mode` the permission bits count.
-    pub fn commit_to_file(mut self, target: &Path, mode: u32, fact: Fact) -> Result<(), StoreError> {
+    /// the ledger; `also` is part of that change. The folder must be there; a file that is there is replaced. Of `mode` the
+    /// permission bits count.
+    pub fn commit_to_file(
+        mut self,
+        target: &Path,
+        mode: u32,
+        fact: Fact,
+        also: impl FnOnce(&mut Change<'_>) -> Result<(), StoreError> + Send,
+    ) -> Result<(), StoreError> {
         self.copy_to(target, mode & 0o777).map_err(|e| StoreError::io(target, e))?;
         self.store.write(|change| {
             change.note_receipt(&self.file, fact.at)?;
-            change.record(fact)
+            change.record(fact)?;
+            also(change)
         })?;
         self.done = true;
         if let Some(file) = self.spill.file() {
@@ -613,7 +622,7 @@ mod tests {
             feed(&mut receiving, &bytes, size);
             let target = public.path().join("file");
             fs::write(&target, "an older one").expect("writable");
-            receiving.commit_to_file(&target, 0o100_640, file_came()).expect("committed");
+            receiving.commit_to_file(&target, 0o100_640, file_came(), |_| Ok(())).expect("committed");
             assert!(fs::read(&target).expect("a file") == bytes);
             assert_eq!(fs::metadata(&target).expect("a file").permissions().mode() & 0o7777, 0o640);
             assert_eq!(fs::read_dir(public.path()).expect("a folder").count(), 1);
@@ -629,7 +638,7 @@ mod tests {
         let file = announced("D.1", 200_000);
         let mut receiving = begin(&store, &file, NOW);
         feed(&mut receiving, &pattern(200_000), 200_000);
-        let refused = receiving.commit_to_file(Path::new("/nowhere/at/all"), 0o644, file_came());
+        let refused = receiving.commit_to_file(Path::new("/nowhere/at/all"), 0o644, file_came(), |_| Ok(()));
         assert!(matches!(refused, Err(StoreError::Io { .. })));
         assert!(!read(&store, |v| v.is_received_in_doubt(&file, NOW)));
         assert_eq!(read(&store, |v| v.ledger(0, 9)).len(), 0);
@@ -641,8 +650,8 @@ mod tests {
         let (_folder, store) = open();
         let receive =
             |temp: &str, purpose| begin(&store, &announced(temp, 0), NOW).commit(purpose, NOW).expect("committed");
-        let execute =
-            Purpose::Execute { command: "rnews".to_owned(), user: "news".to_owned(), requestor: Some("a".to_owned()) };
+        let (command, user, requestor) = ("rnews".to_owned(), "news".to_owned(), Some("a".to_owned()));
+        let execute = Purpose::Execute { command, user, requestor, reports: Reports::Never };
         let (first, second) = (receive("D.1", spool()), receive("D.2", execute.clone()));
         let again = receive("D.3", spool());
         let ids = |now| read(&store, |v| v.received(now, 9)).iter().map(|r| r.id).collect::<Vec<_>>();

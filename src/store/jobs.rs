@@ -7,6 +7,7 @@ use super::rows::{DeedRow, count, from_json, integer, json};
 use super::{BodyId, Change, ItemId, StoreError, View};
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::Timestamp;
+use crate::base::wishes::{CopyWishes, Reports};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub i64);
@@ -15,13 +16,13 @@ pub struct JobId(pub i64);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deed {
     /// `rmail bob`, `rnews`: the bytes are its standard input, or with `file` a file of that name.
-    Execute { command: String, user: String, requestor: Option<String>, file: Option<String> },
+    Execute { command: String, user: String, requestor: Option<String>, reports: Reports, file: Option<String> },
     /// A file under this name.
-    Store { from: String, to: String, user: String, mode: u32, notify: Option<String> },
+    Store { from: String, to: String, user: String, mode: u32, wishes: CopyWishes },
     /// Nothing is sent: a file is asked for.
-    Fetch { from: String, to: String, user: String },
+    Fetch { from: String, to: String, user: String, wishes: CopyWishes },
     /// Nothing is sent: the peer is to find and send files (`X`).
-    Expand { from: String, to: String, user: String },
+    Expand { from: String, to: String, user: String, wishes: CopyWishes },
 }
 
 /// A job to be made of these items.
@@ -57,7 +58,8 @@ const JOB: &str = "SELECT id, site, grade, deed, data, size, sequence, sequence_
 type RawJob = (Job, String);
 
 fn raw_job(row: &Row<'_>) -> rusqlite::Result<RawJob> {
-    let nothing = Deed::Fetch { from: String::new(), to: String::new(), user: String::new() };
+    let (from, to, user) = (String::new(), String::new(), String::new());
+    let nothing = Deed::Fetch { from, to, user, wishes: CopyWishes::default() };
     let job = Job {
         id: row.get("id")?,
         site: row.get("site")?,
@@ -217,6 +219,7 @@ mod tests {
             command: "rmail bob".to_owned(),
             user: "uucp".to_owned(),
             requestor: Some("ann".to_owned()),
+            reports: Reports::Failures,
             file: None,
         }
     }

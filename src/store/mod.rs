@@ -13,6 +13,7 @@ use crate::base::address::Address;
 use crate::base::limits::READERS_IDLE_MAX;
 use crate::base::names::{Grade, PeerName, SiteName, UserName};
 use crate::base::time::Timestamp;
+use crate::base::wishes::{CopyWishes, Reports};
 
 pub mod articles;
 pub mod bodies;
@@ -84,7 +85,7 @@ pub enum Cargo {
         to: String,
         user: String,
         mode: u32,
-        notify: Option<String>,
+        wishes: CopyWishes,
         body: BodyId,
     },
     /// A file to be fetched from a site into the public directory or, for local users, an absolute path.
@@ -92,18 +93,21 @@ pub enum Cargo {
         from: String,
         to: String,
         user: String,
+        wishes: CopyWishes,
     },
     /// Files that a site is to find by itself and send to `to`, which begins with our name.
     Expand {
         from: String,
         to: String,
         user: String,
+        wishes: CopyWishes,
     },
     /// A command for the peer to run. Its bytes are the standard input, or with `file` a file of that name.
     Command {
         line: String,
         user: String,
         requestor: Option<String>,
+        reports: Reports,
         file: Option<String>,
         input: BodyId,
     },

@@ -10,6 +10,7 @@ use super::rows::{CargoRow, count, from_json, integer, json};
 use super::{BodyId, Cargo, Change, Envelope, Hop, HopTotals, StoreError, View};
 use crate::base::names::Grade;
 use crate::base::time::Timestamp;
+use crate::base::wishes::CopyWishes;
 
 /// Nothing is put off for longer.
 const PAUSE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -79,7 +80,8 @@ const ITEM: &str = "SELECT item.id, item.hop, item.grade, item.cargo, item.body,
 type RawItem = (Item, String, Option<BodyId>);
 
 fn raw_item(row: &Row<'_>) -> rusqlite::Result<RawItem> {
-    let nothing = Cargo::Fetch { from: String::new(), to: String::new(), user: String::new() };
+    let (from, to, user) = (String::new(), String::new(), String::new());
+    let nothing = Cargo::Fetch { from, to, user, wishes: CopyWishes::default() };
     let item = Item {
         id: row.get("id")?,
         hop: row.get("hop")?,
@@ -283,6 +285,7 @@ mod tests {
     use super::super::jobs::{Deed, NewJob};
     use super::super::testing::*;
     use super::*;
+    use crate::base::wishes::Reports;
 
     fn ready(store: &Store, now: Timestamp, worst: char) -> Vec<i64> {
         let hop = Hop::Site(site("hub"));
@@ -290,8 +293,8 @@ mod tests {
     }
 
     fn pack(store: &Store, items: &[ItemId]) -> JobId {
-        let deed =
-            Deed::Execute { command: "rmail bob".to_owned(), user: "uucp".to_owned(), requestor: None, file: None };
+        let (command, user) = ("rmail bob".to_owned(), "uucp".to_owned());
+        let deed = Deed::Execute { command, user, requestor: None, reports: Reports::Never, file: None };
         write(store, |c| {
             let data = c.keep_bytes(b"job")?;
             c.new_job(NewJob { site: site("hub"), grade: grade('C'), items: items.to_vec(), deed, data })
@@ -312,14 +315,20 @@ mod tests {
                 to: "~/b".to_owned(),
                 user: "ann".to_owned(),
                 mode: 0o644,
-                notify: Some("ann".to_owned()),
+                wishes: CopyWishes::parse("fmn", "ann"),
                 body,
             },
-            |_| Cargo::Fetch { from: "~/x".to_owned(), to: "y".to_owned(), user: "ann".to_owned() },
+            |_| Cargo::Fetch {
+                from: "~/x".to_owned(),
+                to: "y".to_owned(),
+                user: "ann".to_owned(),
+                wishes: CopyWishes::parse("fm", ""),
+            },
             |input| Cargo::Command {
                 line: "rmail bob".to_owned(),
                 user: "ann".to_owned(),
                 requestor: None,
+                reports: Reports::Never,
                 file: None,
                 input,
             },

@@ -11,6 +11,7 @@ use crate::base::address::{Address, BadAddress, Domain};
 use crate::base::names::{Grade, PeerName, PortName, SiteName, UserName};
 use crate::base::newsgroup::GroupName;
 use crate::base::time::Timestamp;
+use crate::base::wishes::{CopyWishes, Reports};
 
 /// What a row or a text in it lacks to be one of our values.
 #[derive(Debug, thiserror::Error)]
@@ -180,21 +181,29 @@ pub(super) enum CargoRow {
         user: String,
         mode: u32,
         notify: Option<String>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        wishes: String,
     },
     Fetch {
         from: String,
         to: String,
         user: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        wishes: String,
     },
     Expand {
         from: String,
         to: String,
         user: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        wishes: String,
     },
     Command {
         line: String,
         user: String,
         requestor: Option<String>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reports: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
     },
@@ -206,13 +215,17 @@ impl CargoRow {
         match cargo.clone() {
             Cargo::Mail { envelope, body } => (Self::mail(&envelope), Some(body)),
             Cargo::Article { message_id, body } => (Self::Article { message_id }, Some(body)),
-            Cargo::File { from, to, user, mode, notify, body } => {
-                (Self::File { from, to, user, mode, notify }, Some(body))
+            Cargo::File { from, to, user, mode, wishes, body } => {
+                let (wishes, notify) = (wishes.letters(), wishes.notify);
+                (Self::File { from, to, user, mode, notify, wishes }, Some(body))
             }
-            Cargo::Fetch { from, to, user } => (Self::Fetch { from, to, user }, None),
-            Cargo::Expand { from, to, user } => (Self::Expand { from, to, user }, None),
-            Cargo::Command { line, user, requestor, file, input } => {
-                (Self::Command { line, user, requestor, file }, Some(input))
+            Cargo::Fetch { from, to, user, wishes } => (Self::Fetch { from, to, user, wishes: wishes.letters() }, None),
+            Cargo::Expand { from, to, user, wishes } => {
+                (Self::Expand { from, to, user, wishes: wishes.letters() }, None)
+            }
+            Cargo::Command { line, user, requestor, reports, file, input } => {
+                let reports = reports.letter().to_owned();
+                (Self::Command { line, user, requestor, reports, file }, Some(input))
             }
         }
     }
@@ -235,13 +248,19 @@ impl CargoRow {
                 Cargo::Mail { envelope: Envelope { sender, recipients }, body: with_body()? }
             }
             Self::Article { message_id } => Cargo::Article { message_id, body: with_body()? },
-            Self::File { from, to, user, mode, notify } => {
-                Cargo::File { from, to, user, mode, notify, body: with_body()? }
+            Self::File { from, to, user, mode, notify, wishes } => {
+                let wishes = CopyWishes { notify, ..CopyWishes::parse(&wishes, "") };
+                Cargo::File { from, to, user, mode, wishes, body: with_body()? }
             }
-            Self::Fetch { from, to, user } => Cargo::Fetch { from, to, user },
-            Self::Expand { from, to, user } => Cargo::Expand { from, to, user },
-            Self::Command { line, user, requestor, file } => {
-                Cargo::Command { line, user, requestor, file, input: with_body()? }
+            Self::Fetch { from, to, user, wishes } => {
+                Cargo::Fetch { from, to, user, wishes: CopyWishes::parse(&wishes, "") }
+            }
+            Self::Expand { from, to, user, wishes } => {
+                Cargo::Expand { from, to, user, wishes: CopyWishes::parse(&wishes, "") }
+            }
+            Self::Command { line, user, requestor, reports, file } => {
+                let reports = Reports::parse(&reports);
+                Cargo::Command { line, user, requestor, reports, file, input: with_body()? }
             }
         })
     }
@@ -255,6 +274,8 @@ pub(super) enum DeedRow {
         command: String,
         user: String,
         requestor: Option<String>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reports: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
     },
@@ -264,26 +285,37 @@ pub(super) enum DeedRow {
         user: String,
         mode: u32,
         notify: Option<String>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        wishes: String,
     },
     Fetch {
         from: String,
         to: String,
         user: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        wishes: String,
     },
     Expand {
         from: String,
         to: String,
         user: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        wishes: String,
     },
 }
 
 impl From<&Deed> for DeedRow {
     fn from(deed: &Deed) -> Self {
         match deed.clone() {
-            Deed::Execute { command, user, requestor, file } => Self::Execute { command, user, requestor, file },
-            Deed::Expand { from, to, user } => Self::Expand { from, to, user },
-            Deed::Store { from, to, user, mode, notify } => Self::Store { from, to, user, mode, notify },
-            Deed::Fetch { from, to, user } => Self::Fetch { from, to, user },
+            Deed::Execute { command, user, requestor, reports, file } => {
+                Self::Execute { command, user, requestor, reports: reports.letter().to_owned(), file }
+            }
+            Deed::Expand { from, to, user, wishes } => Self::Expand { from, to, user, wishes: wishes.letters() },
+            Deed::Store { from, to, user, mode, wishes } => {
+                let (wishes, notify) = (wishes.letters(), wishes.notify);
+                Self::Store { from, to, user, mode, notify, wishes }
+            }
+            Deed::Fetch { from, to, user, wishes } => Self::Fetch { from, to, user, wishes: wishes.letters() },
         }
     }
 }
@@ -291,10 +323,19 @@ impl From<&Deed> for DeedRow {
 impl From<DeedRow> for Deed {
     fn from(row: DeedRow) -> Self {
         match row {
-            DeedRow::Execute { command, user, requestor, file } => Self::Execute { command, user, requestor, file },
-            DeedRow::Expand { from, to, user } => Self::Expand { from, to, user },
-            DeedRow::Store { from, to, user, mode, notify } => Self::Store { from, to, user, mode, notify },
-            DeedRow::Fetch { from, to, user } => Self::Fetch { from, to, user },
+            DeedRow::Execute { command, user, requestor, reports, file } => {
+                Self::Execute { command, user, requestor, reports: Reports::parse(&reports), file }
+            }
+            DeedRow::Expand { from, to, user, wishes } => {
+                Self::Expand { from, to, user, wishes: CopyWishes::parse(&wishes, "") }
+            }
+            DeedRow::Store { from, to, user, mode, notify, wishes } => {
+                let wishes = CopyWishes { notify, ..CopyWishes::parse(&wishes, "") };
+                Self::Store { from, to, user, mode, wishes }
+            }
+            DeedRow::Fetch { from, to, user, wishes } => {
+                Self::Fetch { from, to, user, wishes: CopyWishes::parse(&wishes, "") }
+            }
         }
     }
 }
@@ -303,14 +344,24 @@ impl From<DeedRow> for Deed {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "purpose", rename_all = "lowercase")]
 pub(super) enum PurposeRow {
-    Execute { command: String, user: String, requestor: Option<String> },
-    Spool { name: String },
+    Execute {
+        command: String,
+        user: String,
+        requestor: Option<String>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reports: String,
+    },
+    Spool {
+        name: String,
+    },
 }
 
 impl From<&Purpose> for PurposeRow {
     fn from(purpose: &Purpose) -> Self {
         match purpose.clone() {
-            Purpose::Execute { command, user, requestor } => Self::Execute { command, user, requestor },
+            Purpose::Execute { command, user, requestor, reports } => {
+                Self::Execute { command, user, requestor, reports: reports.letter().to_owned() }
+            }
             Purpose::Spool { name } => Self::Spool { name },
         }
     }
@@ -319,7 +370,9 @@ impl From<&Purpose> for PurposeRow {
 impl From<PurposeRow> for Purpose {
     fn from(row: PurposeRow) -> Self {
         match row {
-            PurposeRow::Execute { command, user, requestor } => Self::Execute { command, user, requestor },
+            PurposeRow::Execute { command, user, requestor, reports } => {
+                Self::Execute { command, user, requestor, reports: Reports::parse(&reports) }
+            }
             PurposeRow::Spool { name } => Self::Spool { name },
         }
     }

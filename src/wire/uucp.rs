@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::base::limits::{EXECUTION_FILE_MAX, HANDSHAKE_MESSAGE_MAX, WIRE_NAME_MAX};
+use crate::base::wishes::Reports;
 
 const DLE: u8 = 0x10;
 
@@ -545,8 +546,8 @@ pub struct ExecutionFile {
     pub files: Vec<(String, Option<String>)>,
     /// `R`: where mail about the job goes.
     pub requestor: Option<String>,
-    /// `N`: no mail about a failure.
-    pub silent: bool,
+    /// `N`, `Z`, `n`: of what end mail tells.
+    pub reports: Reports,
 }
 
 impl ExecutionFile {
@@ -556,6 +557,7 @@ impl ExecutionFile {
         }
         let text = String::from_utf8_lossy(bytes);
         let mut file = Self::default();
+        let mut letters = String::new();
         for line in text.lines() {
             let mut chars = line.chars();
             let letter = chars.next();
@@ -568,10 +570,11 @@ impl ExecutionFile {
                 Some('I') => file.input = Some(word()),
                 Some('F') => file.files.push((word(), Some(word()).filter(|name| !name.is_empty()))),
                 Some('R') => file.requestor = Some(word()),
-                Some('N') => file.silent = true,
+                Some(letter @ ('N' | 'Z' | 'n')) => letters.push(letter),
                 _ => {}
             }
         }
+        file.reports = Reports::parse(&letters);
         if file.command.is_empty() {
             return Err(Malformed("the execution file names no command"));
         }
@@ -591,10 +594,10 @@ impl ExecutionFile {
         }
         let _ = writeln!(text, "U {} {}", self.user, self.system);
         if let Some(address) = &self.requestor {
-            let _ = writeln!(text, "R {address}\nZ");
+            let _ = writeln!(text, "R {address}");
         }
-        if self.silent {
-            text.push_str("N\n");
+        if self.reports != Reports::Unsaid {
+            let _ = writeln!(text, "{}", self.reports.letter());
         }
         let _ = writeln!(text, "C {}", self.command);
         text

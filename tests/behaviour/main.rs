@@ -15,3 +15,4 @@ mod sim;
 mod site;
 mod store;
 mod tidy;
+mod wishes;

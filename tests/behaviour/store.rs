@@ -131,7 +131,9 @@ fn a_received_file_goes_to_the_place_that_the_public_directory_gave() {
     let mut receiving = store.receive(&announced, true, NOW).expect("a beginning");
     receiving.write(0, b"abc").expect("room");
     let target = PublicDirectory::new(&public).target("~/a/b/", "/home/ann/letter", true).expect("permitted");
-    receiving.commit_to_file(&target.path(), 0o644, Fact { at: NOW, ..Fact::default() }).expect("committed");
+    receiving
+        .commit_to_file(&target.path(), 0o644, Fact { at: NOW, ..Fact::default() }, |_| Ok(()))
+        .expect("committed");
     assert_eq!(std::fs::read(public.join("a/b/letter")).expect("a file"), b"abc");
     assert_eq!(std::fs::read_dir(public.join("a/b")).expect("a folder").count(), 1);
 }

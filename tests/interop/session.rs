@@ -290,3 +290,85 @@ fn what_we_send_obeys_the_limits_of_the_call() {
         assert_eq!(village.run(&["dead", "list"], b"").contains("send-limits"), !comes && !waits, "{rule}");
     }
 }
+
+#[test]
+fn taylor_makes_a_folder_here_or_has_none_made_and_a_user_here_told() {
+    for (options, place, comes) in
+        [(&["-d"][..], "made/x", true), (&["-f"], "made/x", false), (&["-f"], "there/x", true), (&[], "made/x", true)]
+    {
+        let Some((village, taylor)) = reverse("", "protocol t") else { return };
+        fs::create_dir(village.public().join("there")).expect("a folder");
+        fs::write(taylor.path("letter"), "hello").expect("a file");
+        let letter = taylor.path("letter").display().to_string();
+        taylor.uucp(&[options, &["-C", "-n", "alice", &letter, &format!("village!~/{place}")]].concat());
+        assert!(taylor.call("village").status.success(), "{}", taylor.log());
+        assert_eq!(village.public().join(place).exists(), comes, "{options:?} {place}");
+        assert_eq!(village.mail_count("alice"), usize::from(comes), "{options:?} {place}");
+        assert!(!comes || village.mail("alice").contains(&format!("public/{place}")), "{}", village.mail("alice"));
+        assert!(!taylor.path("spool/village/C.").read_dir().is_ok_and(|mut left| left.next().is_some()));
+    }
+}
+
+#[test]
+fn we_have_taylor_make_folders_or_not() {
+    for (options, place, comes) in
+        [(&["-d"][..], "made/x", true), (&["-f"], "made/x", false), (&["-f"], "there/x", true), (&[], "made/x", true)]
+    {
+        let Some((village, taylor)) = pair("", "protocol t") else { return };
+        let there = taylor.path("pub/there");
+        fs::create_dir(&there).expect("a folder");
+        fs::set_permissions(&there, fs::Permissions::from_mode(0o777)).expect("a folder");
+        fs::write(village.folder.path().join("letter"), "hello").expect("a file");
+        let letter = village.folder.path().join("letter").display().to_string();
+        village.run(&[&["uucp"], options, &[&letter, &format!("hub!~/{place}")]].concat(), b"");
+        complete(&village);
+        assert_eq!(taylor.path("pub").join(place).exists(), comes, "{options:?} {place}");
+    }
+}
+
+#[test]
+fn who_asked_a_command_of_us_is_told_of_its_refusal_unless_taylor_says_no() {
+    // With -b Taylor sends an X. file, without it E.
+    for (options, told) in [(&["-b"][..], true), (&["-b", "-z"], true), (&["-b", "-n"], false)] {
+        let Some((village, taylor)) = reverse("", "protocol t") else { return };
+        taylor.uux(&[options, &["-", "village!reboot"]].concat(), b"now");
+        assert!(taylor.call("village").status.success(), "{}", taylor.log());
+        let queue = village.run(&["queue", "list", "--json"], b"");
+        assert_eq!(queue.contains("\"mail\""), told, "{options:?} {queue}");
+        assert!(village.run(&["log"], b"").contains("refused command hub"), "{options:?}");
+    }
+}
+
+#[test]
+fn taylor_sends_no_file_larger_than_we_take() {
+    for (limit, comes) in [("1K", false), ("10K", true)] {
+        let Some((village, taylor)) = pair(&format!("receive-limits = [{{ size = \"{limit}\" }}]"), "protocol t")
+        else {
+            return;
+        };
+        fs::write(taylor.path("pub/large"), noise(1, 5000)).expect("a file");
+        village.run(&["uucp", "hub!~/large", "~/got"], b"");
+        complete(&village);
+        assert_eq!(village.public().join("got").exists(), comes, "{limit}");
+        assert_eq!(village.run(&["dead", "list"], b"").contains("receive-limits"), !comes, "{limit}");
+        assert_eq!(fs::read_to_string(taylor.path("Stats")).unwrap_or_default().contains("sent"), comes, "{limit}");
+    }
+}
+
+#[test]
+fn what_an_execution_file_says_of_mail_about_success_holds() {
+    for (letter, told) in [("n", true), ("Z", false), ("N", false)] {
+        let Some((village, taylor)) = reverse("", "protocol t") else { return };
+        fs::write(taylor.path("letter"), "From ann remote from hub\nSubject: hello\n\nHello\n").expect("a file");
+        let execution = format!("U ann hub\nF D.hubN0009\nI D.hubN0009\n{letter}\nC rmail alice\n");
+        fs::write(taylor.path("execution"), execution).expect("a file");
+        let sends = ["letter D.hubN0009", "execution X.hubN0009"]
+            .map(|names| format!("S {}/{names} ann -c D.0 0666\n", taylor.folder.path().display()));
+        fs::create_dir_all(taylor.path("spool/village/C.")).expect("a folder");
+        fs::write(taylor.path("spool/village/C./C.NHMPo0AAAGKX"), sends.concat()).expect("a file");
+        assert!(taylor.call("village").status.success(), "{}", taylor.log());
+        assert_eq!(village.mail_count("alice"), 1, "{}", taylor.log());
+        let queue = village.run(&["queue", "list"], b"");
+        assert_eq!(queue.contains("<> > ann"), told, "{letter} {queue}");
+    }
+}

@@ -7,6 +7,7 @@ use crate::base::address::Address;
 use crate::base::limits::{
     BATCH_LETTERS_MAX, BODY_INLINE_MAX, LOCAL_BATCH_FILES_MAX, LOCAL_BATCH_HELD_MAX, LOCAL_BATCH_LETTERS_MAX,
 };
+use crate::base::time::Now;
 use crate::base::words::count;
 use crate::call::Context;
 use crate::mail::batched::{BatchedError, Taking};
@@ -17,7 +18,7 @@ use crate::wire::bsmtp::Reader;
 impl Execution<'_> {
     /// A batch, letter by letter; each is one change that also notes how many have been taken, so that none is taken again. Those
     /// that are whole are taken whatever is wrong with others; then what is damaged stays in the dead letters.
-    pub(super) fn letters(&self, context: &Context) -> Result<Fate, StoreError> {
+    pub(super) fn letters(&self, context: &Context, now: Now) -> Result<Fate, StoreError> {
         let mut reader = match Reader::new(self.body(&context.store)?) {
             Ok(reader) => reader,
             Err(error) => return Ok(Fate::Bad(format!("the batch cannot be read: {error}"))),
@@ -67,7 +68,7 @@ impl Execution<'_> {
         if let Some(why) = reader.flaws() {
             return Ok(Fate::Bad(format!("{} taken; {why}", count(number, "letter"))));
         }
-        context.store.write::<_, StoreError>(|change| self.finish(change))?;
+        context.store.write::<_, StoreError>(|change| self.succeed(context, now, change))?;
         Ok(Fate::Done)
     }
 }

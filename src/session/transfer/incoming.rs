@@ -5,6 +5,7 @@ use std::io;
 use super::super::commands::{concerns_one_file, reason_of};
 use super::super::{Deed, Ending, Inbox, Incoming, Refusal, Spread, Task, Wanted};
 use super::{OurStage, Ours, PUT_OFF_MAX, Theirs, Transfer};
+use crate::base::wishes::{CopyWishes, Reports};
 use crate::base::words::with_causes;
 use crate::dialogue::Stop;
 use crate::proto::{Channel, Violation, Way};
@@ -12,8 +13,8 @@ use crate::wire::uucp::{Command, Features, Reply, SendCommand};
 
 /// A file coming in.
 pub(super) struct Arriving {
-    /// `None`: refused or known already, the bytes are thrown away.
-    inbox: Option<Box<dyn Inbox>>,
+    /// `Err`: refused (why) or known already, the bytes are thrown away.
+    inbox: Result<Box<dyn Inbox>, Refusal>,
     /// What is said at its end: `None` after a refusal, nothing.
     confirm: bool,
     /// What was here before, and whether the protocol counts its positions from there.
@@ -27,7 +28,7 @@ pub(super) struct Arriving {
 
 impl Transfer {
     pub(super) fn fetch_granted(&mut self, n: u8, task: Task, reply: &Reply) -> io::Result<()> {
-        let Deed::Fetch { from, to } = &task.deed else {
+        let Deed::Fetch { from, to, wishes, .. } = &task.deed else {
             unreachable!("only a fetch is ever asking");
         };
         let incoming = Incoming {
@@ -39,16 +40,17 @@ impl Transfer {
             mode: reply.mode.unwrap_or(0o666),
             // SVR4 says there where it begins.
             size: reply.number.filter(|_| !self.features.has(Features::SVR4)),
-            notify: None,
+            wishes: wishes.clone(),
             command: None,
             requestor: None,
+            reports: Reports::default(),
             restart: false,
         };
         let arriving = match self.desk.admit(&incoming) {
             Ok(inbox) => Arriving::new(inbox, self.many(), None),
             Err(why) => {
                 tracing::warn!(site = %self.site, %why, "cannot take the file we asked for");
-                Arriving::discarded(true)
+                Arriving::discarded(true, why)
             }
         };
         self.protocol.begin_file(Channel::Ours(n), Way::In);
@@ -68,7 +70,10 @@ impl Transfer {
                 let wanted = Wanted { from, to, user, size_max, position: position.unwrap_or(0) };
                 self.handle_request(n, &wanted, position.is_some())
             }
-            Command::Expand { from, to, user, .. } => self.handle_spread(n, &Spread { from, to, user }),
+            Command::Expand { from, to, user, options } => {
+                let wishes = CopyWishes::parse(&options, "");
+                self.handle_spread(n, &Spread { from, to, user, wishes })
+            }
             Command::Hangup => Ok(()),
         }
     }
@@ -88,9 +93,11 @@ impl Transfer {
             temp,
             mode: send.mode,
             size: send.size,
-            notify: Some(send.notify).filter(|n| !n.is_empty() && send.options.contains('n')),
+            wishes: CopyWishes::parse(&send.options, &send.notify),
             command,
             requestor,
+            // In E the letter `n` means nothing.
+            reports: Reports::parse(&send.options.replace('n', "")),
             restart,
         };
         let admitted = match self.puts_off() {
@@ -106,13 +113,13 @@ impl Transfer {
             }
             // Peers that know no sizes know no SN8 either: they get their confirmation, the bytes go nowhere.
             Err(Refusal::AlreadyHere) if !self.features.has(Features::SIZES) => {
-                (Reply::yes(verb), Some(Arriving::discarded(true)))
+                (Reply::yes(verb), Some(Arriving::discarded(true, Refusal::AlreadyHere)))
             }
             Err(why) => {
                 tracing::info!(site = %self.site, to = incoming.to, %why, "we refuse a file");
                 self.in_vain();
-                let discarded = self.many().then(|| Arriving::discarded(false));
-                (Reply::no(verb, Some(reason_of(&why))), discarded)
+                let reply = Reply::no(verb, Some(reason_of(&why)));
+                (reply, self.many().then(|| Arriving::discarded(false, why)))
             }
         };
         self.say(channel, &reply.print());
@@ -170,7 +177,7 @@ impl Transfer {
                 reply.number = Some(if as_svr4 { offset } else { size });
                 self.say(channel, &reply.print());
                 self.protocol.begin_file(channel, Way::Out { bytes: size - offset });
-                self.theirs.insert(n, Theirs::Serving { task, size, offset, ended: false });
+                self.theirs.insert(n, Theirs::Serving { task: Box::new(task), size, offset, ended: false });
                 self.streams.push_back(channel);
             }
             Err(why) => {
@@ -256,8 +263,10 @@ impl Transfer {
         match channel {
             Channel::Ours(n) => match self.ours.remove(&n) {
                 Some(Ours { task, stage: OurStage::Fetching(arriving) }) => {
-                    let stored = self.end_arriving(channel, arriving)?;
-                    if stored { self.desk.finished(task.id) } else { self.desk.refused(task.id, Refusal::CannotStore) }
+                    match self.end_arriving(channel, arriving)? {
+                        Ok(()) => self.desk.finished(task.id),
+                        Err(why) => self.desk.refused(task.id, why),
+                    }
                 }
                 Some(other) => {
                     self.ours.insert(n, other);
@@ -277,19 +286,22 @@ impl Transfer {
     }
 
     /// First the disk, then the word.
-    fn end_arriving(&mut self, channel: Channel, arriving: Arriving) -> io::Result<bool> {
-        let Some(inbox) = arriving.inbox else {
-            if arriving.confirm {
-                let fetch = matches!(channel, Channel::Ours(_));
-                let reply = if fetch { Reply::no('C', Some(5)) } else { Reply::yes('C') };
-                self.say(channel, &reply.print());
+    fn end_arriving(&mut self, channel: Channel, arriving: Arriving) -> io::Result<Result<(), Refusal>> {
+        let inbox = match arriving.inbox {
+            Ok(inbox) => inbox,
+            Err(why) => {
+                if arriving.confirm {
+                    let fetch = matches!(channel, Channel::Ours(_));
+                    let reply = if fetch { Reply::no('C', Some(5)) } else { Reply::yes('C') };
+                    self.say(channel, &reply.print());
+                }
+                return Ok(Err(why));
             }
-            return Ok(false);
         };
         if let Some(size) = arriving.size.filter(|size| *size != arriving.position) {
             tracing::warn!(site = %self.site, announced = size, came = arriving.position, "a file of another size than announced");
             self.say(channel, &Reply::no('C', Some(5)).print());
-            return Ok(false);
+            return Ok(Err(Refusal::CannotStore));
         }
         match inbox.commit() {
             Ok(()) => {}
@@ -297,7 +309,7 @@ impl Transfer {
             Err(error) if concerns_one_file(error.kind()) => {
                 tracing::warn!(site = %self.site, error = with_causes(&error), "a file came and cannot be stored");
                 self.say(channel, &Reply::no('C', Some(5)).print());
-                return Ok(false);
+                return Ok(Err(Refusal::CannotStore));
             }
             Err(error) => return Err(error),
         }
@@ -305,7 +317,7 @@ impl Transfer {
         self.vain = 0;
         self.drained = false;
         self.say(channel, &Reply::yes('C').print());
-        Ok(true)
+        Ok(Ok(()))
     }
 }
 
@@ -314,11 +326,11 @@ impl Arriving {
         let kept = inbox.kept();
         // Where bytes flow ahead of our answer they begin at zero; elsewhere they begin where we said.
         let base = if positions { 0 } else { kept };
-        Self { inbox: Some(inbox), confirm: true, kept, base, position: kept, size }
+        Self { inbox: Ok(inbox), confirm: true, kept, base, position: kept, size }
     }
 
-    pub(super) fn discarded(confirm: bool) -> Self {
-        Self { inbox: None, confirm, kept: 0, base: 0, position: 0, size: None }
+    pub(super) fn discarded(confirm: bool, why: Refusal) -> Self {
+        Self { inbox: Err(why), confirm, kept: 0, base: 0, position: 0, size: None }
     }
 
     fn begin_again(&mut self) -> io::Result<()> {
@@ -327,7 +339,7 @@ impl Arriving {
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let Some(inbox) = &mut self.inbox else { return Ok(()) };
+        let Ok(inbox) = &mut self.inbox else { return Ok(()) };
         let mut at = self.base.saturating_add(offset);
         let known = usize::try_from(self.kept.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
         at += known as u64;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bangpath::base::names::{Grade, SiteName};
+use bangpath::base::wishes::{CopyWishes, Reports};
 use bangpath::dialogue::Stop;
 use bangpath::session::{
     Caller, Deed, Desk, Inbox, Incoming, Reception, Refusal, Rejection, SettingsByProtocol, Spread, Task, TaskId,
@@ -92,6 +93,7 @@ impl Desk for ShelfDesk {
             let deed = Deed::Execute {
                 command: format!("rmail user{id}"),
                 requestor: None,
+                reports: Reports::default(),
                 data_name: format!("D.simC{id:04}"),
                 execution_name: format!("X.simC{id:04}"),
                 temp: format!("D.{id:04}"),
@@ -104,7 +106,10 @@ impl Desk for ShelfDesk {
         }
         if let Some((id, from)) = contents.wishes.iter().find(|(id, _)| !self.offered.contains(id)) {
             self.offered.push(*id);
-            return Ok(Some(task(*id, Deed::Fetch { from: from.clone(), to: from.clone() })));
+            return Ok(Some(task(
+                *id,
+                Deed::Fetch { from: from.clone(), to: from.clone(), wishes: CopyWishes::default(), size_max: None },
+            )));
         }
         Ok(None)
     }
