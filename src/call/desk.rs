@@ -49,7 +49,7 @@ pub(super) struct StoreDesk {
     /// The number under which it is called, where calls are counted.
     number: Option<CallNumber>,
     /// Of an answered call: one session a site.
-    _lock: Option<Lock>,
+    _lock: Option<Arc<Lock>>,
 }
 
 /// A task under way.
@@ -72,7 +72,7 @@ impl StoreDesk {
     }
 
     /// Of a call that we answer: keeps the lock as long as the desk lives.
-    pub fn holding(mut self, lock: Lock) -> Self {
+    pub fn holding(mut self, lock: Arc<Lock>) -> Self {
         (self._lock, self.called) = (Some(lock), true);
         self
     }
@@ -347,6 +347,11 @@ impl Desk for StoreDesk {
             .store
             .write::<_, StoreError>(|change| change.set_call_number(&self.site.name, number))
             .map_err(to_io)
+    }
+
+    fn agreed(&mut self, protocol: char) {
+        // Once a call: who was talked to is not called over another way.
+        let _ = self.progress.agreed.set(protocol);
     }
 
     fn stop_wanted(&mut self) -> io::Result<Option<Stop>> {

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use tokio::sync::SetOnce;
 
 use crate::base::limits::WIRE_NAME_MAX;
 use crate::base::names::{PortName, SiteName, UserName};
@@ -20,7 +22,7 @@ use crate::session::dial::DialFailure;
 use crate::session::login::{Gatekeeper, LoginFailure, LoginPrompt};
 use crate::session::{Answering, CallResult, Ending, Rejection, Session, SettingsByProtocol};
 use crate::store::ledger::Fact;
-use crate::store::{Store, StoreError};
+use crate::store::{Lock, Store, StoreError};
 use crate::wire::bsmtp;
 use crate::wire::packing::BatchForm;
 
@@ -36,6 +38,7 @@ mod place;
 mod reception;
 mod relay;
 mod report;
+mod underway;
 pub mod unpack;
 mod ways;
 mod wrong_logins;
@@ -47,6 +50,7 @@ pub use line::{Modem, StatedLine, connected, hang_up, open_port};
 pub use place::place;
 pub use relay::{can_be_said, file_cargo};
 pub use report::Watch;
+pub use underway::Underway;
 pub use ways::{Only, ways_in_order};
 pub use wrong_logins::WrongLogins;
 
@@ -208,11 +212,21 @@ pub struct Progress {
     /// Bytes of the files begun in each direction, where they are known.
     pub bytes_to_send: AtomicU64,
     pub bytes_to_receive: AtomicU64,
+    /// The site, once it is known, and its lock, which must go with the session.
+    met: SetOnce<(SiteName, Weak<Lock>)>,
+    /// The protocol, once the handshake is done.
+    agreed: SetOnce<char>,
 }
 
 impl Progress {
     pub(crate) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Tells with whom the call is.
+    fn meet(&self, site: &SiteName, lock: &Arc<Lock>) {
+        // A call is with one site.
+        let _ = self.met.set((site.clone(), Arc::downgrade(lock)));
     }
 }
 
@@ -266,6 +280,15 @@ fn forget_hang_up(context: &Context, site: &Site) -> Result<(), StoreError> {
     match context.store.read::<_, StoreError>(|view| view.hang_up_wanted(&site.name))? {
         Some(_) => context.store.write::<_, StoreError>(|change| change.want_hang_up(&site.name, None)),
         None => Ok(()),
+    }
+}
+
+/// Notes that a call has begun; whoever follows the ledger sees it now, and not when all is over. A call goes on without that.
+fn record_begin(context: &Context, site: &SiteName, detail: &str) {
+    let fact = Fact { verb: "began", ..call_fact(context.now(), site, detail, None) };
+    let recorded = tokio::task::block_in_place(|| context.store.write::<_, StoreError>(|change| change.record(fact)));
+    if let Err(error) = recorded {
+        tracing::warn!(error = with_causes(&error), "cannot note that a call has begun");
     }
 }
 
@@ -342,7 +365,8 @@ async fn converse(
     nudges: &mut Nudges,
 ) -> Result<CallResult, CallError> {
     let mut report = Report::answering(context, &link.facts.peer);
-    let result = answer_on(context, link, caller, progress, nudges).await;
+    let answering = answer_on(context, link, caller, progress, nudges);
+    let result = report.during(context, progress, answering).await;
     report.line.speed = link.facts.speed;
     report.end(context, &result).await;
     result

@@ -82,7 +82,7 @@ impl Reception for StoreReception {
             return Err(self.call_back(&site.name));
         }
         let lock = match self.context.store.lock(LockKind::Site, site.name.as_str()) {
-            Ok(Some(lock)) => lock,
+            Ok(Some(lock)) => Arc::new(lock),
             Ok(None) => {
                 // The caller has counted this call, and so do we.
                 self.count(site, caller)?;
@@ -98,6 +98,7 @@ impl Reception for StoreReception {
             return Err(Rejection::Locked);
         }
         let number = self.count(site, caller)?;
+        self.progress.meet(&site.name, &lock);
         let desk = StoreDesk::new(self.context.clone(), site.clone(), Arc::clone(&self.progress), number).holding(lock);
         Ok(Welcome {
             site: site.name.clone(),
