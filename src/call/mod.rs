@@ -38,6 +38,7 @@ mod place;
 mod reception;
 mod relay;
 mod report;
+mod taylor;
 mod underway;
 pub mod unpack;
 mod ways;
@@ -401,7 +402,7 @@ async fn answer_on(
         });
         unread = rest;
     }
-    let reception = reception::StoreReception::new(context.clone(), ask_login, Arc::clone(progress));
+    let reception = reception::StoreReception::new(context.clone(), ask_login, &link.facts.peer, Arc::clone(progress));
     let answering = Answering { name: context.our_name.clone(), login, reception: Box::new(reception) };
     let mut session = Session::answering(clock(), answering, link.facts.clone());
     let (result, _) = link::drive(link, &mut session, &unread, nudges, clock).await;

@@ -7,7 +7,7 @@ use super::count::{self, Connected};
 use super::known_line::RecalledLine;
 use super::report::Report;
 use super::ways::{self, Fault, Only, ways_in_order};
-use super::{CallError, Context, Progress, Site, Way, call_fact, desk, forget_hang_up, line, record_begin};
+use super::{CallError, Context, Progress, Site, Way, call_fact, desk, forget_hang_up, line, record_begin, taylor};
 use crate::base::names::{Grade, PortName};
 use crate::link::{self, Link, Nudges};
 use crate::session::dial::DialFailure;
@@ -126,7 +126,10 @@ impl Placing<'_> {
             Ok(unread) => {
                 let since = (context.clock)().instant;
                 let result = match line::log_in(&mut link, site, way, unread, nudges, context.clock).await {
-                    Ok(unread) => self.talk(way, nudges, &mut link, &unread).await,
+                    Ok(unread) => {
+                        taylor::log(context, site.name.as_str(), taylor::NOBODY, "Login successful");
+                        self.talk(way, nudges, &mut link, &unread).await
+                    }
                     Err(error) => Err(error),
                 };
                 connected.time = (context.clock)().instant.since(since);

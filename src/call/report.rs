@@ -9,10 +9,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::count::Connected;
-use super::{CallError, Context, Progress, Underway, describe, record_begin};
-use crate::base::time::{Instant, Timestamp};
+use super::{CallError, Context, Progress, Underway, describe, record_begin, taylor};
+use crate::base::time::Instant;
 use crate::base::words::with_causes;
-use crate::files;
 use crate::link;
 use crate::session::CallResult;
 
@@ -100,7 +99,6 @@ impl Report {
         let (site, _) = progress.met.wait().await;
         let begun = Self { site: Some(site.to_string()), protocol: Some(protocol), ..self.clone() };
         record_begin(context, site, &format!("it calls from {} (protocol {protocol})", self.port));
-        begun.log(context, &format!("Incoming call (port {})", self.port));
         begun.tell(context, "start", None, "").await;
     }
 
@@ -223,38 +221,19 @@ impl Report {
         }
     }
 
-    /// One line of the `Log`: program, site, user, time and process, words.
     fn log(&self, context: &Context, text: &str) {
-        let Some(path) = &context.watch.log else { return };
-        let site = self.site.as_deref().unwrap_or("-");
-        let at = stamp(context.now());
-        let line = format!("uucico {site} - ({at} {}) {text}\n", std::process::id());
-        append(path, &line);
+        taylor::log(context, self.site.as_deref().unwrap_or(taylor::NOBODY), taylor::NOBODY, text);
     }
 
     /// One line of the `Stats`; all files of a call and a direction together.
     fn count(&self, context: &Context, verb: &str, bytes: u64, seconds: f64, failed: bool) {
-        let (Some(path), true) = (&context.watch.statistics, bytes > 0) else { return };
-        let site = self.site.as_deref().unwrap_or("-");
-        let at = stamp(context.now());
+        if bytes == 0 {
+            return;
+        }
         let failed = if failed { "failed after " } else { "" };
         let rate = (bytes as f64 / seconds.max(0.001)) as u64;
-        let line = format!(
-            "uucp {site} ({at}) {failed}{verb} {bytes} bytes in {seconds:.3} seconds ({rate} bytes/sec) on port {}\n",
-            self.port
-        );
-        append(path, &line);
+        let pace = format!("{bytes} bytes in {seconds:.3} seconds ({rate} bytes/sec)");
+        let site = self.site.as_deref().unwrap_or(taylor::NOBODY);
+        taylor::count(context, site, &format!("{failed}{verb} {pace} on port {}", self.port));
     }
-}
-
-fn append(path: &std::path::Path, line: &str) {
-    if let Err(error) = tokio::task::block_in_place(|| files::append(path, line)) {
-        tracing::warn!(error = with_causes(&error), "cannot note a call");
-    }
-}
-
-/// `2026-11-23 16:08:37.26`, in UTC.
-fn stamp(at: Timestamp) -> String {
-    let hundredths = at.as_micros().rem_euclid(1_000_000) / 10_000;
-    format!("{}.{hundredths:02}", at.to_string().trim_end_matches('Z'))
 }

@@ -22,7 +22,10 @@ fn each_call_is_explained_told_to_the_hook_and_noted_as_taylor_does() {
         )
     };
     let answering = format!("\"{BANGPATH}\", \"uucico\", \"-I\", \"{}\", \"-u\", \"village\"", hub.config().display());
-    let village = Site::new("village", &rest(&hub, &answering));
+    hub.configure(&format!("taylor-log = \"{}\"\n[sites.village]\n", hub.path("Log").display()));
+    let mut village = Site::new("village", &rest(&hub, &answering));
+    // Five hours east of Greenwich.
+    village.set_environment(vec![("TZ".to_owned(), "HERE-5".to_owned())]);
     let watched = format!(
         "{}taylor-log = \"{}\"\ntaylor-stats = \"{}\"\n\n",
         hook(&village),
@@ -43,7 +46,25 @@ fn each_call_is_explained_told_to_the_hook_and_noted_as_taylor_does() {
     assert_eq!((&told[1].1["files_sent"], &told[1].1["direction"]), (&1.into(), &"out".into()), "{told:?}");
     let log = fs::read_to_string(village.path("Log")).expect("a log");
     assert!(log.contains(") Calling system hub (port p)\n") && log.contains(") Call complete ("), "{log}");
-    assert!(log.lines().all(|line| line.starts_with("uucico hub - (20")), "{log}");
+    let users: Vec<&str> = log.lines().map(|line| line.split(' ').nth(2).expect("a user")).collect();
+    assert_eq!(users, ["-", "-", "-", "uucp", "-", "-"], "{log}");
+    assert!(log.lines().all(|line| line.starts_with("uucico hub ") && line.contains(" (20")), "{log}");
+    let sending = log.lines().find(|line| line.starts_with("uucico hub uucp (")).expect("a line");
+    assert!(sending.contains(") Sending rmail alice@hub.example (D.") && sending.ends_with(" bytes)"), "{log}");
+    assert!(log.contains(") Handshake successful (protocol 'i')\n") && log.contains(") Login successful\n"), "{log}");
+    // The other side tells of the same file, and both tell it in local time.
+    let answered = fs::read_to_string(hub.path("Log")).expect("a log");
+    let words: Vec<&str> = answered.lines().map(|line| line.split_once(") ").expect("words").1).collect();
+    assert_eq!(&words[..2], ["Incoming call (port standard input)", "Handshake successful (protocol 'i')"]);
+    let bytes = sending.rsplit_once('(').expect("a size").1;
+    assert_eq!(words[2], format!("Receiving rmail alice@hub.example ({bytes}"));
+    assert!(answered.contains("uucico village uucp ("), "{answered}");
+    let hour = |log: &str| log.split_once(":").map(|(before, _)| before[before.len() - 2..].to_owned());
+    let now = jiff::Timestamp::now().as_second();
+    let hours = [0, 60].map(|ago| format!("{:02}", (now - ago + 5 * 3600) / 3600 % 24));
+    for log in [&log, &answered] {
+        assert!(hour(log).is_some_and(|hour| hours.contains(&hour)), "{hours:?}: {log}");
+    }
     let statistics = fs::read_to_string(village.path("Stats")).expect("statistics");
     assert!(statistics.starts_with("uucp hub (20") && statistics.contains(") sent "), "{statistics}");
 
