@@ -152,3 +152,5 @@ pub const WRONG_LOGINS_WITHIN_S: u64 = 600;
 pub const WRONG_LOGIN_ADDRESSES_MAX: usize = 4096;
 /// The answer to the first wrong login of a connection comes after so long, to the second after twice that.
 pub const WRONG_LOGIN_DELAY_S: u64 = 2;
+/// Bytes that are read of what the holder of a lock has noted in it: a few numbers and a name.
+pub const LOCK_NOTE_MAX: u64 = 4096;

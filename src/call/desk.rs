@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::notices::Notices;
 use super::pack::{self, PackError};
 use super::relay::{self, Asker, RelayError, Source};
-use super::{Context, Progress, Site};
+use super::{Context, Progress, Site, taylor};
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Now, Timestamp};
 use crate::base::wishes::Reports;
@@ -47,10 +47,12 @@ pub(super) struct StoreDesk {
     served: i64,
     /// It called us.
     called: bool,
+    /// Where from.
+    peer: String,
     /// The number under which it is called, where calls are counted.
     number: Option<CallNumber>,
     /// Of an answered call: one session a site.
-    _lock: Option<Lock>,
+    _lock: Option<Arc<Lock>>,
 }
 
 /// A task under way.
@@ -69,13 +71,42 @@ impl StoreDesk {
         let public = PublicDirectory::new(&context.public);
         let open = HashMap::new();
         let number = number.map(|number| CallNumber { number, doubtful: false });
-        Self { context, site, progress, public, frozen: None, open, served: 0, called: false, number, _lock: None }
+        let (frozen, served, called, peer) = (None, 0, false, String::new());
+        Self { context, site, progress, public, frozen, open, served, called, peer, number, _lock: None }
     }
 
     /// Of a call that we answer: keeps the lock as long as the desk lives.
-    pub fn holding(mut self, lock: Lock) -> Self {
-        (self._lock, self.called) = (Some(lock), true);
+    pub fn answering(mut self, lock: Arc<Lock>, peer: &str) -> Self {
+        (self._lock, self.called, self.peer) = (Some(lock), true, peer.to_owned());
         self
+    }
+
+    fn log(&self, user: &str, what: &str, size: Option<u64>) {
+        taylor::log_file(&self.context, self.site.name.as_str(), user, what, size);
+    }
+
+    /// Takes a file or says why not.
+    fn take(&mut self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal> {
+        self.context.store.room_for(request.size.unwrap_or(0)).map_err(|_| Refusal::CannotCreate)?;
+        self.check_size(request.size.unwrap_or(SIZE_ASSUMED))?;
+        Progress::add(&self.progress.bytes_to_receive, request.size.unwrap_or(0));
+        if let Some(command) = &request.command {
+            let program = command.split_ascii_whitespace().next().unwrap_or("");
+            if !self.site.may_run(program) {
+                tracing::warn!(site = %self.site.name, program, "refusing to run a command");
+                return Err(Refusal::NotPermitted);
+            }
+            let (command, user) = (command.clone(), request.user.clone());
+            let (requestor, reports) = (request.requestor.clone(), request.reports);
+            return self.admit_spool(request, Purpose::Execute { command, user, requestor, reports });
+        }
+        match request.to.get(..2) {
+            Some("D." | "X.") if !request.to.contains('/') => {
+                self.admit_spool(request, Purpose::Spool { name: request.to.clone() })
+            }
+            Some("C.") => Err(Refusal::NotPermitted),
+            _ => self.admit_file(request),
+        }
     }
 
     fn now(&self) -> Now {
@@ -251,8 +282,14 @@ impl Desk for StoreDesk {
         };
         Progress::add(&self.progress.bytes_to_send, job.size);
         let mut task = pack::task(&self.site.our_name, &job, again);
-        if let Deed::Fetch { size_max, .. } = &mut task.deed {
-            *size_max = self.receive_limit();
+        match &mut task.deed {
+            Deed::Send { from, size, .. } => self.log(&task.user, &format!("Sending {from}"), Some(*size)),
+            Deed::Execute { command, temp, size, .. } => {
+                self.log(&task.user, &format!("Sending {command} ({temp})"), Some(*size));
+            }
+            Deed::Fetch { size_max, .. } => *size_max = self.receive_limit(),
+            // Nothing is sent; what comes is told of then.
+            Deed::Expand { .. } | Deed::Serve { .. } => {}
         }
         self.open.insert(task.id, Open::Job { job: Box::new(job), body });
         Ok(Some(task))
@@ -287,6 +324,7 @@ impl Desk for StoreDesk {
         if request.size_max.is_some_and(|max| size > max) {
             return Err(Refusal::TooLargeNow);
         }
+        self.log(&request.user, &format!("Sending {}", request.from), Some(size));
         self.served -= 1;
         let id = TaskId(self.served);
         self.open.insert(id, Open::File(file));
@@ -294,26 +332,10 @@ impl Desk for StoreDesk {
     }
 
     fn admit(&mut self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal> {
-        self.context.store.room_for(request.size.unwrap_or(0)).map_err(|_| Refusal::CannotCreate)?;
-        self.check_size(request.size.unwrap_or(SIZE_ASSUMED))?;
-        Progress::add(&self.progress.bytes_to_receive, request.size.unwrap_or(0));
-        if let Some(command) = &request.command {
-            let program = command.split_ascii_whitespace().next().unwrap_or("");
-            if !self.site.may_run(program) {
-                tracing::warn!(site = %self.site.name, program, "refusing to run a command");
-                return Err(Refusal::NotPermitted);
-            }
-            let (command, user) = (command.clone(), request.user.clone());
-            let (requestor, reports) = (request.requestor.clone(), request.reports);
-            return self.admit_spool(request, Purpose::Execute { command, user, requestor, reports });
-        }
-        match request.to.get(..2) {
-            Some("D." | "X.") if !request.to.contains('/') => {
-                self.admit_spool(request, Purpose::Spool { name: request.to.clone() })
-            }
-            Some("C.") => Err(Refusal::NotPermitted),
-            _ => self.admit_file(request),
-        }
+        let inbox = self.take(request)?;
+        let what = request.command.as_ref().unwrap_or(&request.to);
+        self.log(&request.user, &format!("Receiving {what}"), request.size);
+        Ok(inbox)
     }
 
     fn finished(&mut self, task: TaskId) -> io::Result<()> {
@@ -379,6 +401,15 @@ impl Desk for StoreDesk {
             .store
             .write::<_, StoreError>(|change| change.set_call_number(&self.site.name, number))
             .map_err(to_io)
+    }
+
+    fn agreed(&mut self, protocol: char) {
+        if self.called {
+            self.log(taylor::NOBODY, &format!("Incoming call (port {})", self.peer), None);
+        }
+        self.log(taylor::NOBODY, &format!("Handshake successful (protocol '{protocol}')"), None);
+        // Once a call: who was talked to is not called over another way.
+        let _ = self.progress.agreed.set(protocol);
     }
 
     fn stop_wanted(&mut self) -> io::Result<Option<Stop>> {

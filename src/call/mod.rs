@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use tokio::sync::SetOnce;
 
 use crate::base::limits::WIRE_NAME_MAX;
 use crate::base::names::{PortName, SiteName, UserName};
@@ -20,7 +22,7 @@ use crate::session::dial::DialFailure;
 use crate::session::login::{Gatekeeper, LoginFailure, LoginPrompt};
 use crate::session::{Answering, CallResult, Ending, Rejection, Session, SettingsByProtocol};
 use crate::store::ledger::Fact;
-use crate::store::{Store, StoreError};
+use crate::store::{Lock, Store, StoreError};
 use crate::wire::bsmtp;
 use crate::wire::packing::BatchForm;
 
@@ -37,6 +39,8 @@ mod place;
 mod reception;
 mod relay;
 mod report;
+mod taylor;
+mod underway;
 pub mod unpack;
 mod ways;
 mod wrong_logins;
@@ -48,6 +52,7 @@ pub use line::{Modem, StatedLine, connected, hang_up, open_port};
 pub use place::place;
 pub use relay::{Outgoing, can_be_notified, can_be_said, copy_command, file_cargo};
 pub use report::Watch;
+pub use underway::Underway;
 pub use ways::{Only, ways_in_order};
 pub use wrong_logins::WrongLogins;
 
@@ -212,11 +217,21 @@ pub struct Progress {
     /// Bytes of the files begun in each direction, where they are known.
     pub bytes_to_send: AtomicU64,
     pub bytes_to_receive: AtomicU64,
+    /// The site, once it is known, and its lock, which must go with the session.
+    met: SetOnce<(SiteName, Weak<Lock>)>,
+    /// The protocol, once the handshake is done.
+    agreed: SetOnce<char>,
 }
 
 impl Progress {
     pub(crate) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Tells with whom the call is.
+    fn meet(&self, site: &SiteName, lock: &Arc<Lock>) {
+        // A call is with one site.
+        let _ = self.met.set((site.clone(), Arc::downgrade(lock)));
     }
 }
 
@@ -270,6 +285,15 @@ fn forget_hang_up(context: &Context, site: &Site) -> Result<(), StoreError> {
     match context.store.read::<_, StoreError>(|view| view.hang_up_wanted(&site.name))? {
         Some(_) => context.store.write::<_, StoreError>(|change| change.want_hang_up(&site.name, None)),
         None => Ok(()),
+    }
+}
+
+/// Notes that a call has begun; whoever follows the ledger sees it now, and not when all is over. A call goes on without that.
+fn record_begin(context: &Context, site: &SiteName, detail: &str) {
+    let fact = Fact { verb: "began", ..call_fact(context.now(), site, detail, None) };
+    let recorded = tokio::task::block_in_place(|| context.store.write::<_, StoreError>(|change| change.record(fact)));
+    if let Err(error) = recorded {
+        tracing::warn!(error = with_causes(&error), "cannot note that a call has begun");
     }
 }
 
@@ -346,7 +370,8 @@ async fn converse(
     nudges: &mut Nudges,
 ) -> Result<CallResult, CallError> {
     let mut report = Report::answering(context, &link.facts.peer);
-    let result = answer_on(context, link, caller, progress, nudges).await;
+    let answering = answer_on(context, link, caller, progress, nudges);
+    let result = report.during(context, progress, answering).await;
     report.line.speed = link.facts.speed;
     report.end(context, &result).await;
     result
@@ -381,7 +406,7 @@ async fn answer_on(
         });
         unread = rest;
     }
-    let reception = reception::StoreReception::new(context.clone(), ask_login, Arc::clone(progress));
+    let reception = reception::StoreReception::new(context.clone(), ask_login, &link.facts.peer, Arc::clone(progress));
     let answering = Answering { name: context.our_name.clone(), login, reception: Box::new(reception) };
     let mut session = Session::answering(clock(), answering, link.facts.clone());
     let (result, _) = link::drive(link, &mut session, &unread, nudges, clock).await;

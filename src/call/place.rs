@@ -7,7 +7,7 @@ use super::count::{self, Connected};
 use super::known_line::RecalledLine;
 use super::report::Report;
 use super::ways::{self, Fault, Only, ways_in_order};
-use super::{CallError, Context, Progress, Site, Way, call_fact, desk, forget_hang_up, line};
+use super::{CallError, Context, Progress, Site, Way, call_fact, desk, forget_hang_up, line, record_begin, taylor};
 use crate::base::names::{Grade, PortName};
 use crate::link::{self, Link, LinkError, Nudges};
 use crate::session::dial::DialFailure;
@@ -27,9 +27,11 @@ pub async fn place(
     progress: &Arc<Progress>,
     nudges: &mut Nudges,
 ) -> Result<CallResult, CallError> {
-    let Some(_site_lock) = context.store.lock(LockKind::Site, site.name.as_str())? else {
+    let Some(site_lock) = context.store.lock(LockKind::Site, site.name.as_str())? else {
         return Err(CallError::SiteBusy(site.name.clone()));
     };
+    let site_lock = Arc::new(site_lock);
+    progress.meet(&site.name, &site_lock);
     forget_hang_up(context, site)?;
     let mut ways = context.store.read(|view| ways_in_order(view, site, context.now()))?;
     ways::choose(&mut ways, first);
@@ -102,29 +104,40 @@ impl Placing<'_> {
             },
         };
         let mut report = Report::placing(context, site.name.as_str(), way.port.as_str()).await;
-        let result = self.over_way(way, nudges, &mut report).await;
-        let line = report.line;
+        let mut line = Connected::default();
+        let result = report.during(context, self.progress, self.over_way(way, nudges, &mut line)).await;
+        report.line = line;
         let words = report.end(context, &result).await;
         Attempt { way, result, words, line }
     }
 
-    async fn over_way(&self, way: &Way, nudges: &mut Nudges, report: &mut Report) -> Result<CallResult, CallError> {
+    async fn over_way(
+        &self,
+        way: &Way,
+        nudges: &mut Nudges,
+        connected: &mut Connected,
+    ) -> Result<CallResult, CallError> {
         let Self { context, site, .. } = *self;
         let mut link = line::open(way).await?;
         tracing::info!(site = %site.name, port = %way.port, link = %link.facts, "calling");
+        // A port that somebody else uses is found out before: nothing has begun.
+        record_begin(context, &site.name, &format!("we call over {}", way.port));
         let result = match line::dial(&mut link, &way.kind, nudges, context.clock).await {
             Ok(unread) => {
-                let connected = (context.clock)().instant;
+                let since = (context.clock)().instant;
                 let result = match line::log_in(&mut link, site, way, unread, nudges, context.clock).await {
-                    Ok(unread) => self.talk(way, nudges, &mut link, &unread).await,
+                    Ok(unread) => {
+                        taylor::log(context, site.name.as_str(), taylor::NOBODY, "Login successful");
+                        self.talk(way, nudges, &mut link, &unread).await
+                    }
                     Err(error) => Err(error),
                 };
-                report.line.time = (context.clock)().instant.since(connected);
+                connected.time = (context.clock)().instant.since(since);
                 result
             }
             Err(failure) => Err(failure.into()),
         };
-        report.line.speed = link.facts.speed;
+        connected.speed = link.facts.speed;
         let refused = matches!(&result, Err(CallError::Dial(why)) if !matches!(why, DialFailure::NoConnection(_) | DialFailure::Stopped));
         line::hang_up(&mut link, &way.kind, !refused, nudges, context.clock).await;
         match (result, link.close().await) {

@@ -15,12 +15,14 @@ pub(super) struct StoreReception {
     context: Context,
     /// A login was asked for, so it must be the caller's own.
     logged_in: bool,
+    /// Where the caller comes from.
+    peer: String,
     progress: Arc<Progress>,
 }
 
 impl StoreReception {
-    pub fn new(context: Context, logged_in: bool, progress: Arc<Progress>) -> Self {
-        Self { context, logged_in, progress }
+    pub fn new(context: Context, logged_in: bool, peer: &str, progress: Arc<Progress>) -> Self {
+        Self { context, logged_in, peer: peer.to_owned(), progress }
     }
 }
 
@@ -82,7 +84,7 @@ impl Reception for StoreReception {
             return Err(self.call_back(&site.name));
         }
         let lock = match self.context.store.lock(LockKind::Site, site.name.as_str()) {
-            Ok(Some(lock)) => lock,
+            Ok(Some(lock)) => Arc::new(lock),
             Ok(None) => {
                 // The caller has counted this call, and so do we.
                 self.count(site, caller)?;
@@ -98,7 +100,9 @@ impl Reception for StoreReception {
             return Err(Rejection::Locked);
         }
         let number = self.count(site, caller)?;
-        let desk = StoreDesk::new(self.context.clone(), site.clone(), Arc::clone(&self.progress), number).holding(lock);
+        self.progress.meet(&site.name, &lock);
+        let desk = StoreDesk::new(self.context.clone(), site.clone(), Arc::clone(&self.progress), number)
+            .answering(lock, &self.peer);
         Ok(Welcome {
             site: site.name.clone(),
             desk: Box::new(desk),

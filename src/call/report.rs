@@ -1,20 +1,24 @@
 //! What the outside learns of calls: a line that explains each, hooks of the operator, files that Taylor's tools read.
 
+use std::future::{Future, pending};
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Weak;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::count::Connected;
-use super::{CallError, Context, describe};
-use crate::base::time::{Instant, Timestamp};
+use super::{CallError, Context, Progress, Underway, describe, record_begin, taylor};
+use crate::base::time::Instant;
 use crate::base::words::with_causes;
-use crate::files;
 use crate::link;
 use crate::session::CallResult;
 
 /// How long a hook may take: what it starts, such as a transmitter's power, may need a while.
 const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it is noted how far a call has come, if it has come further. Nothing waits for the disk.
+const NOTE_EVERY: Duration = Duration::from_secs(2);
 
 /// Who is told of calls.
 #[derive(Debug, Clone, Default)]
@@ -27,9 +31,11 @@ pub struct Watch {
 }
 
 /// A call under way, as it is told of.
+#[derive(Clone)]
 pub(super) struct Report {
     /// Unknown while a caller has not given his name.
     site: Option<String>,
+    protocol: Option<char>,
     /// The port, or who is at the other end of the link.
     port: String,
     outgoing: bool,
@@ -46,15 +52,74 @@ impl Report {
         report
     }
 
-    /// Of somebody who calls us. Nothing is told before he is known for a site of ours, nor ever if he is not: strangers
-    /// could run the hook and fill the log as often as they can connect.
+    /// Of somebody who calls us. Nothing is told before the handshake is done, nor ever if that fails: strangers could run
+    /// the hook and fill the log as often as they can connect.
     pub fn answering(context: &Context, port: &str) -> Self {
         Self::new(context, None, port, false)
     }
 
     fn new(context: &Context, site: Option<&str>, port: &str, outgoing: bool) -> Self {
         let began = (context.clock)().instant;
-        Self { site: site.map(str::to_owned), port: port.to_owned(), outgoing, began, line: Connected::default() }
+        let (site, line) = (site.map(str::to_owned), Connected::default());
+        Self { site, protocol: None, port: port.to_owned(), outgoing, began, line }
+    }
+
+    /// Waits for the call to come to its end, and meanwhile tells that it goes on. A hook that hears of a caller does not
+    /// hold him up.
+    pub async fn during<T>(&mut self, context: &Context, progress: &Progress, call: impl Future<Output = T>) -> T {
+        let result = self.beside(context, progress, call).await;
+        if let (Some((site, _)), Some(protocol)) = (progress.met.get(), progress.agreed.get()) {
+            (self.site, self.protocol) = (Some(site.to_string()), Some(*protocol));
+        }
+        result
+    }
+
+    async fn beside<T>(&self, context: &Context, progress: &Progress, call: impl Future<Output = T>) -> T {
+        let mut call = pin!(call);
+        let mut greeting = pin!(self.greet(context, progress));
+        let mut noting = pin!(self.note(context, progress));
+        let mut greeted = self.outgoing;
+        let result = loop {
+            tokio::select! {
+                result = &mut call => break result,
+                () = &mut greeting, if !greeted => greeted = true,
+                () = &mut noting => {}
+            }
+        };
+        // The end is told after the beginning, however short the call was.
+        if !greeted && progress.agreed.initialized() {
+            greeting.await;
+        }
+        result
+    }
+
+    /// Tells of a caller once the handshake is done.
+    async fn greet(&self, context: &Context, progress: &Progress) {
+        let protocol = *progress.agreed.wait().await;
+        let (site, _) = progress.met.wait().await;
+        let begun = Self { site: Some(site.to_string()), protocol: Some(protocol), ..self.clone() };
+        record_begin(context, site, &format!("it calls from {} (protocol {protocol})", self.port));
+        begun.tell(context, "start", None, "").await;
+    }
+
+    /// Notes for ever how far the call has come, in the lock of the site.
+    async fn note(&self, context: &Context, progress: &Progress) {
+        let (_, lock) = progress.met.wait().await;
+        let since = context.now() - (context.clock)().instant.since(self.began);
+        let mut noted = None;
+        while let Some(lock) = Weak::upgrade(lock) {
+            let now = Underway::new(&self.port, self.outgoing, since, progress);
+            if noted.as_ref() != Some(&now) {
+                let words = serde_json::to_string(&now).unwrap_or_default();
+                if let Err(error) = tokio::task::block_in_place(|| lock.note(&words)) {
+                    tracing::debug!(%error, "cannot note how far a call has come");
+                }
+                noted = Some(now);
+            }
+            drop(lock);
+            tokio::time::sleep(NOTE_EVERY).await;
+        }
+        pending().await
     }
 
     /// Tells how it went. Gives the words for it.
@@ -74,9 +139,6 @@ impl Report {
         };
         if self.site.is_none() {
             return words;
-        }
-        if !self.outgoing {
-            self.log(context, &format!("Incoming call (port {})", self.port));
         }
         // A port that somebody else uses is no failure.
         let failed = result.as_ref().is_err_and(|error| !error.is_busy());
@@ -108,7 +170,8 @@ impl Report {
         let counters = result.map(|result| result.counters).unwrap_or_default();
         let site = self.site.clone().unwrap_or_default();
         let direction = if self.outgoing { "out" } else { "in" };
-        let protocol = result.and_then(|result| result.protocol).map(String::from).unwrap_or_default();
+        let protocol =
+            result.and_then(|result| result.protocol).or(self.protocol).map(String::from).unwrap_or_default();
         let facts = [
             ("BANGPATH_EVENT", event.to_owned()),
             ("BANGPATH_SITE", site.clone()),
@@ -158,38 +221,19 @@ impl Report {
         }
     }
 
-    /// One line of the `Log`: program, site, user, time and process, words.
     fn log(&self, context: &Context, text: &str) {
-        let Some(path) = &context.watch.log else { return };
-        let site = self.site.as_deref().unwrap_or("-");
-        let at = stamp(context.now());
-        let line = format!("uucico {site} - ({at} {}) {text}\n", std::process::id());
-        append(path, &line);
+        taylor::log(context, self.site.as_deref().unwrap_or(taylor::NOBODY), taylor::NOBODY, text);
     }
 
     /// One line of the `Stats`; all files of a call and a direction together.
     fn count(&self, context: &Context, verb: &str, bytes: u64, seconds: f64, failed: bool) {
-        let (Some(path), true) = (&context.watch.statistics, bytes > 0) else { return };
-        let site = self.site.as_deref().unwrap_or("-");
-        let at = stamp(context.now());
+        if bytes == 0 {
+            return;
+        }
         let failed = if failed { "failed after " } else { "" };
         let rate = (bytes as f64 / seconds.max(0.001)) as u64;
-        let line = format!(
-            "uucp {site} ({at}) {failed}{verb} {bytes} bytes in {seconds:.3} seconds ({rate} bytes/sec) on port {}\n",
-            self.port
-        );
-        append(path, &line);
+        let pace = format!("{bytes} bytes in {seconds:.3} seconds ({rate} bytes/sec)");
+        let site = self.site.as_deref().unwrap_or(taylor::NOBODY);
+        taylor::count(context, site, &format!("{failed}{verb} {pace} on port {}", self.port));
     }
-}
-
-fn append(path: &std::path::Path, line: &str) {
-    if let Err(error) = tokio::task::block_in_place(|| files::append(path, line)) {
-        tracing::warn!(error = with_causes(&error), "cannot note a call");
-    }
-}
-
-/// `2026-11-23 16:08:37.26`, in UTC.
-fn stamp(at: Timestamp) -> String {
-    let hundredths = at.as_micros().rem_euclid(1_000_000) / 10_000;
-    format!("{}.{hundredths:02}", at.to_string().trim_end_matches('Z'))
 }

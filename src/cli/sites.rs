@@ -6,12 +6,14 @@ use super::ui::{self, Table};
 use super::{Failure, Here, Opened, UNAVAILABLE};
 use crate::base::time::Timestamp;
 use crate::base::words::count;
-use crate::call::{self, PortKind};
+use crate::call::{self, PortKind, Underway};
 use crate::config::Config;
 use crate::daemon::site_view;
 use crate::dialogue::Stop;
 use crate::sched;
+use crate::store::ledger::Entry;
 use crate::store::sites::{CallNumber, SiteState};
+use crate::store::statistics::SiteStatistics;
 use crate::store::{Hop, HopTotals, LockKind, StoreError};
 
 /// Everything wrong in the configuration.
@@ -107,10 +109,13 @@ pub enum Site {
         #[arg(long)]
         json: bool,
     },
-    /// One site: its ways, its state, why it is or is not called now
+    /// One site: its ways, its state, why it is or is not called now, and how far a call with it has come that is going on
     Show {
         /// The UUCP name of the site
         site: String,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
     },
     Statistics(super::statistics::Show),
     /// Call it now
@@ -151,7 +156,7 @@ pub enum Site {
 pub fn site(here: &Here, command: Site) -> Result<(), Failure> {
     match command {
         Site::List { json } => list(&here.open()?, json),
-        Site::Show { site } => show(&here.open()?, &site),
+        Site::Show { site, json } => show(&here.open()?, &site, json),
         Site::Statistics(arguments) => super::statistics::show(&here.open()?, &arguments),
         Site::Call(arguments) => super::calls::call(here, &arguments),
         Site::Hold { site, reason } => change(&here.open()?, &site, |state| state.held = Some(reason.clone())),
@@ -237,12 +242,14 @@ fn list(opened: &Opened, as_json: bool) -> Result<(), Failure> {
             let (items, bytes) = waiting(&totals, site);
             let in_call = is_in_call(opened, site)?;
             let next = sched::explain(now, &site_view(view, site, &totals, now, in_call)?);
+            let call = Underway::of(&opened.store, &site.name)?;
             let result = state.last_result.clone().unwrap_or_default();
             rows.push(json!({
                 "site": site.name.as_str(), "items": items, "bytes": bytes, "failures": state.failures,
                 "last_call": state.last_call.map(|t| t.to_string()), "result": result, "next": next, "held": state.held,
-                "in_call": in_call,
+                "in_call": in_call, "call": call.as_ref().map(call_as_json),
             }));
+            let next = call.map_or(next, |call| format!("in a call: {}", so_far(&call)));
             table.row([
                 site.name.to_string(),
                 items.to_string(),
@@ -257,44 +264,108 @@ fn list(opened: &Opened, as_json: bool) -> Result<(), Failure> {
     if as_json { ui::print_json(&rows) } else { table.print() }
 }
 
-fn show(opened: &Opened, name: &str) -> Result<(), Failure> {
+/// What is known of a site.
+struct Shown {
+    state: SiteState,
+    in_call: bool,
+    call: Option<Underway>,
+    next: String,
+    offered: u64,
+    refused: Option<Entry>,
+    number: u32,
+    statistics: Option<SiteStatistics>,
+}
+
+impl Shown {
+    fn look(opened: &Opened, site: &call::Site) -> Result<Self, StoreError> {
+        let now = opened.context.now();
+        let in_call = is_in_call(opened, site)?;
+        let call = Underway::of(&opened.store, &site.name)?;
+        opened.store.read(|view| {
+            let totals = view.totals()?;
+            Ok(Self {
+                state: view.site_state(&site.name)?,
+                in_call,
+                call,
+                next: sched::explain(now, &site_view(view, site, &totals, now, in_call)?),
+                offered: view.offered_jobs(&site.name)?.len() as u64,
+                refused: view.last_refused_call(site.name.as_str())?,
+                number: view.call_number(&site.name)?.number,
+                statistics: view.statistics(None)?.into_iter().find(|statistics| statistics.site == site.name),
+            })
+        })
+    }
+
+    fn lines(&self, site: &call::Site) -> Vec<String> {
+        let Self { state, .. } = self;
+        let ways: Vec<String> = site.ways.iter().map(describe_way).collect();
+        let mut lines = vec![
+            format!("site          {}", site.name),
+            format!("ways          {}", if ways.is_empty() { "none: it calls us".to_owned() } else { ways.join("; ") }),
+            format!("protocols     {}", site.protocols.as_deref().unwrap_or("every one that suits the link")),
+            format!("last call     {}", when(state.last_call)),
+            format!("result        {}", state.last_result.as_deref().unwrap_or("-")),
+            format!("last success  {}", when(state.last_success)),
+            format!("failures      {}", state.failures),
+            format!("in doubt      {}", count(self.offered, "job")),
+            format!("next call     {}", self.next),
+        ];
+        if let Some(call) = &self.call {
+            let who = if call.outgoing { "we call over" } else { "it calls from" };
+            let protocol = call.protocol.map_or("no protocol yet".to_owned(), |letter| format!("protocol {letter}"));
+            lines.push(format!("under way     {who} {} since {}, {protocol}", ui::plain(&call.port), call.since()));
+            lines.push(format!("so far        {}", so_far(call)));
+        }
+        if site.sequence {
+            lines.push(format!("call number   {}", self.number));
+        }
+        lines.extend(self.statistics.iter().flat_map(super::statistics::lines));
+        if let Some(reason) = &state.held {
+            lines.push(format!("held          {reason}"));
+        }
+        if let Some(refused) = &self.refused {
+            lines.push(format!("refused       {}: {}", refused.at, ui::plain(&refused.detail)));
+        }
+        lines
+    }
+
+    fn json(&self, site: &call::Site) -> serde_json::Value {
+        let Self { state, .. } = self;
+        let at = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        json!({
+            "site": site.name.as_str(), "ways": site.ways.iter().map(describe_way).collect::<Vec<_>>(),
+            "protocols": site.protocols, "last_call": at(state.last_call), "result": state.last_result,
+            "last_success": at(state.last_success), "failures": state.failures, "in_doubt": self.offered,
+            "next": self.next, "held": state.held, "in_call": self.in_call, "call": self.call.as_ref().map(call_as_json),
+            "call_number": site.sequence.then_some(self.number),
+            "refused": self.refused.as_ref().map(|refused| json!({"at": refused.at.to_string(), "why": refused.detail})),
+        })
+    }
+}
+
+/// `sent 1 file, 12.3 kB; received 0 files, 0 B`
+fn so_far(call: &Underway) -> String {
+    let both = |files, bytes| format!("{}, {}", count(files, "file"), ui::bytes(bytes));
+    format!(
+        "sent {}; received {}",
+        both(call.files_sent, call.bytes_sent),
+        both(call.files_received, call.bytes_received)
+    )
+}
+
+fn call_as_json(call: &Underway) -> serde_json::Value {
+    json!({
+        "port": call.port, "direction": if call.outgoing { "out" } else { "in" }, "protocol": call.protocol,
+        "since": call.since().to_string(), "files_sent": call.files_sent, "bytes_sent": call.bytes_sent,
+        "files_received": call.files_received, "bytes_received": call.bytes_received,
+    })
+}
+
+fn show(opened: &Opened, name: &str, as_json: bool) -> Result<(), Failure> {
     let site = find(opened, name)?;
-    let now = opened.context.now();
-    let in_call = is_in_call(opened, site)?;
-    let (state, next, offered, refused, number, statistics) = opened.store.read::<_, StoreError>(|view| {
-        let totals = view.totals()?;
-        let next = sched::explain(now, &site_view(view, site, &totals, now, in_call)?);
-        let offered = view.offered_jobs(&site.name)?.len();
-        Ok((
-            view.site_state(&site.name)?,
-            next,
-            offered,
-            view.last_refused_call(site.name.as_str())?,
-            view.call_number(&site.name)?,
-            view.statistics(None)?.into_iter().find(|statistics| statistics.site == site.name),
-        ))
-    })?;
-    let ways: Vec<String> = site.ways.iter().map(describe_way).collect();
-    let mut lines = vec![
-        format!("site          {}", site.name),
-        format!("ways          {}", if ways.is_empty() { "none: it calls us".to_owned() } else { ways.join("; ") }),
-        format!("protocols     {}", site.protocols.as_deref().unwrap_or("every one that suits the link")),
-        format!("last call     {}", when(state.last_call)),
-        format!("result        {}", state.last_result.as_deref().unwrap_or("-")),
-        format!("last success  {}", when(state.last_success)),
-        format!("failures      {}", state.failures),
-        format!("in doubt      {}", count(offered as u64, "job")),
-        format!("next call     {next}"),
-    ];
-    if site.sequence {
-        lines.push(format!("call number   {}", number.number));
+    let shown = Shown::look(opened, site)?;
+    match as_json {
+        true => ui::print(&format!("{:#}\n", shown.json(site))),
+        false => ui::print(&(shown.lines(site).join("\n") + "\n")),
     }
-    lines.extend(statistics.iter().flat_map(super::statistics::lines));
-    if let Some(reason) = &state.held {
-        lines.push(format!("held          {reason}"));
-    }
-    if let Some(refused) = refused {
-        lines.push(format!("refused       {}: {}", refused.at, ui::plain(&refused.detail)));
-    }
-    ui::print(&(lines.join("\n") + "\n"))
 }

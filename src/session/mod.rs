@@ -184,6 +184,7 @@ impl Session {
     /// The handshake is done: the called chat comes, if there is one, else the protocol.
     fn greeted(&mut self, now: Now, mut greeted: Box<Greeted>) {
         tracing::info!(site = %greeted.site, protocol = %greeted.letter, "handshake done");
+        greeted.desk.agreed(greeted.letter);
         self.found = greeted.found.take();
         if self.found.is_some() {
             let Facts { eight_bit, transparent, round_trip, .. } = &greeted.facts;
@@ -570,6 +571,8 @@ pub trait Desk: Send {
     fn settled(&mut self) -> io::Result<()>;
     /// The peer has counted this call (`-Q`), and knows that we have.
     fn counted(&mut self) -> io::Result<()>;
+    /// The handshake is done, and this protocol comes.
+    fn agreed(&mut self, protocol: char);
     /// Whether an operator wants this call to end.
     fn stop_wanted(&mut self) -> io::Result<Option<Stop>>;
 }

@@ -1,14 +1,14 @@
 //! Files beside the database: bodies, partial files and locks, in the order of syncs that a power cut allows.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::StoreError;
-use crate::base::limits::BODY_INLINE_MAX;
+use crate::base::limits::{BODY_INLINE_MAX, LOCK_NOTE_MAX};
 
 /// The folders of one spool.
 pub(super) struct Disk {
@@ -128,10 +128,27 @@ impl Disk {
         let path = self.locks.join(name);
         let file = self.open_private(&path).map_err(|e| StoreError::io(&path, e))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(e)) => Err(StoreError::io(&path, e)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(e)) => return Err(StoreError::io(&path, e)),
         }
+        // What an earlier holder has noted is not the word of this one.
+        if file.metadata().map_err(|e| StoreError::io(&path, e))?.len() > 0 {
+            file.set_len(0).map_err(|e| StoreError::io(&path, e))?;
+        }
+        Ok(Some(file))
+    }
+
+    /// What the holder of the lock file `name` has noted in it.
+    pub fn lock_note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        if !self.is_locked(name)? {
+            return Ok(None);
+        }
+        let path = self.locks.join(name);
+        let mut note = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(LOCK_NOTE_MAX).read_to_end(&mut note));
+        read.map_err(|e| StoreError::io(&path, e))?;
+        Ok(String::from_utf8(note).ok().filter(|note| !note.is_empty()))
     }
 
     /// Whether another holds the lock file `name`. Shared, so that those who ask do not see each other.

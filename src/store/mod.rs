@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -250,12 +251,18 @@ impl Store {
     /// process or in another one.
     pub fn lock(&self, kind: LockKind, name: &str) -> Result<Option<Lock>, StoreError> {
         let file = self.inner.disk.lock(&lock_name(kind, name))?;
-        Ok(file.map(|file| Lock { _file: file }))
+        Ok(file.map(|file| Lock { file }))
     }
 
     /// Whether somebody holds this lock now. For listings: a moment later it may be otherwise.
     pub fn is_locked(&self, kind: LockKind, name: &str) -> Result<bool, StoreError> {
         self.inner.disk.is_locked(&lock_name(kind, name))
+    }
+
+    /// What the holder of a lock has noted in it; `None`: nobody holds it, or nothing is noted. For listings, and not to be
+    /// relied on: it may be half of one note and half of the next.
+    pub fn lock_note(&self, kind: LockKind, name: &str) -> Result<Option<String>, StoreError> {
+        self.inner.disk.lock_note(&lock_name(kind, name))
     }
 
     /// Gives a file or folder that root has made below the spool's to whom the spool belongs, so that the daemon can use it.
@@ -450,7 +457,15 @@ pub enum LockKind {
 /// Held while it lives. The file stays: removing it would let two others each lock one of that name.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Lock {
+    /// Notes what the lock is held for. Nobody believes a note once the lock has gone, so it is not synced.
+    pub fn note(&self, words: &str) -> io::Result<()> {
+        self.file.write_all_at(words.as_bytes(), 0)?;
+        self.file.set_len(words.len() as u64)
+    }
 }
 
 /// Grade order and totals that the scheduler reads.

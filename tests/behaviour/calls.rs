@@ -3,12 +3,12 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use bangpath::base::names::SiteName;
 use bangpath::base::time::Timestamp;
 use bangpath::store::statistics::Statistics;
-use bangpath::store::{Store, StoreError};
+use bangpath::store::{LockKind, Store, StoreError};
 
 use crate::site::{BANGPATH, Site, said, until};
 
@@ -23,17 +23,13 @@ fn each_call_is_explained_told_to_the_hook_and_noted_as_taylor_does() {
         )
     };
     let answering = format!("\"{BANGPATH}\", \"uucico\", \"-I\", \"{}\", \"-u\", \"village\"", hub.config().display());
-    let village = Site::new("village", &rest(&hub, &answering));
-    let (hook, heard) = (village.path("hook"), village.path("heard"));
-    let script = format!(
-        "#!/bin/sh\nread -r json\necho \"$BANGPATH_EVENT $BANGPATH_SITE $BANGPATH_PORT $BANGPATH_PROTOCOL $json\" >> {}\n",
-        heard.display()
-    );
-    fs::write(&hook, script).expect("a file");
-    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("a mode");
+    hub.configure(&format!("taylor-log = \"{}\"\n[sites.village]\n", hub.path("Log").display()));
+    let mut village = Site::new("village", &rest(&hub, &answering));
+    // Five hours east of Greenwich.
+    village.set_environment(vec![("TZ".to_owned(), "HERE-5".to_owned())]);
     let watched = format!(
-        "call-hook = [\"{}\"]\ntaylor-log = \"{}\"\ntaylor-stats = \"{}\"\n\n",
-        hook.display(),
+        "{}taylor-log = \"{}\"\ntaylor-stats = \"{}\"\n\n",
+        hook(&village),
         village.path("Log").display(),
         village.path("Stats").display()
     );
@@ -46,18 +42,35 @@ fn each_call_is_explained_told_to_the_hook_and_noted_as_taylor_does() {
         shown.contains("call complete (protocol i): sent 1 file") && shown.contains("% of 1000000 bit/s"),
         "{shown}"
     );
-    let heard_now = fs::read_to_string(&heard).expect("the hook ran");
-    let lines: Vec<&str> = heard_now.lines().collect();
-    assert!(lines[0].starts_with("start hub p  {") && lines[1].starts_with("end hub p i {"), "{heard_now}");
-    assert!(lines[1].contains("\"files_sent\":1") && lines[1].contains("\"direction\":\"out\""), "{heard_now}");
+    let told = heard(&village);
+    assert_eq!(events(&told), ["start hub out p -", "end hub out p i"]);
+    assert_eq!((&told[1].1["files_sent"], &told[1].1["direction"]), (&1.into(), &"out".into()), "{told:?}");
     let log = fs::read_to_string(village.path("Log")).expect("a log");
     assert!(log.contains(") Calling system hub (port p)\n") && log.contains(") Call complete ("), "{log}");
-    assert!(log.lines().all(|line| line.starts_with("uucico hub - (20")), "{log}");
+    let users: Vec<&str> = log.lines().map(|line| line.split(' ').nth(2).expect("a user")).collect();
+    assert_eq!(users, ["-", "-", "-", "uucp", "-", "-"], "{log}");
+    assert!(log.lines().all(|line| line.starts_with("uucico hub ") && line.contains(" (20")), "{log}");
+    let sending = log.lines().find(|line| line.starts_with("uucico hub uucp (")).expect("a line");
+    assert!(sending.contains(") Sending rmail alice@hub.example (D.") && sending.ends_with(" bytes)"), "{log}");
+    assert!(log.contains(") Handshake successful (protocol 'i')\n") && log.contains(") Login successful\n"), "{log}");
+    // The other side tells of the same file, and both tell it in local time.
+    let answered = fs::read_to_string(hub.path("Log")).expect("a log");
+    let words: Vec<&str> = answered.lines().map(|line| line.split_once(") ").expect("words").1).collect();
+    assert_eq!(&words[..2], ["Incoming call (port standard input)", "Handshake successful (protocol 'i')"]);
+    let bytes = sending.rsplit_once('(').expect("a size").1;
+    assert_eq!(words[2], format!("Receiving rmail alice@hub.example ({bytes}"));
+    assert!(answered.contains("uucico village uucp ("), "{answered}");
+    let hour = |log: &str| log.split_once(":").map(|(before, _)| before[before.len() - 2..].to_owned());
+    let now = jiff::Timestamp::now().as_second();
+    let hours = [0, 60].map(|ago| format!("{:02}", (now - ago + 5 * 3600) / 3600 % 24));
+    for log in [&log, &answered] {
+        assert!(hour(log).is_some_and(|hour| hours.contains(&hour)), "{hours:?}: {log}");
+    }
     let statistics = fs::read_to_string(village.path("Stats")).expect("statistics");
     assert!(statistics.starts_with("uucp hub (20") && statistics.contains(") sent "), "{statistics}");
 
     // A call that fails is told of, and a hook that fails harms nothing.
-    fs::write(&hook, "#!/bin/sh\nexit 3\n").expect("a file");
+    fs::write(village.path("hook"), "#!/bin/sh\nexit 3\n").expect("a file");
     village.configure(&(watched + &rest(&hub, "\"false\"")));
     let call = village.try_run(&["call", "hub"], b"", None);
     assert_eq!(call.status.code(), Some(75), "{}", said(&call));
@@ -68,6 +81,147 @@ fn each_call_is_explained_told_to_the_hook_and_noted_as_taylor_does() {
             .is_some_and(|line| line.contains("ERROR: the program of the port ended with exit status: 1")),
         "{log}"
     );
+}
+
+/// The setting for a hook that writes down what it is told, and takes its time over a beginning.
+fn hook(site: &Site) -> String {
+    let hook = site.path("hook");
+    let script = format!(
+        "#!/bin/sh\nread -r json\n[ $BANGPATH_EVENT != start ] || sleep 0.2\n\
+         echo \"$BANGPATH_EVENT $BANGPATH_SITE $BANGPATH_DIRECTION $BANGPATH_PORT ${{BANGPATH_PROTOCOL:--}}\t$json\" >> {}\n",
+        site.path("heard").display()
+    );
+    fs::write(&hook, script).expect("a file");
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("a mode");
+    format!("call-hook = [\"{}\"]\n", hook.display())
+}
+
+/// What the hook of a site was told, in its environment and as JSON.
+fn heard(site: &Site) -> Vec<(String, serde_json::Value)> {
+    let text = fs::read_to_string(site.path("heard")).unwrap_or_default();
+    let line = |line: &str| {
+        let (words, json) = line.split_once('\t').expect("words and JSON");
+        (words.to_owned(), serde_json::from_str(json).expect("JSON"))
+    };
+    text.lines().map(line).collect()
+}
+
+fn events(heard: &[(String, serde_json::Value)]) -> Vec<&str> {
+    heard.iter().map(|(words, _)| words.as_str()).collect()
+}
+
+#[test]
+fn a_hook_hears_the_beginning_of_a_call_and_its_end_or_failure_in_both_directions() {
+    let hub = Site::new("hub", "");
+    hub.configure(&(hook(&hub) + "[sites.village]\n"));
+    let village = Site::new("village", "");
+    let call = |instead: &str, expected: &[&str]| {
+        let _ = fs::remove_file(village.path("heard"));
+        village.configure(&(hook(&village) + &self::village(&hub)(instead)));
+        let status = village.try_run(&["call", "hub"], b"", None).status;
+        let told = heard(&village);
+        assert_eq!(events(&told), expected, "{told:?}");
+        assert_eq!(status.success(), expected.iter().any(|event| event.starts_with("end")));
+        told.last().expect("the end").1.clone()
+    };
+    call("", &["start hub out p -", "end hub out p i"]);
+    let end = call("\"/nonexistent\"", &["start hub out p -", "failure hub out p -"]);
+    assert_eq!(end["result"], "cannot run /nonexistent: No such file or directory (os error 2)");
+    let end = call("\"false\"", &["start hub out p -", "failure hub out p -"]);
+    assert_eq!((&end["event"], &end["direction"]), (&"failure".into(), &"out".into()), "{end}");
+
+    let answer = |input: &[u8], expected: &[&str]| {
+        let _ = fs::remove_file(hub.path("heard"));
+        hub.try_run(&["uucico", "-I", &hub.config().display().to_string(), "-u", "village"], input, None);
+        let told = heard(&hub);
+        assert_eq!(events(&told), expected, "{told:?}");
+        told
+    };
+    // The call of the village from above.
+    assert_eq!(events(&heard(&hub)), ["start village in standard input i", "end village in standard input i"]);
+    let failed = ["start village in standard input i", "failure village in standard input i"];
+    let told = answer(b"\x10Svillage -R -N047\0\x10Ui\0", &failed);
+    assert_eq!((&told[0].1["event"], &told[1].1["event"]), (&"start".into(), &"failure".into()));
+    assert!(told[1].1["result"].as_str().is_some_and(|words| words.starts_with("the line was lost")), "{told:?}");
+    // Of whoever comes to no agreement nothing is told.
+    answer(b"\x10Svillage -R -N047\0", &[]);
+    answer(b"\x10Svillage -R -N047\0\x10UN\0", &[]);
+    answer(b"\x10Sstranger -R -N047\0\x10Ui\0", &[]);
+}
+
+#[test]
+fn a_call_that_is_going_on_is_told_of_on_both_sides_and_no_longer() {
+    let hub = Site::new("hub", "[sites.village]\n");
+    let village = Site::new("village", "");
+    village.configure(&self::village(&hub)("").replace("1000000", "2400"));
+    let letter = format!("Subject: long\n\n{}", "It goes on and on.\n".repeat(5000));
+    village.run(&["sendmail", "alice@hub.example"], letter.as_bytes());
+    let start = |words: &[&str], output: &str| {
+        let output = fs::File::create(village.path(output)).expect("a file");
+        let mut command = Command::new(BANGPATH);
+        command.args(words).env("BANGPATH_CONFIG", village.config());
+        Process(command.stdin(Stdio::null()).stdout(output).stderr(Stdio::null()).spawn().expect("it starts"))
+    };
+    let _log = start(&["log", "-f"], "log");
+    let json = |site: &Site, words: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&site.run(&[words, &["--json"]].concat(), b"")).expect("JSON")
+    };
+    let shown = |site: &Site, other: &str| json(site, &["site", "show", other])["call"].clone();
+    assert!(shown(&village, "hub").is_null());
+    let mut call = start(&["call", "hub"], "call");
+    let far = |site: &Site, other: &str, count: &str| {
+        until("it is told how far the call is", || {
+            Some(shown(site, other)).filter(|call| call[count].as_u64() > Some(0))
+        })
+    };
+    let (out, answered) = (far(&village, "hub", "bytes_sent"), far(&hub, "village", "bytes_received"));
+    assert_eq!((&out["direction"], &out["port"], &out["protocol"]), (&"out".into(), &"p".into(), &"i".into()));
+    assert_eq!((&answered["direction"], &answered["protocol"]), (&"in".into(), &"i".into()), "{answered}");
+    assert_eq!((&out["files_sent"], &answered["files_received"]), (&0.into(), &0.into()));
+    let words = village.run(&["site", "show", "hub"], b"");
+    assert!(words.contains("\nunder way     we call over p since 20"), "{words}");
+    assert!(words.contains("Z, protocol i\nso far        sent 0 files, "), "{words}");
+    let words = hub.run(&["site", "show", "village"], b"");
+    assert!(words.contains("\nunder way     it calls from standard input since 20"), "{words}");
+    assert!(village.run(&["site", "list"], b"").contains("in a call: sent 0 files, "));
+    assert_eq!(json(&hub, &["site", "list"])[0]["call"]["direction"], "in");
+    // Who follows the log has been told, too, on both sides.
+    let log = until("the log tells of it", || {
+        let log = fs::read_to_string(village.path("log")).expect("a log");
+        log.ends_with(" began call hub we call over p\n").then_some(log)
+    });
+    assert!(!log.contains(" called "), "{log}");
+    let log = hub.run(&["log"], b"");
+    assert!(log.ends_with(" began call village it calls from standard input (protocol i)\n"), "{log}");
+    assert!(call.0.try_wait().expect("a process").is_none(), "the call was too quick");
+
+    // What is killed is told of no longer, nor is what has come to its end.
+    call.0.kill().expect("it runs");
+    until("the call ends", || call.0.try_wait().expect("a process"));
+    assert!(shown(&village, "hub").is_null());
+    until("the other side notices", || shown(&hub, "village").is_null().then_some(()));
+    // What the dead one had noted is not taken for the word of the next.
+    let lock = village.store().lock(LockKind::Site, "hub").expect("lockable").expect("free");
+    let during = json(&village, &["site", "show", "hub"]);
+    assert_eq!((&during["in_call"], &during["call"]), (&true.into(), &serde_json::Value::Null), "{during}");
+    drop(lock);
+    village.configure(&self::village(&hub)(""));
+    village.run(&["call", "hub"], b"");
+    assert!(!village.run(&["site", "show", "hub"], b"").contains("under way"));
+    until("the log tells of the end", || {
+        let log = fs::read_to_string(village.path("log")).expect("a log");
+        (log.matches(" began call hub ").count() == 2 && log.contains(" called call hub ")).then_some(())
+    });
+}
+
+/// Ends with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// The hub as a program that answers, at the village's end of a pipe of known speed.

@@ -169,6 +169,8 @@ impl Desk for ShelfDesk {
         Ok(())
     }
 
+    fn agreed(&mut self, _protocol: char) {}
+
     fn stop_wanted(&mut self) -> io::Result<Option<Stop>> {
         Ok(self.shelf.open().stop)
     }
