@@ -100,6 +100,7 @@ fn a_device_that_is_unplugged_and_comes_back_is_answered_on_again() {
     *first = Far::new();
     fs::remove_file(&by_id).expect("it is gone");
     until("it is missed", || log().contains("cannot wait for callers on the line").then_some(()));
+    assert_eq!(log().matches("somebody calls").count(), 1, "what goes away does not call: {}", log());
     plug(second);
     call(second, 2);
     assert!(log().contains("the device is there again"), "{}", log());

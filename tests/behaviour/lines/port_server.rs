@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const PURGE: u8 = 12;
+/// What a request takes, so that what is said after its answer is not heard together with that.
+const TIME: Duration = Duration::from_millis(20);
 
 #[derive(Default)]
 struct Port {
@@ -63,6 +65,7 @@ fn serve(mut stream: TcpStream, port: &Mutex<Port>) -> std::io::Result<()> {
             command.push(*byte);
             match command[..] {
                 [255, 250, .., 255, 240] => {
+                    std::thread::sleep(TIME);
                     let (code, value) = (command[3], command[4..command.len() - 2].to_vec());
                     let mut port = port.lock().expect("no panic");
                     port.asked.push((code, value.clone()));
