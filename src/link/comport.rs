@@ -67,6 +67,9 @@ pub(super) async fn open(line: &SerialLine, address: &str) -> Result<Link, LinkE
     let wanted = settings(line);
     {
         let mut telnet = lock(&telnet);
+        // No byte of an earlier session reaches this one: what is not thrown away there comes before the answers to what
+        // follows, and is thrown away here.
+        telnet.request(PURGE_DATA, &[PURGE_BOTH]);
         telnet.request(SET_BAUDRATE, &line.speed.to_be_bytes());
         for (code, value) in &wanted[1..] {
             telnet.request(*code, &[u8::try_from(*value).expect("all but the speed are small")]);
@@ -79,8 +82,6 @@ pub(super) async fn open(line: &SerialLine, address: &str) -> Result<Link, LinkE
         telnet.request(SET_CONTROL, &[flow]);
         telnet.request(SET_MODEMSTATE_MASK, &[CARRIER | CARRIER_CHANGED]);
         telnet.request(SET_CONTROL, &[DTR_ON]);
-        // No byte of an earlier session reaches this one.
-        telnet.request(PURGE_DATA, &[PURGE_BOTH]);
     }
     for (code, value) in wanted {
         let is = told(&mut link, address, |telnet| telnet.serial.set[usize::from(code)]).await?;
@@ -212,12 +213,12 @@ mod tests {
     use super::*;
 
     const OFFERS: &[u8] = &[255, 251, 3, 255, 253, 3, 255, 251, 0, 255, 253, 0, 255, 251, 44];
-    /// 0x0000_ff00 bits per second, a speed that has to be escaped; seven bits, even, one stop bit; RTS/CTS; carrier;
-    /// DTR; purge.
+    /// Purge; 0x0000_ff00 bits per second, a speed that has to be escaped; seven bits, even, one stop bit; RTS/CTS; carrier;
+    /// DTR.
     const SETTINGS: &[u8] = &[
-        255, 250, 44, 1, 0, 0, 255, 255, 0, 255, 240, 255, 250, 44, 2, 7, 255, 240, 255, 250, 44, 3, 3, 255, 240, 255,
-        250, 44, 4, 1, 255, 240, 255, 250, 44, 5, 3, 255, 240, 255, 250, 44, 11, 0x88, 255, 240, 255, 250, 44, 5, 8,
-        255, 240, 255, 250, 44, 12, 3, 255, 240,
+        255, 250, 44, 12, 3, 255, 240, 255, 250, 44, 1, 0, 0, 255, 255, 0, 255, 240, 255, 250, 44, 2, 7, 255, 240, 255,
+        250, 44, 3, 3, 255, 240, 255, 250, 44, 4, 1, 255, 240, 255, 250, 44, 5, 3, 255, 240, 255, 250, 44, 11, 0x88,
+        255, 240, 255, 250, 44, 5, 8, 255, 240,
     ];
     const SET: &[u8] = &[
         255, 250, 44, 101, 0, 0, 255, 255, 0, 255, 240, 255, 250, 44, 102, 7, 255, 240, 255, 250, 44, 103, 3, 255, 240,

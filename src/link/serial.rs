@@ -174,10 +174,9 @@ fn open_device(line: &SerialLine, device: &Path, locks: Option<&Path>) -> Result
     let mut stream: SerialStream = match stream {
         Ok(stream) => stream,
         Err(error) => {
-            let source = io::Error::from(error);
-            let busy =
-                matches!(source.raw_os_error(), Some(nix::libc::EBUSY)) || source.kind() == io::ErrorKind::ResourceBusy;
-            return Err(if busy { in_use(device, None) } else { failed(source) });
+            // What `TIOCEXCL` or `flock` of another program refuses us; a device that is not there is an error of the system.
+            let busy = error.kind() == tokio_serial::ErrorKind::NoDevice;
+            return Err(if busy { in_use(device, None) } else { failed(error.into()) });
         }
     };
     let _ = stream.clear(tokio_serial::ClearBuffer::All);
@@ -266,12 +265,13 @@ impl Claim {
         self.fd.try_clone()
     }
 
-    /// Returns when there is something to read, without reading it.
+    /// Returns when there is something to read, without reading it. A device that has gone away is an error.
     pub async fn readable(&self) -> io::Result<()> {
         // SAFETY: the descriptor is borrowed, so it stays open while it is watched.
         let watched = unsafe { AsyncFd::register_with_interest(self.fd.as_fd(), Interest::READABLE)? };
-        watched.readable().await?.retain_ready();
-        Ok(())
+        let mut ready = watched.readable().await?;
+        ready.retain_ready();
+        if ready.ready().is_read_closed() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 }
 

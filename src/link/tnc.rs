@@ -219,6 +219,7 @@ impl Tnc {
     pub async fn call(self, station: &str) -> Result<Link, LinkError> {
         self.control.say(self.line.dialect.listen(false));
         self.wait_until_free().await?;
+        self.discard().map_err(|source| self.lost(source))?;
         self.control.say(&self.line.dialect.connect(&self.line.call_sign, station));
         match tokio::time::timeout(CONNECT_TIMEOUT, self.connected(true)).await {
             Ok(result) => result?,
@@ -234,6 +235,8 @@ impl Tnc {
     pub async fn listen(self) -> Result<Link, LinkError> {
         self.control.say(self.line.dialect.listen(true));
         let line = self.connected(false).await?;
+        // Who calls says nothing before it has heard of us.
+        self.discard().map_err(|source| self.lost(source))?;
         // VARA names caller and called, ARDOP only the other.
         let ours = self.line.call_sign.as_str();
         let other = line.split_ascii_whitespace().skip(1).find(|word| *word != ours).unwrap_or("a station").to_owned();
@@ -253,19 +256,54 @@ impl Tnc {
         };
         match tokio::time::timeout(BUSY_TIMEOUT, free).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(LinkError::Connect { address: self.line.commands.clone(), source }),
+            Ok(Err(source)) => Err(self.lost(source)),
             Err(_) => Err(self.refused("others use the channel")),
         }
     }
 
+    /// What is told next. Data that comes before a connection is of an earlier one, and thrown away.
+    async fn told(&self) -> io::Result<Told> {
+        loop {
+            tokio::select! {
+                biased;
+                told = self.control.told() => return told,
+                readable = self.data.readable() => readable?,
+            }
+            // What was told before these bytes came counts first: they may be of the connection that we wait for.
+            match self.control.next()? {
+                Some(Told::Other) => continue,
+                Some(told) => return Ok(told),
+                None => {}
+            }
+            self.discard()?;
+        }
+    }
+
+    /// Throws away the data that is there.
+    fn discard(&self) -> io::Result<()> {
+        for _ in 0..LINES_AT_ONCE {
+            match self.data.try_read(&mut [0; BLOCK_MAX]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&self, source: io::Error) -> LinkError {
+        LinkError::Connect { address: self.line.commands.clone(), source }
+    }
+
     async fn connected(&self, calling: bool) -> Result<String, LinkError> {
         loop {
-            match self.control.told().await {
+            match self.told().await {
                 Ok(Told::Connected(line)) => return Ok(line),
                 Ok(Told::Disconnected) if calling => return Err(self.refused("no connection")),
                 Ok(Told::Trouble(line)) if calling || !line.starts_with("REJECTED") => return Err(self.refused(line)),
                 Ok(_) => {}
-                Err(source) => return Err(LinkError::Connect { address: self.line.commands.clone(), source }),
+                Err(source) => return Err(self.lost(source)),
             }
         }
     }
@@ -472,6 +510,53 @@ mod tests {
         check("IAMALIVE", Told::Other);
         check("STATUS CONNECT TO K1ABC FAILED!", Told::Trouble("STATUS CONNECT TO K1ABC FAILED!".to_owned()));
         check("", Told::Other);
+    }
+
+    #[test]
+    fn no_byte_of_one_connection_reaches_the_next() {
+        use std::io::{Read, Write};
+        use tokio::io::AsyncReadExt;
+
+        const STALE: &[u8] = b"\x00\x0aARQstaleand a block that ends nowhere";
+        let check = |dialect, calling: bool, fresh: &'static [u8]| {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+            let address = listener.local_addr().expect("an address").to_string();
+            let program = std::thread::spawn(move || {
+                let (mut commands, _) = listener.accept().expect("commands");
+                let (mut data, _) = listener.accept().expect("data");
+                // It had them when nobody was there to take them.
+                data.write_all(STALE).expect("it listens");
+                let mut heard = String::new();
+                let mut byte = [0];
+                while !["CONNECT N0CALL", "ARQCALL K1ABC", "LISTEN ON", "LISTEN TRUE"].iter().any(|w| heard.contains(w))
+                {
+                    commands.read_exact(&mut byte).expect("it talks");
+                    heard.push(char::from(byte[0]));
+                }
+                commands.write_all(b"CONNECTED K1ABC 500\r").expect("it listens");
+                // As long as a caller waits for our first word, and more than a station takes to say its own.
+                std::thread::sleep(Duration::from_millis(50));
+                data.write_all(fresh).expect("it listens");
+                (commands, data)
+            });
+            let (commands, data) = (address.clone(), address);
+            let call_sign = "N0CALL".to_owned();
+            let line = TncLine { commands, data, dialect, call_sign, setup: Vec::new(), speed: 1200 };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let heard = runtime.block_on(async {
+                let tnc = Tnc::reach(&line).await.expect("it is there");
+                let link = if calling { tnc.call("K1ABC").await } else { tnc.listen().await };
+                let mut heard = [0; 5];
+                link.expect("a connection").reader.read_exact(&mut heard).await.expect("it talks");
+                heard
+            });
+            assert_eq!(heard.escape_ascii().to_string(), "fresh", "{dialect:?} {calling}");
+            drop(program.join().expect("no panic"));
+        };
+        for calling in [true, false] {
+            check(Dialect::Vara, calling, b"fresh");
+            check(Dialect::Ardop, calling, b"\x00\x08ARQfresh");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Bad input from peers, clients and users: each gets a clear answer within bounds, and nothing is lost.
 
 mod batches;
-mod chats;
+pub mod chats;
 mod disk;
 mod files;
 mod handshake;

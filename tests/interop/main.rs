@@ -16,4 +16,5 @@ mod peers;
 mod servers;
 mod session;
 mod taylor;
+mod telnet;
 mod uucp;

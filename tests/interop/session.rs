@@ -209,14 +209,21 @@ fn we_send_on_what_policy_lets_pass() {
 }
 
 #[test]
-fn a_file_of_a_site_behind_us_comes_through_us() {
+fn a_file_of_a_site_behind_us_comes_through_us_where_the_asker_may_have_it() {
+    for (from, permitted) in [("far", true), ("other", false)] {
+        fetch_through_us(from, permitted);
+    }
+}
+
+/// `from`: whose files the asker may have through us.
+fn fetch_through_us(from: &str, permitted: bool) {
     let hub = Ours::new("hub", "");
     let far = Ours::new("far", "[sites.hub]\nforward-to = [\"*\"]\n");
     fs::create_dir_all(far.public()).expect("a folder");
     fs::write(far.public().join("wanted"), "from far").expect("a file");
     hub.configure(&format!(
         "[port.far]\ntype = \"pipe\"\ncommand = {:?}\n\n[sites.far]\ncall = [{{ port = \"far\" }}]\nforward-to = [\"village\"]\n\n\
-         [sites.village]\nforward-from = [\"far\"]\nforward-to = [\"*\"]\n",
+         [sites.village]\nforward-from = [\"{from}\"]\nforward-to = [\"*\"]\n\n[sites.other]\n",
         far.uucico()
     ));
     let port = format!("type pipe\ncommand {}", hub.uucico().join(" "));
@@ -226,7 +233,10 @@ fn a_file_of_a_site_behind_us_comes_through_us() {
     let output = hub.call("far");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(taylor.call("hub").status.success(), "{}", taylor.log());
-    assert_same(&taylor.path("pub/wanted"), b"from far");
+    assert_eq!(taylor.path("pub/wanted").exists(), permitted, "{from}");
+    if permitted {
+        assert_same(&taylor.path("pub/wanted"), b"from far");
+    }
 }
 
 #[test]

@@ -227,7 +227,7 @@ fn dialling_answering_and_hanging_up_end_in_time_whatever_the_modem_says() {
     });
 }
 
-struct OneUser;
+pub struct OneUser;
 
 impl Gatekeeper for OneUser {
     fn admits(&mut self, login: &str, password: &str) -> bool {

@@ -2,6 +2,7 @@
 //! hundred inputs each time; `BANGPATH_FUZZ_CASES` asks for more. The targets are also those of `cargo fuzz` (tests/fuzz).
 
 mod held;
+mod lines;
 mod targets;
 
 use bangpath::base::limits::{ARTICLE_MAX, HANDSHAKE_NOISE_MAX, UUCP_COMMAND_MAX};

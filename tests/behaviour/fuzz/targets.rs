@@ -10,6 +10,7 @@ use bangpath::base::time::Now;
 use bangpath::dialogue::Facts;
 use bangpath::proto::{Channel, Event, PROTOCOLS, Protocol, Settings, Start, Way};
 use bangpath::wire::batch;
+use bangpath::wire::line_test::FrameReader;
 use bangpath::wire::packet::{
     Control, Front, G_FIELD_MAX, I_DATA_MAX, IKind, IPacket, parse_g, parse_i, stream_sum, write_g_control,
     write_g_data, write_i,
@@ -68,12 +69,20 @@ pub fn packets(bytes: &[u8]) {
     assert_eq!(stream_sum(stream_sum(0xffff, front), back), stream_sum(0xffff, source.0));
 }
 
-/// Handshake messages, command lines, replies, execution files.
+/// Handshake messages, frames of the line test, command lines, replies, execution files.
 pub fn words(bytes: &[u8]) {
     let mut reader = HandshakeReader::default();
     for byte in bytes {
         if let Some(message) = reader.push(*byte) {
             let _ = Welcome::parse(&message);
+        }
+    }
+    let mut frames = FrameReader::default();
+    for byte in bytes {
+        if let Some((frame, _before)) = frames.push(*byte) {
+            let printed = frame.print();
+            let again = printed.iter().find_map(|byte| frames.push(*byte));
+            assert!(again.is_some_and(|(again, _)| again == frame), "what was found is printed alike: {frame:?}");
         }
     }
     let text = String::from_utf8_lossy(bytes);

@@ -67,3 +67,41 @@ fn what_a_port_says_of_its_line_counts_for_callers_too() {
     check("transparent = false", "jL", " at 115200 bit/s");
     check("eight-bit = false", "fL", " at 115200 bit/s");
 }
+
+#[test]
+fn a_device_that_is_unplugged_and_comes_back_is_answered_on_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let by_id = folder.path().join("usb-FTDI_FT232R-if00-port0");
+    let plug = |far: &Far| {
+        let _ = fs::remove_file(&by_id);
+        std::os::unix::fs::symlink(&far.device, &by_id).expect("a link");
+    };
+    // Both at once, so that they have not the same name.
+    let mut adapters = [Far::new(), Far::new()];
+    assert_ne!(adapters[0].device, adapters[1].device);
+    plug(&adapters[0]);
+    let port = format!("type = \"serial\"\ndevice = \"{}\"\nspeed = 115200\nlocks = \"\"\n", by_id.display());
+    let hub = Site::new("hub", &format!("[port.line]\n{port}answer = true\nask-login = false\n[sites.village]\n"));
+    let _daemon = hub.daemon(None);
+    let log = || fs::read_to_string(hub.path("log")).expect("a log");
+    let call = |far: &mut Far, times: usize| {
+        let greeting = until("the hub answers", || {
+            far.say(b"\r");
+            (log().matches("somebody calls").count() == times).then(|| far.hear())
+        });
+        assert_eq!(greeting, "\\x10Shere=hub");
+        // A caller that hangs up in time, so that the line is waited on anew.
+        far.say(b"\x10Snobody\0");
+        until("the call is over", || (log().matches("nobody").count() > 0).then_some(()));
+    };
+    let [first, second] = &mut adapters;
+    call(first, 1);
+    until("the hub waits again", || (log().matches("caller").count() > 0).then_some(()));
+    *first = Far::new();
+    fs::remove_file(&by_id).expect("it is gone");
+    until("it is missed", || log().contains("cannot wait for callers on the line").then_some(()));
+    assert_eq!(log().matches("somebody calls").count(), 1, "what goes away does not call: {}", log());
+    plug(second);
+    call(second, 2);
+    assert!(log().contains("the device is there again"), "{}", log());
+}

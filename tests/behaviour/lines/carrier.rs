@@ -19,6 +19,7 @@ pub struct Wires {
     pub dtr: AtomicBool,
     pub rts: AtomicBool,
     pub in_break: AtomicBool,
+    pub breaks: AtomicU32,
     /// The modem is set to keep its carrier when DTR drops.
     stubborn: AtomicBool,
     pub speed: AtomicU32,
@@ -62,7 +63,9 @@ impl Lines for FalseLine {
         self.0.unsent.load(Ordering::SeqCst)
     }
 
-    fn send_break(&self) {}
+    fn send_break(&self) {
+        self.0.breaks.fetch_add(1, Ordering::SeqCst);
+    }
 
     fn set_break(&self, on: bool) {
         self.0.in_break.store(on, Ordering::SeqCst);
@@ -111,6 +114,40 @@ impl Dialogue for Patient {
     }
 }
 
+/// Hears so many bytes.
+struct Hearing(usize, Vec<u8>);
+
+impl Dialogue for Hearing {
+    type Outcome = String;
+
+    fn handle_input(&mut self, _now: Now, bytes: &[u8]) {
+        self.1.extend_from_slice(bytes);
+    }
+
+    fn handle_timeout(&mut self, _now: Now) {}
+
+    fn handle_hangup(&mut self, _now: Now) {
+        self.0 = 0;
+    }
+
+    fn poll_transmit(&mut self, _now: Now, _out: &mut Vec<u8>) {}
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn poll_request(&mut self) -> Option<Request<String>> {
+        let heard = || self.1.escape_ascii().to_string();
+        (self.1.len() >= self.0).then(|| Request::Finish { outcome: heard(), unread: Vec::new() })
+    }
+}
+
+/// The next bytes of a line, so many or a few more; fewer if it ends.
+pub async fn hear(link: &mut Link, count: usize) -> String {
+    let (_keep, mut nudges) = bangpath::call::own_nudges();
+    drive(link, &mut Hearing(count, Vec::new()), &[], &mut nudges, bangpath::daemon::now).await.0
+}
+
 pub fn line(carrier: bool) -> (FalseLine, Link, tokio::io::DuplexStream) {
     let (near, far) = tokio::io::duplex(100);
     let (reader, writer) = tokio::io::split(near);
@@ -120,7 +157,7 @@ pub fn line(carrier: bool) -> (FalseLine, Link, tokio::io::DuplexStream) {
     (wires, link, far)
 }
 
-fn run<T>(test: impl Future<Output = T>) -> T {
+pub fn run<T>(test: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -157,5 +194,34 @@ fn a_line_is_hung_up_by_dtr_and_a_modem_that_does_not_care_is_found_out() {
         assert!(!link.drop_carrier().await, "it has to be told by its escape");
         link.set_speed(2400);
         assert_eq!(wires.0.speed.load(Ordering::SeqCst), 2400);
+    });
+}
+
+#[test]
+fn the_breaks_of_a_chat_reach_the_line() {
+    use bangpath::session::chat::{Chat, Credentials, Script};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    run(async {
+        let (wires, mut link, mut far) = line(true);
+        let script = Script::parse("\"\" BREAK ogin: \\K\\L", &[]).expect("a script");
+        let credentials = Credentials { login: "ann".to_owned(), password: "secret".to_owned() };
+        let mut chat = Chat::new(bangpath::daemon::now(), &script, credentials);
+        let (_keep, mut nudges) = bangpath::call::own_nudges();
+        let breaks = || wires.0.breaks.load(Ordering::SeqCst);
+        let host = async {
+            // The speed that it tries is wrong until there is a break.
+            while breaks() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            far.write_all(b"login: ").await.expect("it listens");
+            let mut heard = [0; 3];
+            far.read_exact(&mut heard).await.expect("it talks");
+            heard
+        };
+        let (ended, heard) = tokio::join!(drive(&mut link, &mut chat, &[], &mut nudges, bangpath::daemon::now), host);
+        ended.0.expect("the chat succeeds");
+        assert_eq!(&heard, b"ann");
+        assert_eq!(breaks(), 2);
     });
 }

@@ -17,6 +17,16 @@ const GUARD: Duration = Duration::from_millis(400);
 /// Between rings; six seconds would be true to life.
 const RINGS: Duration = Duration::from_millis(300);
 const STEP: Duration = Duration::from_millis(3);
+/// S0: rings before it answers by itself, 0 for never. S7: seconds that it waits for the far one.
+const REGISTERS: usize = 32;
+const REGISTERS_AT_FIRST: [u8; REGISTERS] = {
+    let mut registers = [0; REGISTERS];
+    registers[2] = b'+';
+    registers[3] = b'\r';
+    registers[4] = b'\n';
+    registers[7] = 50;
+    registers
+};
 
 /// One modem as its owner set it up.
 #[derive(Clone)]
@@ -92,9 +102,12 @@ enum State {
     Ringing {
         from: usize,
         last: Option<Instant>,
+        rings: u8,
     },
     /// The far one rings.
-    Waiting,
+    Waiting {
+        since: Instant,
+    },
     Online {
         with: usize,
         commands: bool,
@@ -106,6 +119,7 @@ struct Modem {
     master: std::fs::File,
     state: State,
     echo: bool,
+    registers: [u8; REGISTERS],
     line: Vec<u8>,
     to_computer: VecDeque<u8>,
     /// When data last came from the computer, and the pluses since a silence.
@@ -121,6 +135,7 @@ impl Modem {
             master,
             state: State::Command,
             echo: true,
+            registers: REGISTERS_AT_FIRST,
             line: Vec::new(),
             to_computer: VecDeque::new(),
             last_data: Instant::now(),
@@ -141,6 +156,24 @@ impl Modem {
             // Nobody listens.
             Err(_) => self.to_computer.clear(),
         }
+    }
+
+    /// `S0=1` and `S0?`, wherever in a line they are. False where one is none.
+    fn handle_registers(&mut self, line: &str) -> bool {
+        for part in line.split('S').skip(1) {
+            let digits = part.chars().take_while(char::is_ascii_digit).count();
+            let number: usize = part[..digits].parse().unwrap_or(REGISTERS);
+            let Some(register) = self.registers.get_mut(number) else { return false };
+            let told = *register;
+            if let Some(value) = part[digits..].strip_prefix('=') {
+                let value: String = value.chars().take_while(char::is_ascii_digit).collect();
+                let Ok(value) = value.parse() else { return false };
+                *register = value;
+            } else if part[digits..].starts_with('?') {
+                self.say(&format!("{told:03}"));
+            }
+        }
+        true
     }
 
     fn takes_commands(&self) -> bool {
@@ -164,7 +197,7 @@ impl World {
             self.modems.iter_mut().for_each(Modem::flush);
             let state = |modem: &Modem| match modem.state {
                 State::Command => "command",
-                State::Dialling { .. } | State::Waiting => "dialling",
+                State::Dialling { .. } | State::Waiting { .. } => "dialling",
                 State::Ringing { .. } => "ringing",
                 State::Online { .. } => "online",
             };
@@ -200,7 +233,7 @@ impl World {
             return;
         }
         let line = String::from_utf8_lossy(&std::mem::take(&mut modem.line)).trim().to_owned();
-        if matches!(modem.state, State::Dialling { .. } | State::Waiting) {
+        if matches!(modem.state, State::Dialling { .. } | State::Waiting { .. }) {
             self.hang_up(at);
             return self.modems[at].say("NO CARRIER");
         }
@@ -222,10 +255,14 @@ impl World {
         match rest {
             "A" => return self.answer(at),
             "H" | "H0" | "Z" if connected => self.hang_up(at),
-            "H" | "H0" | "Z" => self.modems[at].echo |= rest == "Z",
+            "H" | "H0" => {}
+            "Z" => (self.modems[at].echo, self.modems[at].registers) = (true, REGISTERS_AT_FIRST),
             "I" => self.modems[at].say("2400"),
             _ if rest.contains("XYZZY") => return self.modems[at].say("ERROR"),
             _ => {}
+        }
+        if !self.modems[at].handle_registers(rest) {
+            return self.modems[at].say("ERROR");
         }
         if rest.contains("E0") {
             self.modems[at].echo = false;
@@ -248,7 +285,7 @@ impl World {
     fn hang_up(&mut self, at: usize) {
         let other = match self.modems[at].state {
             State::Online { with, .. } => Some(with),
-            State::Waiting => {
+            State::Waiting { .. } => {
                 self.modems.iter().position(|m| matches!(m.state, State::Ringing { from, .. } if from == at))
             }
             State::Command | State::Dialling { .. } | State::Ringing { .. } => None,
@@ -290,9 +327,18 @@ impl World {
                 self.dialled(at, found);
             }
             State::Ringing { last, .. } if last.is_none_or(|last| last.elapsed() > RINGS) => {
-                let State::Ringing { last, .. } = &mut self.modems[at].state else { return };
+                let State::Ringing { last, rings, .. } = &mut self.modems[at].state else { return };
                 *last = Some(Instant::now());
+                *rings += 1;
+                let itself = *rings == self.modems[at].registers[0];
                 self.modems[at].say("RING");
+                if itself {
+                    self.answer(at);
+                }
+            }
+            State::Waiting { since } if since.elapsed() > Duration::from_secs(self.modems[at].registers[7].into()) => {
+                self.hang_up(at);
+                self.modems[at].say("NO CARRIER");
             }
             State::Online { commands: false, .. }
                 if self.modems[at].pluses == 3 && self.modems[at].last_data.elapsed() >= GUARD =>
@@ -312,8 +358,8 @@ impl World {
             None => self.modems[at].say("NO CARRIER"),
             Some(other) if other == at || !free(&self.modems[other]) => self.modems[at].say("BUSY"),
             Some(other) => {
-                self.modems[other].state = State::Ringing { from: at, last: None };
-                self.modems[at].state = State::Waiting;
+                self.modems[other].state = State::Ringing { from: at, last: None, rings: 0 };
+                self.modems[at].state = State::Waiting { since: Instant::now() };
                 return;
             }
         }

@@ -2,10 +2,13 @@
 
 mod air;
 mod answered;
-mod carrier;
+mod by_hand;
+pub mod carrier;
 pub mod exchange;
 mod lending;
 mod lent;
 mod modems;
+mod port_server;
+mod ports;
 mod radio;
 mod servers;

@@ -225,13 +225,96 @@ fn who_answers_may_want_a_word_before_the_login() {
     drop(daemon);
 }
 
+const PROFILE: &str = "name = \"mine\"\nmanual = \"none\"\ntried = \"here\"\ninit = [\"ATXYZZY\"]\n";
+
+#[test]
+fn a_modem_that_answers_by_itself_is_noticed() {
+    let exchange = Exchange::new(&[Setup::number("111"), Setup::number("222")]);
+    let hub = hub(&exchange, 0);
+    fs::write(hub.path("mine.toml"), PROFILE.replace("XYZZY", "S0=2S7=20")).expect("a file");
+    let text = fs::read_to_string(hub.config()).expect("a file");
+    let own = text.replace("\"hayes\"", "\"mine.toml\"").replace("answer = true", "answer = true\nrings = 9");
+    fs::write(hub.config(), own).expect("a file");
+    let village = village(&modem(&exchange.devices[1], ""), "{ port = \"modem\", phone = \"111\" }");
+    let _daemon = hub.daemon(None);
+    until("the hub waits", || (!exchange.commands(0).is_empty()).then_some(()));
+    village.run(&["sendmail", "alice@hub.example"], LETTER);
+    let call = village.try_run(&["call", "hub"], b"", None);
+    assert!(call.status.success(), "{}: {}", said(&call), fs::read_to_string(hub.path("log")).unwrap_or_default());
+    until("the letter arrives", || (hub.mail("alice").len() == 1).then_some(()));
+    assert!(!exchange.commands(0).contains(&"ATA".to_owned()), "{:?}", exchange.commands(0));
+}
+
+/// A computer with a modem that is no site of ours.
+struct Computer(fs::File);
+
+impl Computer {
+    fn at(exchange: &Exchange, modem: usize) -> Self {
+        Self(fs::OpenOptions::new().read(true).write(true).open(&exchange.devices[modem]).expect("a device"))
+    }
+
+    /// Says something, and hears what comes up to and with these words.
+    fn ask(&mut self, words: &[u8], end: &str) -> String {
+        self.0.write_all(words).expect("it is on");
+        let (mut heard, mut byte) = (String::new(), [0]);
+        while !heard.ends_with(end) {
+            assert_eq!(self.0.read(&mut byte).expect("it is on"), 1);
+            heard.push(char::from(byte[0]));
+        }
+        heard
+    }
+}
+
+#[test]
+fn the_registers_of_the_modem_twin_are_kept_told_and_heeded() {
+    let exchange = Exchange::new(&[Setup::number("111"), Setup::number("222")]);
+    let [mut near, mut far] = [0, 1].map(|at| Computer::at(&exchange, at));
+    near.ask(b"ATE0\r", "OK\r\n");
+    let check = |near: &mut Computer, command: &str, end: &str, told: &str| {
+        assert_eq!(near.ask(format!("{command}\r").as_bytes(), end), told.replace('|', "\r\n"), "{command}");
+    };
+    check(&mut near, "ATS0?", "OK\r\n", "|000||OK|");
+    check(&mut near, "ATS7?", "OK\r\n", "|050||OK|");
+    check(&mut near, "ATS7=1S0=3", "OK\r\n", "|OK|");
+    check(&mut near, "ATS0?S7?", "OK\r\n", "|003||001||OK|");
+    check(&mut near, "ATS99=1", "ERROR\r\n", "|ERROR|");
+    // S7: nobody answers there within a second.
+    check(&mut near, "ATDT222", "NO CARRIER\r\n", "|NO CARRIER|");
+    check(&mut near, "ATZ", "OK\r\n", "|OK|");
+    near.ask(b"ATE0\r", "OK\r\n");
+    check(&mut near, "ATS0?", "OK\r\n", "|000||OK|");
+    // S0: answered at the second ring.
+    far.ask(b"ATE0\r", "OK\r\n");
+    far.ask(b"ATS0=2\r", "OK\r\n");
+    check(&mut near, "ATDT222", "ARQ\r\n", "|CONNECT 9600/ARQ|");
+    let heard = far.ask(b"", "ARQ\r\n");
+    assert!(heard.ends_with("RING\r\n\r\nRING\r\n\r\nCONNECT 9600/ARQ\r\n"), "{heard}");
+}
+
+#[test]
+fn a_connection_that_modems_correct_changes_the_protocols_that_are_offered() {
+    for (connect, offered) in [("CONNECT 2400/ARQ", "iyjvGgfL"), ("CONNECT 2400", "ijvGgL")] {
+        let exchange = Exchange::new(&[Setup { connect, ..Setup::number("111") }, Setup::number("222")]);
+        let hub = hub(&exchange, 0);
+        let text = fs::read_to_string(hub.config()).expect("a file");
+        let own =
+            text.replace("\"hayes\"", "\"usr-courier\"").replace("answer = true", "answer = true\nask-login = false");
+        fs::write(hub.config(), own.replace("called-login = \"Uvillage\"\n", "")).expect("a file");
+        let _daemon = hub.daemon(None);
+        until("the hub waits", || (exchange.commands(0).len() >= 2).then_some(()));
+        let mut caller = Computer::at(&exchange, 1);
+        caller.ask(b"ATDT111\r", "Shere=hub\0");
+        let answer = caller.ask(b"\x10Svillage\0", "L\0");
+        assert!(answer.ends_with(&format!("\x10P{offered}\0")), "{connect}: {answer:?}");
+    }
+}
+
 #[test]
 fn a_modem_that_is_off_or_not_of_this_kind_is_told_apart() {
     let exchange = Exchange::new(&[Setup::number("111")]);
-    let profile = "name = \"mine\"\nmanual = \"none\"\ntried = \"here\"\ninit = [\"ATXYZZY\"]\n";
     let port = modem(&exchange.devices[0], "").replace("\"hayes\"", "\"mine.toml\"");
     let village = village(&port, "{ port = \"modem\", phone = \"111\", chat = \"\" }");
-    fs::write(village.path("mine.toml"), profile).expect("a file");
+    fs::write(village.path("mine.toml"), PROFILE).expect("a file");
     let call = said(&village.try_run(&["call", "hub"], b"", None));
     assert!(call.contains("the modem does not take `ATXYZZY`: is this its profile?"), "{call}");
 }
