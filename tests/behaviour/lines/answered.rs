@@ -82,7 +82,7 @@ fn a_device_that_is_unplugged_and_comes_back_is_answered_on_again() {
     plug(&adapters[0]);
     let port = format!("type = \"serial\"\ndevice = \"{}\"\nspeed = 115200\nlocks = \"\"\n", by_id.display());
     let hub = Site::new("hub", &format!("[port.line]\n{port}answer = true\nask-login = false\n[sites.village]\n"));
-    let _daemon = hub.daemon(None);
+    let daemon = hub.daemon(None);
     let log = || fs::read_to_string(hub.path("log")).expect("a log");
     let call = |far: &mut Far, times: usize| {
         let greeting = until("the hub answers", || {
@@ -96,7 +96,10 @@ fn a_device_that_is_unplugged_and_comes_back_is_answered_on_again() {
     };
     let [first, second] = &mut adapters;
     call(first, 1);
-    until("the hub waits again", || (log().matches("caller").count() > 0).then_some(()));
+    until("the call is told", || (log().matches("caller").count() > 0).then_some(()));
+    let files = || fs::read_dir(format!("/proc/{}/fd", daemon.id())).expect("it runs").flatten();
+    let is_open = || files().any(|file| fs::read_link(file.path()).is_ok_and(|to| to == first.device));
+    until("the hub waits again", || is_open().then_some(()));
     *first = Far::new();
     fs::remove_file(&by_id).expect("it is gone");
     until("it is missed", || log().contains("cannot wait for callers on the line").then_some(()));
