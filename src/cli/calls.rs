@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::classic::{for_each_option, unknown};
 use super::{Failure, Here, Opened, TEMPORARY, UNAVAILABLE, USAGE, runtime};
 use crate::base::names::{Grade, PortName};
 use crate::call::{self, Only, Progress, Site, Unmet};
@@ -141,41 +142,26 @@ impl Uucico {
             let Some(option) = word.strip_prefix('-') else {
                 return Err(Failure::new(USAGE, format!("uucico takes no argument `{word}`; uucico --help")));
             };
-            told.options(&word, option, &mut words)?;
+            let takes_value = |letter| "SsIpuxXiPr".contains(letter);
+            for_each_option(option, &mut words, takes_value, |option| told.set(option))?;
         }
         Ok(told)
     }
 
-    /// One word of options: several letters may share a `-`, and a value may follow its letter at once.
-    fn options(&mut self, word: &str, option: &str, words: &mut impl Iterator<Item = String>) -> Result<(), Failure> {
-        for (at, letter) in option.char_indices() {
-            let mut value = || match &option[at + letter.len_utf8()..] {
-                "" => words.next().ok_or_else(|| Failure::new(USAGE, format!("`{word}` needs a value"))),
-                attached => Ok(attached.to_owned()),
-            };
-            match letter {
-                'S' | 's' => {
-                    self.site = Some(value()?);
-                    self.when_allowed = letter == 's';
-                }
-                'I' => self.config = Some(value()?.into()),
-                'p' => self.port = Some(value()?),
-                'u' => self.login = Some(value()?),
-                'x' | 'X' | 'i' | 'P' => drop(value()?),
-                'r' => self.master = value()? == "1",
-                // Taylor's -e asks for the next login after each call; whoever runs us may do that.
-                'l' | 'e' => self.ask_login = true,
-                'C' => self.with_work = true,
-                // Foreground, quiet, no uuxqt, the next way after one that fails: what we do anyway.
-                'D' | 'q' | 'f' | 'c' | 'w' | 'z' => {}
-                _ => {
-                    let what = format!("uucico knows no option `-{letter}`; uucico --help names them");
-                    return Err(Failure::new(USAGE, what));
-                }
-            }
-            if matches!(letter, 'S' | 's' | 'I' | 'p' | 'u' | 'x' | 'X' | 'i' | 'P' | 'r') {
-                break;
-            }
+    fn set(&mut self, option: (char, Option<String>)) -> Result<(), Failure> {
+        let (letter, value) = option;
+        match letter {
+            'S' | 's' => (self.site, self.when_allowed) = (value, letter == 's'),
+            'I' => self.config = value.map(PathBuf::from),
+            'p' => self.port = value,
+            'u' => self.login = value,
+            'r' => self.master = value.as_deref() == Some("1"),
+            // Taylor's -e asks for the next login after each call; whoever runs us may do that.
+            'l' | 'e' => self.ask_login = true,
+            'C' => self.with_work = true,
+            // Foreground, quiet, no uuxqt, the next way after one that fails: what we do anyway. And words for its log.
+            'D' | 'q' | 'f' | 'c' | 'w' | 'z' | 'x' | 'X' | 'i' | 'P' => {}
+            _ => return Err(unknown(letter)),
         }
         Ok(())
     }
@@ -211,7 +197,7 @@ fn called_for(opened: &Opened, name: &str, told: &Uucico) -> Result<Option<Grade
     if !told.when_allowed {
         return Ok(Some(Grade::LEAST));
     }
-    if let Some(at) = view.not_before.filter(|at| *at > now) {
+    if let Some(at) = crate::sched::pause_until(now, &view) {
         return Err(Failure::new(TEMPORARY, format!("after a failure {name} is not called before {at}; -S calls it")));
     }
     let open = crate::sched::open_grade(now, &view);

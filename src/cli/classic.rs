@@ -46,7 +46,7 @@ fn parse(tool: Tool, words: Vec<String>) -> Result<Told, Failure> {
     let mut told = Told::default();
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
-        let mut letters = match word.strip_prefix('-') {
+        let letters = match word.strip_prefix('-') {
             Some("") => {
                 told.input = true;
                 continue;
@@ -57,24 +57,43 @@ fn parse(tool: Tool, words: Vec<String>) -> Result<Told, Failure> {
                 continue;
             }
         };
-        while let Some(letter) = letters.chars().next() {
-            letters = &letters[letter.len_utf8()..];
-            if !takes_value(tool, letter) {
-                told.set(tool, letter).ok_or_else(|| unknown(&word))?;
-                continue;
-            }
-            let value = match std::mem::take(&mut letters) {
-                "" => words.next().ok_or_else(|| Failure::new(USAGE, format!("`{word}` needs a value")))?,
-                attached => attached.to_owned(),
-            };
-            told.set_value(letter, value)?;
-        }
+        for_each_option(
+            letters,
+            &mut words,
+            |letter| takes_value(tool, letter),
+            |option| match option {
+                (letter, Some(value)) => told.set_value(letter, value),
+                (letter, None) => told.set(tool, letter).ok_or_else(|| unknown(letter)),
+            },
+        )?;
     }
     Ok(told)
 }
 
-fn unknown(word: &str) -> Failure {
-    Failure::new(USAGE, format!("no option `{word}` is known; --help names them"))
+/// The options of one word: letters without a value may stand together, and a value may follow its letter at once or be the
+/// next word.
+pub(super) fn for_each_option(
+    letters: &str,
+    words: &mut impl Iterator<Item = String>,
+    takes_value: impl Fn(char) -> bool,
+    mut told: impl FnMut((char, Option<String>)) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    for (at, letter) in letters.char_indices() {
+        if !takes_value(letter) {
+            told((letter, None))?;
+            continue;
+        }
+        let value = match &letters[at + letter.len_utf8()..] {
+            "" => words.next().ok_or_else(|| Failure::new(USAGE, format!("`-{letter}` needs a value")))?,
+            attached => attached.to_owned(),
+        };
+        return told((letter, Some(value)));
+    }
+    Ok(())
+}
+
+pub(super) fn unknown(letter: char) -> Failure {
+    Failure::new(USAGE, format!("no option `-{letter}` is known; --help names them"))
 }
 
 fn takes_value(tool: Tool, letter: char) -> bool {

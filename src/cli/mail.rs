@@ -139,7 +139,9 @@ pub fn user(here: &Here, command: User) -> Result<(), Failure> {
             let without = record.is_none();
             set_user(&opened, &user_of(&name)?, record, true)?;
             if without {
-                eprintln!("{name} has no password, so nobody can log in as {name}; `bangpath user password` gives one");
+                eprintln!(
+                    "{name} has no password, so nobody can log in as {name}; `bangpath user password {name} --password-stdin` gives one"
+                );
             }
             Ok(())
         }

@@ -151,15 +151,13 @@ fn due(now: Timestamp, site: &SiteView) -> Due {
     if site.call_wanted {
         return Due::Now(open_grade(now, site).unwrap_or(Grade::LEAST), Why::Wanted);
     }
-    // A clock that was set back must not forbid calls for years: what lies further ahead than any pause is not believed.
-    let pause_until = site.not_before.filter(|at| *at > now && at.since(now) < Duration::from_secs(7 * 24 * 3600));
     let ready = site.waiting.iter().filter(|w| w.items > 0).map(|w| (w.ready, w.grade));
     let poll = site.poll_every.map(|every| match site.last_call {
         Some(last) if last <= now => last + every,
         Some(_) | None => now,
     });
     let Some(first) = ready.clone().map(|(at, _)| at).chain(poll).min() else { return Due::Never };
-    let at = pause_until.map_or(first, |pause| first.max(pause));
+    let at = pause_until(now, site).map_or(first, |pause| first.max(pause));
     if at > now {
         return Due::Later(at);
     }
@@ -168,6 +166,12 @@ fn due(now: Timestamp, site: &SiteView) -> Due {
         Some(worst) if poll.is_some_and(|at| at <= now) => Due::Now(worst, Why::Poll),
         Some(_) | None => next_opening(now, site).map_or(Due::Never, Due::Later),
     }
+}
+
+/// Until when it is not called after failures. A clock that was set back must not forbid calls for years: what lies further
+/// ahead than any pause is not believed.
+pub fn pause_until(now: Timestamp, site: &SiteView) -> Option<Timestamp> {
+    site.not_before.filter(|at| *at > now && at.since(now) < Duration::from_secs(7 * 24 * 3600))
 }
 
 /// The least urgent grade that may travel now; `None`: no window is open.

@@ -477,7 +477,7 @@ fn uucico_minds_the_windows_and_the_work_where_it_is_told_to() {
     assert_eq!((calls(), hub.mail("alice").len()), (1, 1));
     check(&["-Sq"], 69, "no site `q`");
     check(&["-S"], 64, "`-S` needs a value");
-    check(&["-qW"], 64, "no option `-W`");
+    check(&["-qW"], 64, "no option `-W` is known");
 }
 
 #[test]
