@@ -180,23 +180,22 @@ pub(super) enum CargoRow {
         to: String,
         user: String,
         mode: u32,
-        notify: Option<String>,
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        wishes: String,
+        #[serde(flatten)]
+        wishes: WishesRow,
     },
     Fetch {
         from: String,
         to: String,
         user: String,
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        wishes: String,
+        #[serde(flatten)]
+        wishes: WishesRow,
     },
     Expand {
         from: String,
         to: String,
         user: String,
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        wishes: String,
+        #[serde(flatten)]
+        wishes: WishesRow,
     },
     Command {
         line: String,
@@ -209,6 +208,27 @@ pub(super) enum CargoRow {
     },
 }
 
+/// The wishes of a copy: its letters, and who is told.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WishesRow {
+    #[serde(default)]
+    notify: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    wishes: String,
+}
+
+impl From<CopyWishes> for WishesRow {
+    fn from(wishes: CopyWishes) -> Self {
+        Self { wishes: wishes.letters(), notify: wishes.notify }
+    }
+}
+
+impl From<WishesRow> for CopyWishes {
+    fn from(row: WishesRow) -> Self {
+        Self { notify: row.notify, ..Self::parse(&row.wishes, "") }
+    }
+}
+
 impl CargoRow {
     /// The row of a cargo and its body.
     pub fn split(cargo: &Cargo) -> (Self, Option<BodyId>) {
@@ -216,13 +236,10 @@ impl CargoRow {
             Cargo::Mail { envelope, body } => (Self::mail(&envelope), Some(body)),
             Cargo::Article { message_id, body } => (Self::Article { message_id }, Some(body)),
             Cargo::File { from, to, user, mode, wishes, body } => {
-                let (wishes, notify) = (wishes.letters(), wishes.notify);
-                (Self::File { from, to, user, mode, notify, wishes }, Some(body))
+                (Self::File { from, to, user, mode, wishes: wishes.into() }, Some(body))
             }
-            Cargo::Fetch { from, to, user, wishes } => (Self::Fetch { from, to, user, wishes: wishes.letters() }, None),
-            Cargo::Expand { from, to, user, wishes } => {
-                (Self::Expand { from, to, user, wishes: wishes.letters() }, None)
-            }
+            Cargo::Fetch { from, to, user, wishes } => (Self::Fetch { from, to, user, wishes: wishes.into() }, None),
+            Cargo::Expand { from, to, user, wishes } => (Self::Expand { from, to, user, wishes: wishes.into() }, None),
             Cargo::Command { line, user, requestor, reports, file, input } => {
                 let reports = reports.letter().to_owned();
                 (Self::Command { line, user, requestor, reports, file }, Some(input))
@@ -248,16 +265,11 @@ impl CargoRow {
                 Cargo::Mail { envelope: Envelope { sender, recipients }, body: with_body()? }
             }
             Self::Article { message_id } => Cargo::Article { message_id, body: with_body()? },
-            Self::File { from, to, user, mode, notify, wishes } => {
-                let wishes = CopyWishes { notify, ..CopyWishes::parse(&wishes, "") };
-                Cargo::File { from, to, user, mode, wishes, body: with_body()? }
+            Self::File { from, to, user, mode, wishes } => {
+                Cargo::File { from, to, user, mode, wishes: wishes.into(), body: with_body()? }
             }
-            Self::Fetch { from, to, user, wishes } => {
-                Cargo::Fetch { from, to, user, wishes: CopyWishes::parse(&wishes, "") }
-            }
-            Self::Expand { from, to, user, wishes } => {
-                Cargo::Expand { from, to, user, wishes: CopyWishes::parse(&wishes, "") }
-            }
+            Self::Fetch { from, to, user, wishes } => Cargo::Fetch { from, to, user, wishes: wishes.into() },
+            Self::Expand { from, to, user, wishes } => Cargo::Expand { from, to, user, wishes: wishes.into() },
             Self::Command { line, user, requestor, reports, file } => {
                 let reports = Reports::parse(&reports);
                 Cargo::Command { line, user, requestor, reports, file, input: with_body()? }
@@ -284,23 +296,22 @@ pub(super) enum DeedRow {
         to: String,
         user: String,
         mode: u32,
-        notify: Option<String>,
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        wishes: String,
+        #[serde(flatten)]
+        wishes: WishesRow,
     },
     Fetch {
         from: String,
         to: String,
         user: String,
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        wishes: String,
+        #[serde(flatten)]
+        wishes: WishesRow,
     },
     Expand {
         from: String,
         to: String,
         user: String,
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        wishes: String,
+        #[serde(flatten)]
+        wishes: WishesRow,
     },
 }
 
@@ -310,12 +321,9 @@ impl From<&Deed> for DeedRow {
             Deed::Execute { command, user, requestor, reports, file } => {
                 Self::Execute { command, user, requestor, reports: reports.letter().to_owned(), file }
             }
-            Deed::Expand { from, to, user, wishes } => Self::Expand { from, to, user, wishes: wishes.letters() },
-            Deed::Store { from, to, user, mode, wishes } => {
-                let (wishes, notify) = (wishes.letters(), wishes.notify);
-                Self::Store { from, to, user, mode, notify, wishes }
-            }
-            Deed::Fetch { from, to, user, wishes } => Self::Fetch { from, to, user, wishes: wishes.letters() },
+            Deed::Expand { from, to, user, wishes } => Self::Expand { from, to, user, wishes: wishes.into() },
+            Deed::Store { from, to, user, mode, wishes } => Self::Store { from, to, user, mode, wishes: wishes.into() },
+            Deed::Fetch { from, to, user, wishes } => Self::Fetch { from, to, user, wishes: wishes.into() },
         }
     }
 }
@@ -326,16 +334,11 @@ impl From<DeedRow> for Deed {
             DeedRow::Execute { command, user, requestor, reports, file } => {
                 Self::Execute { command, user, requestor, reports: Reports::parse(&reports), file }
             }
-            DeedRow::Expand { from, to, user, wishes } => {
-                Self::Expand { from, to, user, wishes: CopyWishes::parse(&wishes, "") }
+            DeedRow::Expand { from, to, user, wishes } => Self::Expand { from, to, user, wishes: wishes.into() },
+            DeedRow::Store { from, to, user, mode, wishes } => {
+                Self::Store { from, to, user, mode, wishes: wishes.into() }
             }
-            DeedRow::Store { from, to, user, mode, notify, wishes } => {
-                let wishes = CopyWishes { notify, ..CopyWishes::parse(&wishes, "") };
-                Self::Store { from, to, user, mode, wishes }
-            }
-            DeedRow::Fetch { from, to, user, wishes } => {
-                Self::Fetch { from, to, user, wishes: CopyWishes::parse(&wishes, "") }
-            }
+            DeedRow::Fetch { from, to, user, wishes } => Self::Fetch { from, to, user, wishes: wishes.into() },
         }
     }
 }
@@ -395,6 +398,29 @@ mod tests {
             let back = from_json::<CargoRow>(&json(&row)).and_then(|row| row.join(body)).expect("readable");
             assert_eq!(back, cargo);
         }
+    }
+
+    #[test]
+    fn what_waits_since_an_older_version_is_read_with_the_wishes_that_it_had() {
+        let texts = |row: Cargo| match row {
+            Cargo::File { wishes, .. } | Cargo::Fetch { wishes, .. } | Cargo::Expand { wishes, .. } => wishes,
+            Cargo::Mail { .. } | Cargo::Article { .. } | Cargo::Command { .. } => unreachable!("no copy"),
+        };
+        let check = |text: &str, letters: &str, notify: Option<&str>| {
+            let cargo = from_json::<CargoRow>(text).and_then(|row| row.join(Some(BodyId(5)))).expect(text);
+            let wishes = texts(cargo);
+            assert_eq!((wishes.letters().as_str(), wishes.notify.as_deref()), (letters, notify), "{text}");
+        };
+        let file = r#"{"cargo":"file","from":"a","to":"b","user":"u","mode":420,"notify""#;
+        check(&format!("{file}:null}}"), "d", None);
+        check(&format!("{file}:\"ann\"}}"), "dn", Some("ann"));
+        check(&format!("{file}:\"ann\",\"wishes\":\"fmn\"}}"), "fmn", Some("ann"));
+        check(r#"{"cargo":"fetch","from":"a","to":"b","user":"u"}"#, "d", None);
+        check(r#"{"cargo":"expand","from":"a","to":"b","user":"u","wishes":"fm"}"#, "fm", None);
+        let store = r#"{"deed":"store","from":"a","to":"b","user":"u","mode":420,"notify":null}"#;
+        assert!(
+            matches!(from_json::<DeedRow>(store).map(Deed::from), Ok(Deed::Store { wishes, .. }) if wishes.letters() == "d")
+        );
     }
 
     #[test]
