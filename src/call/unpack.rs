@@ -213,7 +213,7 @@ struct Execution<'a> {
 
 impl Execution<'_> {
     fn run(&self, context: &Context, now: Now) -> Result<Fate, StoreError> {
-        Ok(match (self.execute(context, now)?, self.reported_to()) {
+        Ok(match (self.execute(context, now)?, self.reported_to(context)) {
             (Fate::Bad(why), Some(tell)) => Fate::Failed { why, tell, command: self.command.to_owned() },
             (fate, _) => fate,
         })
@@ -247,7 +247,7 @@ impl Execution<'_> {
     /// It has been done: gone, and who wants to hear of that is told.
     fn succeed(&self, context: &Context, now: Now, change: &mut Change<'_>) -> Result<(), StoreError> {
         self.finish(change)?;
-        match self.reported_to().filter(|_| self.reports == Reports::All) {
+        match self.reported_to(context).filter(|_| self.reports == Reports::All) {
             Some(to) => {
                 let notices = Notices { policy: &context.mail, now, site: self.site };
                 notices.ended(change, &to, (self.command, DONE))
@@ -257,10 +257,17 @@ impl Execution<'_> {
     }
 
     /// Who hears of a failure: nobody, if that is wished.
-    fn reported_to(&self) -> Option<Address> {
+    fn reported_to(&self, context: &Context) -> Option<Address> {
         match self.reports {
             Reports::Never => None,
-            Reports::Unsaid | Reports::Failures | Reports::All => self.notice_to(self.requestor.unwrap_or(self.user)),
+            Reports::Unsaid | Reports::Failures | Reports::All => {
+                let to = self.notice_to(self.requestor.unwrap_or(self.user))?;
+                let permitted = mail::may_be_told(&context.mail, self.site, &to);
+                if !permitted {
+                    tracing::info!(site = %self.site, %to, "who is to be told of a command is neither here nor at the site");
+                }
+                permitted.then_some(to)
+            }
         }
     }
 
@@ -381,7 +388,7 @@ impl Execution<'_> {
     fn refuse(&self, context: &Context, now: Now, program: &str) -> Result<Fate, StoreError> {
         let program: String = program.chars().filter(|c| !c.is_control()).take(60).collect();
         tracing::warn!(site = %self.site, program, "refusing to run a command");
-        let notice = self.reported_to();
+        let notice = self.reported_to(context);
         let told = context.store.write(|change| {
             self.finish(change)?;
             change.record(fact(now.wall, "refused", "command", self.site, self.file.size, program.clone()))?;

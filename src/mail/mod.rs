@@ -236,6 +236,17 @@ pub fn destination(
     }
 }
 
+/// Whether mail that a site only wishes for may lead there: to users here or at that site; elsewhere only where it may relay.
+/// What it asks us to do is in the text, so it would else write to the world through us.
+pub fn may_be_told(policy: &Policy, site: &SiteName, to: &Address) -> bool {
+    match route::route(policy, to).target {
+        Target::Local(_) => true,
+        Target::Site { site: at, .. } if at == *site => true,
+        Target::Site { .. } | Target::Smtp { .. } => policy.site(site).relay,
+        Target::Refused(_) => false,
+    }
+}
+
 /// `ann`, `Ann`, `ann+lists`, and `postmaster` in any case (RFC 5321 section 4.5.1).
 fn local_user(view: &View<'_>, policy: &Policy, name: &str) -> Result<Result<Destination, Refusal>, StoreError> {
     let lower = name.to_lowercase();

@@ -164,6 +164,26 @@ fn who_asked_for_a_command_that_is_refused_is_told_as_they_wished() {
 }
 
 #[test]
+fn who_is_told_of_a_command_is_here_or_at_the_site_or_the_site_may_relay() {
+    for (relay, requestor, told) in [
+        (false, "bob", true),
+        (false, "bob@village.example", true),
+        (false, "alice@hub.example", true),
+        (false, "victim@world.example", false),
+        (false, "far!victim", false),
+        (true, "victim@world.example", true),
+    ] {
+        let routes = "[sites.far]\n[[mail.route]]\nto = \"village.example\"\nvia = \"uucp:village\"\n\
+                      [[mail.route]]\nto = \"world.example\"\nvia = \"uucp:far\"\n";
+        let (hub, village) = pair(&format!("[sites.village]\nmail = {{ relay = {relay} }}\n{routes}"), "");
+        village.run(&["uux", "-a", requestor, "-", "hub!rnews"], b"#! gunzip\nno gzip");
+        call(&village);
+        let mail = hub.queued() + hub.mail("alice").len();
+        assert_eq!((mail, hub.dead().len()), (told.into(), 1), "{requestor}, relay {relay}");
+    }
+}
+
+#[test]
 fn a_file_that_we_ask_for_comes_only_if_it_is_as_small_as_the_site_may_send_us() {
     for (limits, comes, waits) in [
         ("", true, false),
