@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::StoreError;
 use crate::base::limits::{BODY_INLINE_MAX, LOCK_NOTE_MAX};
 
+/// How often a lock is tried that only those keep who ask whether it is held.
+const PROBES_MAX: u32 = 1000;
+
 /// The folders of one spool.
 pub(super) struct Disk {
     pub spool: PathBuf,
@@ -127,10 +130,16 @@ impl Disk {
     pub fn lock(&self, name: &str) -> Result<Option<File>, StoreError> {
         let path = self.locks.join(name);
         let file = self.open_private(&path).map_err(|e| StoreError::io(&path, e))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(e)) => return Err(StoreError::io(&path, e)),
+        for attempt in 1.. {
+            match file.try_lock() {
+                Ok(()) => break,
+                // Who only asks whether it is held shares it, for a moment: that is no holder.
+                Err(TryLockError::WouldBlock) if attempt < PROBES_MAX && !self.is_locked(name)? => {
+                    std::thread::yield_now();
+                }
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(e)) => return Err(StoreError::io(&path, e)),
+            }
         }
         // What an earlier holder has noted is not the word of this one.
         if file.metadata().map_err(|e| StoreError::io(&path, e))?.len() > 0 {
@@ -539,6 +548,30 @@ mod tests {
             }
         }
         assert!(names.iter().any(|n| n == "bangpath.db-wal") && names.len() >= 8, "{names:?}");
+    }
+
+    #[test]
+    fn who_asks_whether_a_lock_is_held_keeps_nobody_from_it() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        let (_folder, store) = super::super::testing::open();
+        let disk = &store.inner.disk;
+        drop(disk.lock("site.hub").expect("the disk works"));
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        disk.is_locked("site.hub").expect("the disk works");
+                    }
+                });
+            }
+            let taken = (0..2000).filter(|_| disk.lock("site.hub").expect("the disk works").is_some()).count();
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(taken, 2000);
+        });
+        let held = disk.lock("site.hub").expect("the disk works");
+        assert!(held.is_some() && disk.lock("site.hub").expect("the disk works").is_none());
     }
 
     #[test]
