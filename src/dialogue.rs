@@ -112,6 +112,10 @@ pub struct Facts {
     pub speed: Option<u32>,
     /// From the last byte of a question to the first of its answer, where it was measured.
     pub round_trip: Option<Duration>,
+    /// Bytes in a million that are damaged on the way, where earlier calls have counted them.
+    pub errors: Option<u32>,
+    /// The peer is of this program, as its greeting said: its timers count what is under way.
+    pub peer_is_ours: bool,
     /// Who is at the other end, for logs: `127.0.0.1:4711`, `/dev/ttyS0`, `stdin`.
     pub peer: String,
 }
@@ -127,6 +131,8 @@ impl Facts {
             full_duplex: true,
             speed: None,
             round_trip: None,
+            errors: None,
+            peer_is_ours: false,
             peer: peer.into(),
         }
     }
@@ -141,6 +147,8 @@ impl Facts {
             full_duplex: true,
             speed: Some(speed),
             round_trip: None,
+            errors: None,
+            peer_is_ours: false,
             peer: device.into(),
         }
     }

@@ -1,5 +1,6 @@
 //! What a line test has found of a way is believed for some calls, so that not every call pays for it. Its speed is not: it
-//! is measured within moments, and a wrong one would make every call slow. The round trip each call measures anew.
+//! is measured within moments, and a wrong one would make every call slow. The round trip each call measures anew, and
+//! errors are counted in each.
 
 use std::time::Duration;
 
@@ -9,10 +10,18 @@ use crate::dialogue::Facts;
 use crate::link::Link;
 use crate::session::line_test::LineReport;
 use crate::store::StoreError;
-use crate::store::sites::{KnownLine, TestedLine};
+use crate::store::sites::{CountedErrors, KnownLine, TestedLine};
 
 /// After so many calls the line is tested anew: cables, modems and their settings change.
 const CALLS_MAX: u32 = 20;
+/// What calls have counted before anything was counted: one damaged byte in ten thousand. It keeps a short call from settling
+/// what the line is.
+const SUPPOSED: CountedErrors = CountedErrors { carried: 10_000, damaged: 1 };
+/// Less than this says nothing, unless so many were damaged.
+const CARRIED_MIN: u32 = 20_000;
+const DAMAGED_MIN: u32 = 3;
+/// After so many bytes the past counts half: lines change.
+const CARRIED_MAX: u32 = 2_000_000;
 
 /// What is known of the line of one call.
 pub(super) struct RecalledLine {
@@ -31,6 +40,7 @@ impl RecalledLine {
             link.facts.transparent &= tested.transparent;
         }
         link.facts.round_trip = known.round_trip;
+        link.facts.errors = known.counted.and_then(damaged_in_a_million);
         Ok(recalled)
     }
 
@@ -43,7 +53,7 @@ impl RecalledLine {
         self.believed().is_none()
     }
 
-    /// Remembers what was found. After a call that went wrong nothing is believed any more.
+    /// Remembers what was found. After a call that went wrong nothing is believed any more but the errors that were counted.
     pub fn note(
         &self,
         context: &Context,
@@ -56,6 +66,11 @@ impl RecalledLine {
             true => self.after(way, found, result.round_trip),
             false => KnownLine::default(),
         };
+        let counted = match self.facts.end_to_end {
+            true => None,
+            false => count(self.known.counted, result),
+        };
+        let known = KnownLine { counted, ..known };
         if known == self.known {
             return Ok(());
         }
@@ -89,6 +104,89 @@ impl RecalledLine {
         } else if self.facts.transparent && !transparent {
             tracing::warn!(%port, "something on this line takes XON and XOFF for itself: `bangpath doctor` says more");
         }
-        KnownLine { round_trip, tested: Some(TestedLine { eight_bit, transparent, calls: 0 }) }
+        KnownLine { round_trip, tested: Some(TestedLine { eight_bit, transparent, calls: 0 }), counted: None }
+    }
+}
+
+/// What has been counted, with this call; only protocols that ask for damaged packets again count them.
+fn count(before: Option<CountedErrors>, result: &CallResult) -> Option<CountedErrors> {
+    if !matches!(result.protocol, Some('g' | 'G' | 'v' | 'i' | 'j' | 'a')) {
+        return before;
+    }
+    let (totals, counters) = (&result.totals, &result.counters);
+    let mut carried = totals.bytes_sent + totals.bytes_received;
+    let mut damaged = counters.bad_header + counters.bad_data + counters.rejects;
+    let before = before.unwrap_or_default();
+    // What is well known already is not worth a write at each call.
+    if carried == 0 && damaged == 0 || damaged == 0 && before.damaged == 0 && before.carried >= CARRIED_MAX / 2 {
+        return (before != CountedErrors::default()).then_some(before);
+    }
+    carried = carried.saturating_add(before.carried.into());
+    damaged = damaged.saturating_add(before.damaged.into());
+    while carried.max(damaged) > CARRIED_MAX.into() {
+        (carried, damaged) = (carried / 2, damaged / 2);
+    }
+    Some(CountedErrors { carried: carried as u32, damaged: damaged as u32 })
+}
+
+fn damaged_in_a_million(counted: CountedErrors) -> Option<u32> {
+    let CountedErrors { carried, damaged } = counted;
+    if carried < CARRIED_MIN && damaged < DAMAGED_MIN {
+        return None;
+    }
+    let share = u64::from(damaged + SUPPOSED.damaged) * 1_000_000 / u64::from(carried + SUPPOSED.carried);
+    Some(u32::try_from(share).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Counters;
+    use crate::session::{Ending, Totals};
+
+    fn call(protocol: char, bytes_sent: u64, rejects: u64) -> CallResult {
+        let totals = Totals { bytes_sent, ..Totals::default() };
+        let counters = Counters { rejects, ..Counters::default() };
+        let protocol = Some(protocol);
+        CallResult {
+            site: None,
+            protocol,
+            ending: Ending::Complete,
+            totals,
+            counters,
+            round_trip: None,
+            stopped: false,
+        }
+    }
+
+    /// Calls in g with these bytes and errors, and what the next one begins with.
+    fn check(calls: &[(u64, u64)], expected: Option<std::ops::Range<u32>>) {
+        let counted = calls.iter().fold(None, |known, (bytes, errors)| count(known, &call('g', *bytes, *errors)));
+        let found = counted.and_then(damaged_in_a_million);
+        let is_right = match (&found, &expected) {
+            (Some(found), Some(range)) => range.contains(found),
+            (found, expected) => found.is_none() && expected.is_none(),
+        };
+        assert!(is_right, "{calls:?}: {found:?}, not {expected:?}");
+    }
+
+    #[test]
+    fn the_errors_of_calls_add_up_and_fade() {
+        check(&[], None);
+        check(&[(0, 0)], None);
+        check(&[(5000, 1)], None);
+        check(&[(5000, 3)], Some(200..300));
+        check(&[(30_000, 0)], Some(20..30));
+        check(&[(30_000, 9), (30_000, 9), (30_000, 9)], Some(250..310));
+        check(&[(30_000, 30), (u64::MAX / 4, 0)], Some(0..1));
+        check(&[(1_500_000, 0), (30_000, 9)], Some(1..10));
+        check(&[(0, u64::MAX), (0, u64::MAX)], Some(1_000_000..u32::MAX));
+    }
+
+    #[test]
+    fn a_protocol_that_asks_for_nothing_again_has_counted_nothing() {
+        let known = Some(CountedErrors { carried: 5, damaged: 4 });
+        assert_eq!(count(known, &call('t', 50_000, 0)), known);
+        assert_eq!(count(None, &call('e', 50_000, 0)), None);
     }
 }

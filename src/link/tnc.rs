@@ -318,6 +318,8 @@ impl Tnc {
             full_duplex: false,
             speed: Some(self.line.speed),
             round_trip: None,
+            errors: None,
+            peer_is_ours: false,
             peer,
         };
         let (reader, writer) = self.data.into_split();

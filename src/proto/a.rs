@@ -28,7 +28,8 @@ const PIECES_GOOD: u32 = 16;
 const PAUSE: Duration = Duration::from_millis(50);
 /// After the peer's NAK: a little longer than Taylor waits before it says where to go on.
 const NAK_WAIT: Duration = Duration::from_secs(11);
-/// How many bytes of a file go first. The others wait until these are acknowledged: Taylor forgives a few errors only.
+/// How many bytes of a file go first to a peer that is not ours. The others wait until these are acknowledged: Taylor forgives
+/// a few errors only.
 const FIRST_PIECE: usize = 64;
 /// How long the peer's FINISH is waited for: Taylor ends badly when the line goes before it has said its own.
 const FINISH_WAIT: Duration = Duration::from_secs(2);
@@ -347,7 +348,7 @@ impl A {
             let Some(message) = self.messages.front() else { break };
             let done = self.unacknowledged();
             let rest = message.bytes.len() - done;
-            let first = message.file && !message.begun;
+            let first = message.file && !message.begun && !self.start.facts.peer_is_ours;
             if first && done > 0 {
                 break;
             }

@@ -6,9 +6,11 @@ use super::g::UNDER_WAY_MAX;
 use crate::dialogue::Facts;
 use crate::wire::packet::{G_FIELD_MAX, HEADER};
 
-/// Where bytes are damaged, at most this for packets that need not be larger. Each packet costs six bytes beside its data,
-/// and each damaged byte the whole packet: of `size` bytes a share of `6 / size + size * errors` is lost, which is least at
-/// `sqrt(6 / errors)`. With one damaged byte in ten thousand that is 245.
+/// The share of bytes that are taken to be damaged where nobody has counted them and nothing corrects them.
+const SUPPOSED_ERRORS: f64 = 1e-4;
+/// The same where the link is said to be without errors: none, as far as sizes go.
+const NO_ERRORS: f64 = 1e-6;
+/// In a, where much of what is under way goes again with what is lost, packets on a line of unknown noise are no smaller.
 const NOISY: usize = 256;
 /// A packet beyond this saves nothing more.
 const PLENTY: usize = 1024;
@@ -25,18 +27,23 @@ const MARGIN: Duration = Duration::from_millis(50);
 /// of 512 bytes twice and none of 256; at 1200 with 2 s packets of 128 take it a third longer than those of 64, and with 1024
 /// it gives up.
 const REPEATED_AFTER: Duration = Duration::from_secs(9);
+/// How long the line may go one way between two of us, who count what is under way: a call is to notice soon that it is cut.
+const ONE_WAY_MAX: Duration = Duration::from_secs(20);
 /// Where one side sends at a time, a window is so many times as long as the turns that it costs.
 const WINDOW_PER_TURNS: f64 = 4.0;
 
 /// The largest packet that we ask the peer for; in a, that we send.
 pub fn packet_size(letter: char, window: u8, facts: &Facts) -> u16 {
     let size = match letter {
-        'v' => like_g(if facts.reliable { PLENTY } else { NOISY }, window, facts),
-        'G' if facts.reliable => like_g(PADDED, window, facts),
+        'v' => like_g(bearable(window, facts), window, facts),
+        'G' if errors(facts) <= NO_ERRORS => like_g(PADDED, window, facts),
         // Noise costs more than padding saves, until the way is known to be so long that small packets leave it idle.
         'G' if facts.round_trip.is_some() || !facts.full_duplex => like_g(SMALLEST, window, facts),
         'G' => SMALLEST,
-        'a' if !facts.reliable => second(facts).map_or(PLENTY, |second| second.clamp(NOISY, PLENTY)),
+        'a' if errors(facts) > NO_ERRORS => {
+            let most = if facts.errors.is_some() { bearable(window, facts) } else { PLENTY };
+            second(facts).map_or(most, |second| second.clamp(NOISY.min(most), most))
+        }
         // docs/protocol-g.md
         'g' => SMALLEST,
         // i and j size their packets by the errors that they count.
@@ -52,6 +59,33 @@ fn like_g(usual: usize, window: u8, facts: &Facts) -> usize {
     usual.max(filling(window, facts)).min(longest(window, facts).unwrap_or(most)).clamp(SMALLEST, most)
 }
 
+/// The share of bytes that are damaged, as counted or supposed.
+fn errors(facts: &Facts) -> f64 {
+    match facts.errors {
+        Some(in_a_million) => f64::from(in_a_million).max(1.0) / 1e6,
+        None if facts.reliable => NO_ERRORS,
+        None => SUPPOSED_ERRORS,
+    }
+}
+
+/// The packet that loses least. Each costs its header and its part of the turns of the line beside its data, and each damaged
+/// byte the whole packet: of `size` bytes a share of `cost / size + size * errors` is lost, which is least at
+/// `sqrt(cost / errors)`. With one damaged byte in ten thousand, and no turns, that is 245.
+fn bearable(window: u8, facts: &Facts) -> usize {
+    let turns = match facts.speed {
+        Some(bps) if !facts.full_duplex && facts.peer_is_ours => {
+            f64::from(bps) / 10.0 * turn_time(facts).as_secs_f64() / f64::from(window.max(1))
+        }
+        _ => 0.0,
+    };
+    nearest_power_of_two(((HEADER as f64 + turns) / errors(facts)).sqrt()).clamp(SMALLEST, PLENTY)
+}
+
+/// From the end of a packet to its acknowledgement, where one side sends at a time.
+fn turn_time(facts: &Facts) -> Duration {
+    facts.round_trip.unwrap_or(SUPPOSED_TURNS)
+}
+
 /// About a second of the line: the peer's time-outs know nothing of its speed. Where one side sends at a time the whole window
 /// and the turn must be over before it repeats.
 fn longest(window: usize, facts: &Facts) -> Option<usize> {
@@ -59,16 +93,19 @@ fn longest(window: usize, facts: &Facts) -> Option<usize> {
     if facts.full_duplex {
         return Some(second);
     }
-    let time = REPEATED_AFTER.saturating_sub(facts.round_trip.unwrap_or(SUPPOSED_TURNS));
-    let under_way = f64::from(bps) / 10.0 * time.as_secs_f64();
-    Some(second.min(previous_power_of_two(under_way as usize / window)))
+    let carried =
+        |time: Duration| previous_power_of_two((f64::from(bps) / 10.0 * time.as_secs_f64()) as usize / window);
+    match facts.peer_is_ours {
+        true => Some(carried(ONE_WAY_MAX)),
+        false => Some(second.min(carried(REPEATED_AFTER.saturating_sub(turn_time(facts))))),
+    }
 }
 
 /// The packet with which the window fills the line until the first is acknowledged; zero where the speed is unknown.
 fn filling(window: usize, facts: &Facts) -> usize {
     let Some(bps) = facts.speed else { return 0 };
-    let supposed = if facts.full_duplex { SUPPOSED } else { SUPPOSED_TURNS };
-    let idle = f64::from(bps) / 10.0 * (facts.round_trip.unwrap_or(supposed) + MARGIN).as_secs_f64();
+    let round_trip = if facts.full_duplex { facts.round_trip.unwrap_or(SUPPOSED) } else { turn_time(facts) };
+    let idle = f64::from(bps) / 10.0 * (round_trip + MARGIN).as_secs_f64();
     let needed = match facts.full_duplex {
         // The first is acknowledged when all of it has come.
         true => idle / (window - 1).max(1) as f64,
@@ -152,6 +189,27 @@ mod tests {
         check('v', &radio(1200), Some(4000), 64);
         check('v', &radio(1200), None, 128);
         check('G', &radio(1200), Some(60_000), 64);
+    }
+
+    #[test]
+    fn two_of_us_count_what_is_under_way_and_turn_the_line_round_less_often() {
+        let radio = |speed| Facts { full_duplex: false, peer_is_ours: true, ..Facts::serial("radio", speed) };
+        for (speed, ms, size) in [(2400, 1000, 512), (1200, 4000, 256), (300, 2000, 64), (9600, 1000, 1024)] {
+            check('v', &radio(speed), Some(ms), size);
+        }
+        check('v', &Facts { full_duplex: true, ..radio(2400) }, Some(1000), 256);
+    }
+
+    #[test]
+    fn errors_that_were_counted_say_more_than_what_was_supposed() {
+        let line = |errors| Facts { errors: Some(errors), ..Facts::serial("line", 57_600) };
+        for (errors, v, a) in [(0, 1024, 1024), (10, 1024, 1024), (100, 256, 256), (300, 128, 128), (1000, 64, 64)] {
+            check('v', &line(errors), Some(1), v);
+            check('a', &line(errors), Some(1), a);
+        }
+        check('G', &line(0), Some(1), 256);
+        check('G', &line(100), Some(1), 64);
+        check('v', &Facts { errors: Some(300), ..modems(57_600) }, Some(1), 128);
     }
 
     #[test]

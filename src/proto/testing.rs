@@ -19,7 +19,15 @@ impl Bench {
     }
 
     pub fn with(letter: char, caller: bool, parameters: Parameters) -> Self {
-        let start = Start { caller, facts: facts(), parameters };
+        Self::begin(letter, Start { caller, facts: facts(), parameters })
+    }
+
+    /// An answerer on this link.
+    pub fn on(facts: Facts, letter: char) -> Self {
+        Self::begin(letter, Start { caller: false, facts, parameters: usual(letter) })
+    }
+
+    fn begin(letter: char, start: Start) -> Self {
         let make = entry(letter).expect("a protocol of the table").make;
         // Not at zero: no protocol may take the origin of the clock for its own beginning.
         let mut now = Now::default();
@@ -63,7 +71,7 @@ impl Bench {
     }
 }
 
-fn facts() -> Facts {
+pub fn facts() -> Facts {
     Facts::serial("bench", 115_200)
 }
 

@@ -433,6 +433,7 @@ impl Greeting {
         let desk = self.desk.take().expect("the desk is there before a protocol is chosen, and one is chosen once");
         // What earlier calls or a test have measured holds no thinking of the peer's.
         self.facts.round_trip = self.facts.round_trip.or(self.quickest_answer);
+        self.facts.peer_is_ours = features.has(Features::BANGPATH);
         let mut parameters = self.settings.on(letter, &self.facts);
         // Who announces features is Taylor or its kin. HDB, SVR4 and BSD take packets of exactly the size they asked for.
         parameters.short_packets &= features != Features::default() && !features.has(Features::SVR4);

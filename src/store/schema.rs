@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_6.sql"),
     include_str!("schema_7.sql"),
     include_str!("schema_8.sql"),
+    include_str!("schema_9.sql"),
 ];
 
 /// "bang": tells our file from other SQLite databases.
@@ -169,9 +170,9 @@ mod tests {
         let round_trip = Some(Duration::from_micros(1_250_000));
         for version in [6, 7] {
             let (_folder, store) = upgraded(version, rows);
-            assert_eq!(known_line(&store, "tested"), KnownLine { round_trip, tested: tested(19) });
-            assert_eq!(known_line(&store, "unmeasured"), KnownLine { round_trip: None, tested: tested(0) });
-            assert_eq!(known_line(&store, "measured"), KnownLine { round_trip, tested: None });
+            assert_eq!(known_line(&store, "tested"), KnownLine { round_trip, tested: tested(19), counted: None });
+            assert_eq!(known_line(&store, "unmeasured"), KnownLine { tested: tested(0), ..KnownLine::default() });
+            assert_eq!(known_line(&store, "measured"), KnownLine { round_trip, ..KnownLine::default() });
         }
     }
 }

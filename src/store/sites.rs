@@ -40,6 +40,16 @@ pub struct KnownLine {
     /// As the last calls measured it.
     pub round_trip: Option<Duration>,
     pub tested: Option<TestedLine>,
+    pub counted: Option<CountedErrors>,
+}
+
+/// What calls have counted on a way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CountedErrors {
+    /// Bytes of files, either way. Beyond some millions the past counts half.
+    pub carried: u32,
+    /// Packets that came damaged, or that the peer wanted again.
+    pub damaged: u32,
 }
 
 /// What a line test has found.
@@ -54,7 +64,8 @@ pub struct TestedLine {
 impl View<'_> {
     /// What is known of the line to a site over a port.
     pub fn known_line(&self, site: &SiteName, port: &PortName) -> Result<KnownLine, StoreError> {
-        let sql = "SELECT round_trip, eight_bit, transparent, calls FROM known_line WHERE site = ? AND port = ?";
+        let sql = "SELECT round_trip, eight_bit, transparent, calls, carried, damaged FROM known_line
+                   WHERE site = ? AND port = ?";
         let found = self.row(sql, params![site, port], |row| {
             let micros: Option<i64> = row.get("round_trip")?;
             let tested = match row.get("calls")? {
@@ -63,7 +74,12 @@ impl View<'_> {
                 }
                 None => None,
             };
-            Ok(KnownLine { round_trip: micros.map(|micros| Duration::from_micros(micros.unsigned_abs())), tested })
+            let counted = match row.get("carried")? {
+                Some(carried) => Some(CountedErrors { carried, damaged: row.get("damaged")? }),
+                None => None,
+            };
+            let round_trip = micros.map(|micros| Duration::from_micros(micros.unsigned_abs()));
+            Ok(KnownLine { round_trip, tested, counted })
         })?;
         Ok(found.unwrap_or_default())
     }
@@ -110,14 +126,15 @@ impl View<'_> {
 impl Change<'_> {
     /// Replaces what is known of a line.
     pub fn set_known_line(&mut self, site: &SiteName, port: &PortName, line: &KnownLine) -> Result<(), StoreError> {
-        let sql = "INSERT OR REPLACE INTO known_line (site, port, round_trip, eight_bit, transparent, calls)
-                   VALUES (?, ?, ?, ?, ?, ?)";
-        let KnownLine { round_trip, tested } = line;
+        let sql = "INSERT OR REPLACE INTO known_line (site, port, round_trip, eight_bit, transparent, calls, carried, damaged)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        let KnownLine { round_trip, tested, counted } = line;
         let micros = round_trip.map(|time| i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
         let eight_bit = tested.map(|found| found.eight_bit);
         let transparent = tested.map(|found| found.transparent);
         let calls = tested.map(|found| found.calls);
-        self.execute(sql, params![site, port, micros, eight_bit, transparent, calls]).map(drop)
+        let (carried, damaged) = (counted.map(|counted| counted.carried), counted.map(|counted| counted.damaged));
+        self.execute(sql, params![site, port, micros, eight_bit, transparent, calls, carried, damaged]).map(drop)
     }
 
     pub fn set_call_number(&mut self, site: &SiteName, number: CallNumber) -> Result<(), StoreError> {
@@ -177,10 +194,15 @@ mod tests {
         let (_folder, store) = open();
         let port = |name: &str| PortName::parse(name).expect("a name");
         let tested = Some(TestedLine { eight_bit: false, transparent: true, calls: 3 });
-        let line = KnownLine { round_trip: Some(Duration::from_millis(1250)), tested };
-        for line in
-            [line, KnownLine { round_trip: None, ..line }, KnownLine { tested: None, ..line }, KnownLine::default()]
-        {
+        let counted = Some(CountedErrors { carried: 70_000, damaged: 7 });
+        let line = KnownLine { round_trip: Some(Duration::from_millis(1250)), tested, counted };
+        for line in [
+            line,
+            KnownLine { round_trip: None, ..line },
+            KnownLine { tested: None, ..line },
+            KnownLine { counted: None, ..line },
+            KnownLine::default(),
+        ] {
             write(&store, |c| c.set_known_line(&site("hub"), &port("modem"), &line));
             assert_eq!(read(&store, |v| v.known_line(&site("hub"), &port("modem"))), line);
             assert_eq!(read(&store, |v| v.known_line(&site("hub"), &port("net"))), KnownLine::default());

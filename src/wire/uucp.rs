@@ -68,8 +68,10 @@ impl Features {
     pub const SVR4: Self = Self(0o20);
     /// Names may be quoted with backslashes.
     pub const QUOTING: Self = Self(0o40);
-    /// What we announce: what Taylor 1.07 does.
-    pub const OURS: Self = Self(0o47);
+    /// The peer is bangpath, too: what only two of us do may be done. Known to nobody else, and others pass over bits they do not know.
+    pub const BANGPATH: Self = Self(0o1000);
+    /// What we announce: what Taylor 1.07 does, and who we are.
+    pub const OURS: Self = Self(0o1047);
 
     pub const fn has(self, bits: Self) -> bool {
         self.0 & bits.0 == bits.0
@@ -164,7 +166,8 @@ impl CallerLine {
         match (self.features, self.restart) {
             (Some(Some(bits)), _) => {
                 let common = Features::OURS.both(Features(bits));
-                (format!("ROKN0{:o}", Features::OURS.0), common)
+                let said = Features::OURS.without(Features::BANGPATH).with(common);
+                (format!("ROKN0{:o}", said.0), common)
             }
             (Some(None), _) => ("ROKN".to_owned(), Features::AS_1_03),
             (None, true) => ("ROK -R".to_owned(), Features::RESTARTS_AS_SVR4),
@@ -626,7 +629,8 @@ mod tests {
         let parse = |text: &str| CallerLine::parse(text).expect(text);
         let line = parse("alpha -Q5 -pZ -vgrade=Z -R -N047");
         assert_eq!(line.print(), "Salpha -Q5 -pZ -vgrade=Z -R -N047");
-        assert_eq!(line.welcome(), ("ROKN047".to_owned(), Features::OURS));
+        assert_eq!(line.welcome(), ("ROKN047".to_owned(), Features::OURS.without(Features::BANGPATH)));
+        assert_eq!(parse("alpha -R -N01047").welcome(), ("ROKN01047".to_owned(), Features::OURS));
         assert_eq!(parse("alpha -N").welcome().0, "ROKN");
         assert_eq!(parse("alpha -R -U0x7fffffff").welcome().0, "ROK -R");
         assert_eq!(parse("alpha -R -U0x7fffffff").size_max, Some(0x7fff_ffff * 512));

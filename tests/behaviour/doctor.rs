@@ -234,7 +234,7 @@ fn a_call_over_an_unknown_line_tests_it_once_and_the_next_believes_that() {
     let line = bangpath::base::names::PortName::parse("line").expect("a name");
     // Calls with another program there have measured the round trip, and nothing else.
     let measured = Some(Duration::from_millis(40));
-    let known = KnownLine { round_trip: measured, tested: None };
+    let known = KnownLine { round_trip: measured, ..KnownLine::default() };
     let set = village.store().write::<_, StoreError>(|change| change.set_known_line(&name("hub"), &line, &known));
     set.expect("a store");
     for round in 0..3 {
@@ -246,6 +246,8 @@ fn a_call_over_an_unknown_line_tests_it_once_and_the_next_believes_that() {
         let known =
             village.store().read::<_, StoreError>(|view| view.known_line(&name("hub"), &line)).expect("a store");
         assert_eq!(known.tested, Some(TestedLine { eight_bit: true, transparent: false, calls: round }));
+        let counted = known.counted.expect("errors are counted, if there are any");
+        assert!(counted.carried > 0 && counted.damaged == 0, "{counted:?}");
         crate::site::until("the letter arrives", || (hub.mail("alice").len() == round as usize + 1).then_some(()));
         // It waits a moment before it looks for the next caller.
         thread::sleep(Duration::from_millis(1000));
@@ -272,7 +274,7 @@ fn what_was_found_long_ago_is_not_believed_where_no_test_comes_about() {
     let line = bangpath::base::names::PortName::parse("line").expect("a name");
     for (calls, then, protocol) in [(19, Some(20), "protocol j"), (20, None, "protocol i")] {
         let tested = Some(TestedLine { eight_bit: true, transparent: false, calls });
-        let known = KnownLine { round_trip: None, tested };
+        let known = KnownLine { tested, ..KnownLine::default() };
         let set = village.store().write::<_, StoreError>(|change| change.set_known_line(&name, &line, &known));
         set.expect("a store");
         let call = village.try_run(&["-v", "call", "hub"], b"", None);

@@ -3,7 +3,8 @@
 use super::intake::CHANNEL;
 use super::*;
 use crate::base::limits::CONTROL_WAITING_MAX;
-use crate::proto::testing::{Bench, command, data, end_of_file, hex};
+use crate::dialogue::Facts;
+use crate::proto::testing::{Bench, command, data, end_of_file, facts, hex};
 
 const INIT_BYTES: &str = "2a 2a 18 42 30*9 31 38 62 63 37 32 35 62 31 0d 11";
 const FIRST: &str = "2a 18 41 01 00 00 00 00 ad de 42 fb 00 18 6c 8c 3f dd 05 0d 11";
@@ -11,7 +12,11 @@ const ACK_0: &str = "2a 2a 18 42 30 33 30*8 63 64 38 64 38 32 38 31 0d";
 const INIT_END_BYTES: &str = "2a 2a 18 42 30 36 30*8 62 64 30 32 36 32 34 39 0d 11";
 
 fn started() -> Bench {
-    let mut a = Bench::new('a', false);
+    started_with(false)
+}
+
+fn started_with(peer_is_ours: bool) -> Bench {
+    let mut a = Bench::on(Facts { peer_is_ours, ..facts() }, 'a');
     assert_eq!(a.sent(), hex(INIT_BYTES));
     for (heard, said) in [(INIT_BYTES, FIRST), (FIRST, ACK_0), (ACK_0, INIT_END_BYTES)] {
         assert_eq!(a.feed(&hex(heard)), []);
@@ -111,6 +116,10 @@ fn the_first_bytes_of_a_file_go_alone() {
     assert_eq!(a.sent(), first);
     a.feed(&header(ACK, 0x400 + FIRST_PIECE as u32));
     assert!(a.sent().len() > 4096);
+
+    let mut a = started_with(true);
+    a.protocol.send_data(CHANNEL, 0, &vec![b'x'; room]);
+    assert!(a.sent().len() > 4096, "one of us never stumbles over them");
 }
 
 #[test]

@@ -19,9 +19,14 @@ pub struct Noise {
 
 impl Noise {
     /// A line that damages nothing, as far as anybody knows, suits packets of about 1,000 until it does; one that may, those
-    /// of 316, until some thousand bytes have told what it is like. (A large packet is the dearest way to find out.)
+    /// of 316, until some thousand bytes have told what it is like. (A large packet is the dearest way to find out.) What earlier
+    /// calls have counted says more than either.
     pub fn on(facts: &Facts) -> Self {
-        let before = if facts.reliable { (0.09, 10_000.0) } else { (0.3, 3_000.0) };
+        let before = match facts.errors {
+            Some(in_a_million) => (f64::from(in_a_million).max(9.0) / 100.0, 10_000.0),
+            None if facts.reliable => (0.09, 10_000.0),
+            None => (0.3, 3_000.0),
+        };
         Self { before, bytes: 0.0, losses: 0.0 }
     }
 
@@ -89,6 +94,14 @@ mod tests {
             check(reliable, 50_000, 15, 170..220);
             check(reliable, 50_000, 50, 90..120);
             check(reliable, 5_000, 100, 64..65);
+        }
+    }
+
+    #[test]
+    fn what_earlier_calls_counted_is_begun_with() {
+        for (errors, sizes) in [(0, 900..1025), (100, 300..330), (300, 175..190), (1000, 90..110)] {
+            let size = Noise::on(&Facts { errors: Some(errors), ..Facts::serial("line", 9600) }).best_size(1024);
+            assert!(sizes.contains(&size), "{errors} in a million: {size}");
         }
     }
 

@@ -20,9 +20,10 @@ pub fn facts(quality: Quality) -> Facts {
     Facts { speed, full_duplex: quality.turn_round.is_none(), ..Facts::serial("sim", 0) }
 }
 
-/// One conversation between two of us.
+/// One conversation between two of us, who know it of each other with every second seed.
 pub fn exchange(letter: char, lines: [Quality; 2], seed: u64, files: [Vec<File>; 2]) -> Exchanged {
-    exchange_over(&facts(lines[0]), letter, lines, seed, files)
+    let facts = Facts { peer_is_ours: seed % 2 == 1, ..facts(lines[0]) };
+    exchange_over(&facts, letter, lines, seed, files)
 }
 
 /// The same, where this is known of the line.

@@ -71,7 +71,7 @@ fn share(row: &Row, letter: char, seed: u64) -> f64 {
     let bytes: usize = files.iter().flatten().map(|(_, content)| content.len()).sum();
     let there_and_back = (row.quality.latency + row.quality.turn_round.unwrap_or_default()) * 2;
     let link = if row.tcp { Facts::stream("tcp") } else { facts(row.quality) };
-    let facts = Facts { round_trip: Some(there_and_back), ..link };
+    let facts = Facts { round_trip: Some(there_and_back), peer_is_ours: true, ..link };
     let report = exchange_over(&facts, letter, [row.quality; 2], seed, files);
     assert!(report.caller.end.is_ok(), "{}, {letter}, seed {seed}: {:?}", row.name, report.caller.end);
     bytes as f64 * 10.0 / f64::from(row.quality.speed) / report.elapsed.as_secs_f64()
