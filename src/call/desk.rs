@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use sha2::{Digest, Sha256};
 
 use super::notices::Notices;
 use super::pack::{self, PackError};
@@ -21,7 +23,7 @@ use crate::files::public::{self, PublicDirectory};
 use crate::mail::delivery::{Verdict, settle_whole};
 use crate::mail::{self, Failure};
 use crate::sched::{fits_ever, size_limit_now};
-use crate::session::{Deed, Desk, Inbox, Incoming, Refusal, Spread, Task, TaskId, Wanted};
+use crate::session::{Deed, Desk, Inbox, Incoming, Refusal, Restart, Spread, Task, TaskId, Wanted};
 use crate::store::inbound::{Announced, Purpose, Receiving};
 use crate::store::jobs::Job;
 use crate::store::ledger::Fact;
@@ -196,6 +198,17 @@ impl StoreDesk {
         }
     }
 
+    /// What an earlier call has left of a file that we fetch.
+    fn restart_of(&self, task: TaskId, to: &str) -> Result<Option<Restart>, StoreError> {
+        let begins = fetch_name(task, "");
+        let now = self.now().wall;
+        let left = self.context.store.read(|view| view.partial_named(&self.site.name, &begins, to, now))?;
+        Ok(left.and_then(|(name, position)| {
+            let version = u64::from_str_radix(name.strip_prefix(&begins)?, 16).ok()?;
+            Some(Restart { position, version })
+        }))
+    }
+
     fn receive(&self, request: &Incoming) -> Result<Receiving, Refusal> {
         let announced = self.announced(request);
         self.context.store.receive(&announced, request.restart, self.now().wall).map_err(|error| refuse(&error))
@@ -204,7 +217,10 @@ impl StoreDesk {
     fn announced(&self, request: &Incoming) -> Announced {
         Announced {
             site: self.site.name.clone(),
-            temp: request.temp.clone(),
+            temp: match (request.fetch, request.version) {
+                (Some(task), Some(version)) => Some(fetch_name(task, &format!("{version:x}"))),
+                (Some(_), None) | (None, _) => request.temp.clone(),
+            },
             size: request.size,
             to: request.to.clone(),
         }
@@ -260,6 +276,23 @@ impl StoreDesk {
     }
 }
 
+/// The name under which a file that we fetch is kept until it is whole; no peer's begins so.
+fn fetch_name(task: TaskId, version: &str) -> String {
+    format!("R.{}.{version}", task.0)
+}
+
+/// What tells a file from what its name meant before: anything that is done to it changes one of these.
+fn version(facts: &std::fs::Metadata) -> u64 {
+    let mut digest = Sha256::new();
+    for fact in [facts.dev(), facts.ino(), facts.len()] {
+        digest.update(fact.to_le_bytes());
+    }
+    for fact in [facts.mtime(), facts.mtime_nsec(), facts.ctime(), facts.ctime_nsec()] {
+        digest.update(fact.to_le_bytes());
+    }
+    digest.finalize().first_chunk().copied().map_or(0, u64::from_le_bytes)
+}
+
 fn refuse(error: &StoreError) -> Refusal {
     tracing::error!(error = with_causes(&error), "cannot take a file");
     Refusal::CannotCreate
@@ -287,7 +320,10 @@ impl Desk for StoreDesk {
             Deed::Execute { command, temp, size, .. } => {
                 self.log(&task.user, &format!("Sending {command} ({temp})"), Some(*size));
             }
-            Deed::Fetch { size_max, .. } => *size_max = self.receive_limit(),
+            Deed::Fetch { to, size_max, restart, .. } => {
+                *size_max = self.receive_limit();
+                *restart = self.restart_of(task.id, to).map_err(to_io)?;
+            }
             // Nothing is sent; what comes is told of then.
             Deed::Expand { .. } | Deed::Serve { .. } => {}
         }
@@ -328,7 +364,8 @@ impl Desk for StoreDesk {
         self.served -= 1;
         let id = TaskId(self.served);
         self.open.insert(id, Open::File(file));
-        Ok(Task { id, grade: Grade::FILE, user: request.user.clone(), again: false, deed: Deed::Serve { mode, size } })
+        let deed = Deed::Serve { mode, size, version: version(&facts) };
+        Ok(Task { id, grade: Grade::FILE, user: request.user.clone(), again: false, deed })
     }
 
     fn admit(&mut self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal> {

@@ -345,7 +345,7 @@ pub(super) fn task(our_name: &str, job: &Job, again: bool) -> session::Task {
         }
         Deed::Fetch { from, to, user, wishes } => {
             let (from, to, wishes) = (from.clone(), to.clone(), wishes.clone());
-            (user, session::Deed::Fetch { from, to, wishes, size_max: None })
+            (user, session::Deed::Fetch { from, to, wishes, size_max: None, restart: None })
         }
     };
     session::Task { id: session::TaskId(job.id.0), grade: job.grade, user: user.clone(), again, deed }

@@ -61,9 +61,9 @@ pub(super) fn command_for(task: &Task, part: &Part) -> Command {
             let notify = requestor.as_deref().unwrap_or("");
             Command::Execute(spool_file(temp, data_name, user, &options, notify, *size), command.clone())
         }
-        (Deed::Fetch { from, to, wishes, size_max }, _) => {
-            let (options, size_max) = (wishes.letters(), *size_max);
-            Command::Receive { from: from.clone(), to: to.clone(), user, options, size_max, position: None }
+        (Deed::Fetch { from, to, wishes, size_max, restart }, _) => {
+            let (options, size_max, restart) = (wishes.letters(), *size_max, *restart);
+            Command::Receive { from: from.clone(), to: to.clone(), user, options, size_max, position: None, restart }
         }
         (Deed::Expand { from, to, wishes }, _) => {
             Command::Expand { from: from.clone(), to: to.clone(), user, options: wishes.letters() }

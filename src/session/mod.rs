@@ -9,6 +9,7 @@ use crate::base::time::{Instant, Now};
 use crate::base::wishes::{CopyWishes, Reports};
 use crate::dialogue::{Dialogue, Facts, LineRequest, Nudge, Request, Stop};
 use crate::proto::{self, Counters, Parameters, Settings, Violation};
+pub use crate::wire::uucp::Restart;
 use crate::wire::uucp::{HandshakeReader, handshake_message};
 
 pub mod chat;
@@ -463,12 +464,17 @@ pub enum Deed {
         system: String,
         size: u64,
     },
-    /// `R`: their file `from` comes to our `to`, if it has no more than `size_max` bytes.
-    Fetch { from: String, to: String, wishes: CopyWishes, size_max: Option<u64> },
+    /// `R`: their file `from` comes to our `to`, if it has no more than `size_max` bytes; what an earlier call has left of it is not asked for again.
+    Fetch { from: String, to: String, wishes: CopyWishes, size_max: Option<u64>, restart: Option<Restart> },
     /// `X`: they work out which files `from` means and send each to `to`, which begins with our name.
     Expand { from: String, to: String, wishes: CopyWishes },
     /// What we answer to their `R` (made by `Desk::serve`).
-    Serve { mode: u32, size: u64 },
+    Serve {
+        mode: u32,
+        size: u64,
+        /// What tells the file from an earlier or later one of its name.
+        version: u64,
+    },
 }
 
 impl Deed {
@@ -498,6 +504,8 @@ pub struct Incoming {
     pub command: Option<String>,
     pub requestor: Option<String>,
     pub reports: Reports,
+    /// What tells the file that we fetch from others of its name, if the peer says so.
+    pub version: Option<u64>,
     /// The sender can start in the middle.
     pub restart: bool,
 }
@@ -510,8 +518,6 @@ pub struct Wanted {
     pub user: String,
     /// The largest it will take.
     pub size_max: Option<u64>,
-    /// Where to begin, for a peer that has the rest already (SVR4).
-    pub position: u64,
 }
 
 /// What the peer asks for with `X`: `from` may hold wildcards or be at a third system, `to` names the system it goes to.

@@ -327,6 +327,20 @@ impl View<'_> {
         self.row(sql, row, |row| Ok((row.get("file")?, count(row, "len")?)))
     }
 
+    /// Temporary name and length of the youngest partial file whose name begins so and that is to become `wanted`.
+    pub fn partial_named(
+        &self,
+        site: &SiteName,
+        begins: &str,
+        wanted: &str,
+        now: Timestamp,
+    ) -> Result<Option<(String, u64)>, StoreError> {
+        let sql = "SELECT temp, len FROM partial
+                   WHERE site = ?1 AND substr(temp, 1, length(?2)) = ?2 AND wanted = ?3 AND touched >= ?4 AND len <= size
+                   ORDER BY touched DESC LIMIT 1";
+        self.row(sql, params![site, begins, wanted, now - KEPT], |row| Ok((row.get("temp")?, count(row, "len")?)))
+    }
+
     /// Whether this very file (temporary name and size) was received whole and its confirmation is still in doubt.
     pub fn is_received_in_doubt(&self, file: &Announced, now: Timestamp) -> Result<bool, StoreError> {
         let Some((temp, size)) = file.identity() else { return Ok(false) };

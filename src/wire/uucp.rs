@@ -73,6 +73,9 @@ impl Features {
     /// What we announce: what Taylor 1.07 does, and who we are.
     pub const OURS: Self = Self(0o1047);
 
+    /// An R may go on where an earlier one stopped. Other programs do not say whether the file is still the same.
+    pub const FETCH_RESTART: Self = Self::SIZES.with(Self::RESTART).with(Self::BANGPATH);
+
     pub const fn has(self, bits: Self) -> bool {
         self.0 & bits.0 == bits.0
     }
@@ -226,6 +229,8 @@ pub enum Command {
         size_max: Option<u64>,
         /// Where to begin: only in the form of SVR4.
         position: Option<u64>,
+        /// Where to begin if the file is still this one: only with [`Features::FETCH_RESTART`].
+        restart: Option<Restart>,
     },
     Expand {
         from: String,
@@ -234,6 +239,27 @@ pub enum Command {
         options: String,
     },
     Hangup,
+}
+
+/// Where a file that is fetched goes on. On the wire `0x1000 0x9f3c`, behind the size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restart {
+    pub position: u64,
+    /// What tells this file from what its name meant earlier. Of no meaning but to who has said it.
+    pub version: u64,
+}
+
+impl Restart {
+    fn parse(words: &[&str]) -> Option<Self> {
+        let &[position, version] = words.get(..2)?.first_chunk()?;
+        Some(Self { position: c_number(position)?, version: c_number(version)? })
+    }
+}
+
+impl std::fmt::Display for Restart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "0x{:x} 0x{:x}", self.position, self.version)
+    }
 }
 
 /// The fields of S, and of E before its command.
@@ -262,15 +288,17 @@ pub struct Reply {
     pub mode: Option<u32>,
     /// Behind `SY`, `EY`: the position to start from. Behind `RY mode`: the size.
     pub number: Option<u64>,
+    /// Behind `RY mode size`, with [`Features::FETCH_RESTART`]: where the bytes begin, and what file they are of.
+    pub restart: Option<Restart>,
 }
 
 impl Reply {
     pub fn yes(verb: char) -> Self {
-        Self { verb, yes: true, reason: None, mode: None, number: None }
+        Self { verb, yes: true, reason: None, mode: None, number: None, restart: None }
     }
 
     pub fn no(verb: char, reason: Option<u32>) -> Self {
-        Self { verb, yes: false, reason, mode: None, number: None }
+        Self { verb, yes: false, reason, mode: None, number: None, restart: None }
     }
 
     pub fn print(&self) -> String {
@@ -283,6 +311,9 @@ impl Reply {
         }
         if let Some(number) = self.number {
             let _ = write!(text, " 0x{number:x}");
+        }
+        if let Some(restart) = self.restart {
+            let _ = write!(text, " {restart}");
         }
         text
     }
@@ -322,6 +353,7 @@ fn parse_reply(verb: char, yes: bool, rest: &str) -> Result<Reply, Malformed> {
         ('R', true) => {
             reply.mode = words.next().and_then(|w| u32::from_str_radix(w, 8).ok()).filter(|m| *m != 0);
             reply.number = words.next().and_then(c_number);
+            reply.restart = Restart::parse(&words.collect::<Vec<_>>());
         }
         (_, true) => reply.number = words.next().and_then(c_number),
         (_, false) => reply.reason = words.next().and_then(|w| w.parse().ok()),
@@ -386,7 +418,8 @@ fn parse_command(verb: char, text: &str, features: Features) -> Result<Command, 
                 .get(5)
                 .and_then(|w| c_number(w))
                 .filter(|n| features.has(Features::SIZES) && *n < u64::from(u32::MAX));
-            Ok(Command::Receive { from, to, user, options, size_max, position })
+            let restart = words.get(6..).filter(|_| features.has(Features::FETCH_RESTART)).and_then(Restart::parse);
+            Ok(Command::Receive { from, to, user, options, size_max, position, restart })
         }
         _ => Err(Malformed("an unknown command")),
     }
@@ -419,7 +452,7 @@ impl Command {
             Self::Hangup => Ok("H".to_owned()),
             Self::Send(send) => send.print('S', features),
             Self::Execute(send, command) => Ok(format!("{} {command}", send.print('E', features)?)),
-            Self::Receive { from, to, user, options, size_max, .. } => {
+            Self::Receive { from, to, user, options, size_max, restart, position: _ } => {
                 let (names, q) = quote_all([from, to, user], features)?;
                 let mut text = format!("R {} -{options}{q}", names.join(" "));
                 if features.has(Features::SIZES) && !features.has(Features::SVR4) {
@@ -430,6 +463,9 @@ impl Command {
                         (None, true) => write!(text, " -1"),
                     }
                     .expect("writing to a string");
+                }
+                if let Some(restart) = restart.filter(|_| features.has(Features::FETCH_RESTART)) {
+                    let _ = write!(text, " {restart}");
                 }
                 Ok(text)
             }
@@ -673,8 +709,22 @@ mod tests {
         round("S D.0001 D.alphaN0001 uucp - D.0001 0666  ", 0);
         round("S /a ~/two\\040words.txt uucp -Cdq D.0001 0644 \"\" 0x4", 0o47);
         round("R ~/wanted.txt /alpha/pub/got.txt uucp -d 0xffffffffffffffff", 0o47);
+        round("R ~/wanted.txt /alpha/pub/got.txt uucp -d 0xffffffffffffffff 0x1000 0x9f3c", 0o1047);
         round("X ~/*.txt alpha!/alpha/pub/ uucp -d", 0o47);
-        for line in ["H", "HY", "HN", "SY", "SY 0x1000", "SN2", "RY 0644 0x9a", "CY", "CN5", "XY", "EN8"] {
+        for line in [
+            "H",
+            "HY",
+            "HN",
+            "SY",
+            "SY 0x1000",
+            "SN2",
+            "RY 0644 0x9a",
+            "RY 0644 0x9a 0x10 0x9f3c",
+            "CY",
+            "CN5",
+            "XY",
+            "EN8",
+        ] {
             round(line, 0o47);
         }
     }

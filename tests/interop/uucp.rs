@@ -77,6 +77,38 @@ fn cut(protocol: &str, percent: u64, from_us: bool) {
     );
 }
 
+/// The call in which one of us fetches from another is cut at half of a million bytes; gives what came in the next one.
+fn fetch_after_a_cut(protocol: &str, meanwhile: impl Fn(&std::path::Path)) -> u64 {
+    let hub = Ours::new("hub", &format!("[sites.village]\nprotocols = \"{protocol}\"\n"));
+    let (address, carried) = inetd(hub.uucico(), vec![500_000]);
+    let ours = village();
+    ours.configure(&our_port(&format!("type = \"tcp\"\naddress = \"{address}\"\nchat = \"\""), protocol));
+    let there = hub.public().join("big");
+    fs::create_dir_all(hub.public()).expect("a folder");
+    fs::write(&there, noise(1, 1_000_000)).expect("a file");
+    let here = ours.folder.path().join("fetched");
+    ours.run(&["uucp", "hub!~/big", &here.display().to_string()], b"");
+    assert!(!ours.call("hub").status.success(), "the first call is cut");
+    carried.back.store(0, Ordering::SeqCst);
+    meanwhile(&there);
+    until("the second call", || Some(ours.call("hub")).filter(|o| o.status.success()), || "it fails".to_owned());
+    assert_same(&here, &fs::read(&there).expect("their file"));
+    carried.back.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_file_that_one_of_us_fetches_from_another_goes_on_where_it_stopped() {
+    for protocol in ["t", "g", "i", "e", "y", "G", "v", "j", "a"] {
+        let came = fetch_after_a_cut(protocol, |_| {});
+        assert!(came < 680_000, "{protocol}: {came} bytes in the second call");
+    }
+    // Of the same name and size, it is another one.
+    for protocol in ["t", "i"] {
+        let came = fetch_after_a_cut(protocol, |file| fs::write(file, noise(2, 1_000_000)).expect("a file"));
+        assert!(came > 1_000_000, "{protocol}: {came} bytes in the second call");
+    }
+}
+
 #[test]
 fn cut_files_go_on_where_they_stopped_when_we_send() {
     for protocol in ["t", "g", "i", "e", "y"] {

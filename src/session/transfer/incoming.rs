@@ -9,7 +9,7 @@ use crate::base::wishes::{CopyWishes, Reports};
 use crate::base::words::with_causes;
 use crate::dialogue::Stop;
 use crate::proto::{Channel, Violation, Way};
-use crate::wire::uucp::{Command, Features, Reply, SendCommand};
+use crate::wire::uucp::{Command, Features, Reply, Restart, SendCommand};
 
 /// A file coming in.
 pub(super) struct Arriving {
@@ -31,6 +31,7 @@ impl Transfer {
         let Deed::Fetch { from, to, wishes, .. } = &task.deed else {
             unreachable!("only a fetch is ever asking");
         };
+        let restart = reply.restart.filter(|_| self.features.has(Features::FETCH_RESTART));
         let incoming = Incoming {
             fetch: Some(task.id),
             from: from.clone(),
@@ -44,9 +45,12 @@ impl Transfer {
             command: None,
             requestor: None,
             reports: Reports::default(),
-            restart: false,
+            version: restart.map(|restart| restart.version),
+            restart: restart.is_some(),
         };
-        let arriving = match self.desk.admit(&incoming) {
+        let begins = restart.map_or(0, |restart| restart.position);
+        let admitted = self.desk.admit(&incoming).and_then(|inbox| goes_on(inbox, begins));
+        let arriving = match admitted {
             Ok(inbox) => Arriving::new(inbox, self.many(), None),
             Err(why) => {
                 tracing::warn!(site = %self.site, %why, "cannot take the file we asked for");
@@ -66,9 +70,8 @@ impl Transfer {
         match command {
             Command::Send(send) => self.handle_offer(n, 'S', send, None),
             Command::Execute(send, command) => self.handle_offer(n, 'E', send, Some(command)),
-            Command::Receive { from, to, user, size_max, position, .. } => {
-                let wanted = Wanted { from, to, user, size_max, position: position.unwrap_or(0) };
-                self.handle_request(n, &wanted, position.is_some())
+            Command::Receive { from, to, user, size_max, position, restart, options: _ } => {
+                self.handle_request(n, &Wanted { from, to, user, size_max }, position, restart)
             }
             Command::Expand { from, to, user, options } => {
                 let wishes = CopyWishes::parse(&options, "");
@@ -98,6 +101,7 @@ impl Transfer {
             requestor,
             // In E the letter `n` means nothing.
             reports: Reports::parse(&send.options.replace('n', "")),
+            version: None,
             restart,
         };
         let admitted = match self.puts_off() {
@@ -159,8 +163,14 @@ impl Transfer {
         Ok(())
     }
 
-    /// They ask for a file.
-    fn handle_request(&mut self, n: u8, wanted: &Wanted, as_svr4: bool) -> io::Result<()> {
+    /// They ask for a file, as SVR4 from a position whatever the file, or as one of us, who holds the beginning of one.
+    fn handle_request(
+        &mut self,
+        n: u8,
+        wanted: &Wanted,
+        position: Option<u64>,
+        restart: Option<Restart>,
+    ) -> io::Result<()> {
         let channel = Channel::Theirs(n);
         let served = match self.puts_off() {
             true => Err(Refusal::TooLargeNow),
@@ -168,13 +178,20 @@ impl Transfer {
         };
         match served {
             Ok(task) => {
-                let Deed::Serve { mode, size } = task.deed else {
+                let Deed::Serve { mode, size, version } = task.deed else {
                     return Err(io::Error::other("the desk served something that is no file"));
                 };
                 let mut reply = Reply::yes('R');
                 reply.mode = Some(mode);
-                let offset = wanted.position.min(size);
-                reply.number = Some(if as_svr4 { offset } else { size });
+                let same = restart.filter(|restart| restart.version == version).map(|restart| restart.position);
+                let offset = position.or(same).filter(|offset| *offset <= size).unwrap_or(0);
+                reply.number = Some(if position.is_some() { offset } else { size });
+                if self.features.has(Features::FETCH_RESTART) {
+                    reply.restart = Some(Restart { position: offset, version });
+                }
+                if offset > 0 {
+                    tracing::info!(site = %self.site, from = offset, size, "going on in the middle");
+                }
                 self.say(channel, &reply.print());
                 self.protocol.begin_file(channel, Way::Out { bytes: size - offset });
                 self.theirs.insert(n, Theirs::Serving { task: Box::new(task), size, offset, ended: false });
@@ -318,6 +335,22 @@ impl Transfer {
         self.drained = false;
         self.say(channel, &Reply::yes('C').print());
         Ok(Ok(()))
+    }
+}
+
+/// The inbox of a file that begins there at the peer.
+fn goes_on(mut inbox: Box<dyn Inbox>, begins: u64) -> Result<Box<dyn Inbox>, Refusal> {
+    let kept = inbox.kept();
+    if kept == begins {
+        return Ok(inbox);
+    }
+    let why = if begins == 0 { inbox.forget().err() } else { Some(io::ErrorKind::InvalidData.into()) };
+    match why {
+        None => Ok(inbox),
+        Some(error) => {
+            tracing::warn!(kept, begins, %error, "a file does not go on where it stopped");
+            Err(Refusal::CannotCreate)
+        }
     }
 }
 

@@ -255,6 +255,32 @@ fn a_line_that_drops_every_thirty_seconds_still_moves_a_million_bytes() {
     }
 }
 
+#[test]
+fn a_file_that_is_asked_for_comes_over_such_a_line_too_and_never_as_two_halves() {
+    for letter in letters().filter(|letter| *letter != 'f') {
+        for changed in [false, true] {
+            let (here, there) = (Shelf::default(), Shelf::default());
+            let mut chance = Chance::new(31, 9);
+            let (old, new) = (chance.text(400_000), chance.text(400_000));
+            here.open().wishes.insert(1, "wanted".to_owned());
+            there.open().library.insert("wanted".to_owned(), old.clone());
+            let quality = Quality::clean(57_600).drops_after(30);
+            let mut calls = 0;
+            while !here.open().wishes.is_empty() {
+                calls += 1;
+                // It needs three calls, and begins again where it is another one.
+                assert!(calls <= 4 + u64::from(changed), "{letter}: {} bytes in {calls} calls", here.open().bytes_in);
+                call(letter, quality, calls, [&here, &there]);
+                if changed && calls == 1 {
+                    there.open().library.insert("wanted".to_owned(), new.clone());
+                }
+            }
+            let expected = if changed { &new } else { &old };
+            assert!(arrived(&here) == [("wanted".to_owned(), expected.clone())], "{letter}, changed: {changed}");
+        }
+    }
+}
+
 /// Everything goes up in one call over a half-duplex line; gives how often the line was turned round.
 fn turns(letter: char, sizes: &[usize]) -> u64 {
     let here = Shelf::default();

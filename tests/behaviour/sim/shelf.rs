@@ -9,8 +9,8 @@ use bangpath::base::names::{Grade, SiteName};
 use bangpath::base::wishes::{CopyWishes, Reports};
 use bangpath::dialogue::Stop;
 use bangpath::session::{
-    Caller, Deed, Desk, Inbox, Incoming, Reception, Refusal, Rejection, SettingsByProtocol, Spread, Task, TaskId,
-    Wanted, Welcome,
+    Caller, Deed, Desk, Inbox, Incoming, Reception, Refusal, Rejection, Restart, SettingsByProtocol, Spread, Task,
+    TaskId, Wanted, Welcome,
 };
 
 /// What a site has: it stays from call to call.
@@ -83,6 +83,10 @@ struct ShelfDesk {
     served: BTreeMap<i64, Vec<u8>>,
 }
 
+fn fetch_key(task: i64, version: &str) -> String {
+    format!("R.{task}.{version}")
+}
+
 impl Desk for ShelfDesk {
     fn next_task(&mut self, _worst: Grade) -> io::Result<Option<Task>> {
         let contents = self.shelf.open();
@@ -106,10 +110,12 @@ impl Desk for ShelfDesk {
         }
         if let Some((id, from)) = contents.wishes.iter().find(|(id, _)| !self.offered.contains(id)) {
             self.offered.push(*id);
-            return Ok(Some(task(
-                *id,
-                Deed::Fetch { from: from.clone(), to: from.clone(), wishes: CopyWishes::default(), size_max: None },
-            )));
+            let restart = contents.partial.iter().find_map(|(key, bytes)| {
+                let version = key.strip_prefix(&fetch_key(*id, ""))?.parse().ok()?;
+                Some(Restart { position: bytes.len() as u64, version })
+            });
+            let (from, to, wishes) = (from.clone(), from.clone(), CopyWishes::default());
+            return Ok(Some(task(*id, Deed::Fetch { from, to, wishes, size_max: None, restart })));
         }
         Ok(None)
     }
@@ -126,16 +132,21 @@ impl Desk for ShelfDesk {
     fn serve(&mut self, request: &Wanted) -> Result<Task, Refusal> {
         let bytes = self.shelf.open().library.get(&request.from).cloned().ok_or(Refusal::NotPermitted)?;
         let id = -1 - self.served.len() as i64;
-        let deed = Deed::Serve { mode: 0o644, size: bytes.len() as u64 };
+        let version = bytes.iter().fold(7, |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+        let deed = Deed::Serve { mode: 0o644, size: bytes.len() as u64, version };
         self.served.insert(id, bytes);
         Ok(Task { id: TaskId(id), grade: Grade::FILE, user: request.user.clone(), again: false, deed })
     }
 
     fn admit(&mut self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal> {
         let mut contents = self.shelf.open();
-        let key = request.temp.clone().unwrap_or_default();
+        let fetched = request.fetch.zip(request.version).map(|(task, version)| fetch_key(task.0, &version.to_string()));
+        let key = fetched.or(request.temp.clone()).unwrap_or_default();
         if contents.in_doubt.contains(&(key.clone(), request.size.unwrap_or(0))) {
             return Err(Refusal::AlreadyHere);
+        }
+        if let Some(task) = request.fetch {
+            contents.partial.retain(|other, _| *other == key || !other.starts_with(&fetch_key(task.0, "")));
         }
         let kept = contents.partial.remove(&key).filter(|_| request.restart).unwrap_or_default();
         let name = request.command.clone().unwrap_or_else(|| request.to.clone());
