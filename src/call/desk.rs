@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 use super::notices::Notices;
 use super::pack::{self, PackError};
 use super::relay::{self, Asker, RelayError, Source};
-use super::{Context, Progress, Site, taylor};
+use super::taylor::{self, FileCount};
+use super::{Context, Progress, Site};
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Now, Timestamp};
 use crate::base::wishes::Reports;
@@ -46,11 +47,13 @@ pub(super) struct StoreDesk {
     /// Jobs frozen in earlier calls, to be offered first; loaded at the first question.
     frozen: Option<std::vec::IntoIter<Job>>,
     open: HashMap<TaskId, Open>,
+    /// Of the tasks whose bytes we send.
+    counts: HashMap<TaskId, FileCount>,
     served: i64,
     /// It called us.
     called: bool,
-    /// Where from.
-    peer: String,
+    /// The port, or where it calls from.
+    port: String,
     /// The number under which it is called, where calls are counted.
     number: Option<CallNumber>,
     /// Of an answered call: one session a site.
@@ -71,20 +74,30 @@ impl StoreDesk {
     /// `number`: what the call is counted as.
     pub fn new(context: Context, site: Site, progress: Arc<Progress>, number: Option<u32>) -> Self {
         let public = PublicDirectory::new(&context.public);
-        let open = HashMap::new();
+        let (open, counts) = (HashMap::new(), HashMap::new());
         let number = number.map(|number| CallNumber { number, doubtful: false });
-        let (frozen, served, called, peer) = (None, 0, false, String::new());
-        Self { context, site, progress, public, frozen, open, served, called, peer, number, _lock: None }
+        let (frozen, served, called, port) = (None, 0, false, String::new());
+        Self { context, site, progress, public, frozen, open, counts, served, called, port, number, _lock: None }
+    }
+
+    /// Of a call over this port.
+    pub fn over(mut self, port: &str) -> Self {
+        port.clone_into(&mut self.port);
+        self
     }
 
     /// Of a call that we answer: keeps the lock as long as the desk lives.
     pub fn answering(mut self, lock: Arc<Lock>, peer: &str) -> Self {
-        (self._lock, self.called, self.peer) = (Some(lock), true, peer.to_owned());
+        (self._lock, self.called, self.port) = (Some(lock), true, peer.to_owned());
         self
     }
 
     fn log(&self, user: &str, what: &str, size: Option<u64>) {
         taylor::log_file(&self.context, self.site.name.as_str(), user, what, size);
+    }
+
+    fn count(&self, verb: &'static str, user: &str) -> FileCount {
+        FileCount::begin(&self.context, verb, [user, self.site.name.as_str(), &self.port])
     }
 
     /// Takes a file or says why not.
@@ -235,7 +248,7 @@ impl StoreDesk {
             return Err(Refusal::AlreadyHere);
         }
         let receiving = self.receive(request)?;
-        Ok(self.inbox(receiving, Target::Spool(purpose)))
+        Ok(self.inbox(request, receiving, Target::Spool(purpose)))
     }
 
     fn admit_file(&self, request: &Incoming) -> Result<Box<dyn Inbox>, Refusal> {
@@ -262,16 +275,18 @@ impl StoreDesk {
         let told = known.map_err(|error| refuse(&error))?;
         let notify = wishes.notify.clone().filter(|_| !told).map(|user| (user, request.user.clone()));
         let receiving = self.receive(request)?;
-        Ok(self.inbox(receiving, Target::File { place, mode: request.mode, id: request.to.clone(), notify }))
+        let target = Target::File { place, mode: request.mode, id: request.to.clone(), notify };
+        Ok(self.inbox(request, receiving, target))
     }
 
-    fn inbox(&self, receiving: Receiving, target: Target) -> Box<dyn Inbox> {
+    fn inbox(&self, request: &Incoming, receiving: Receiving, target: Target) -> Box<dyn Inbox> {
         Box::new(StoreInbox {
             receiving,
             target,
             context: self.context.clone(),
             site: self.site.name.clone(),
             progress: Arc::clone(&self.progress),
+            count: self.count("received", &request.user),
         })
     }
 }
@@ -327,6 +342,9 @@ impl Desk for StoreDesk {
             // Nothing is sent; what comes is told of then.
             Deed::Expand { .. } | Deed::Serve { .. } => {}
         }
+        if task.deed.size().is_some() {
+            self.counts.insert(task.id, self.count("sent", &task.user));
+        }
         self.open.insert(task.id, Open::Job { job: Box::new(job), body });
         Ok(Some(task))
     }
@@ -338,6 +356,9 @@ impl Desk for StoreDesk {
             None => return Err(io::Error::other("the task is not open")),
         };
         Progress::add(&self.progress.bytes_sent, count as u64);
+        if let Some(counted) = self.counts.get_mut(&task) {
+            counted.moved(count);
+        }
         Ok(count)
     }
 
@@ -364,6 +385,7 @@ impl Desk for StoreDesk {
         self.served -= 1;
         let id = TaskId(self.served);
         self.open.insert(id, Open::File(file));
+        self.counts.insert(id, self.count("sent", &request.user));
         let deed = Deed::Serve { mode, size, version: version(&facts) };
         Ok(Task { id, grade: Grade::FILE, user: request.user.clone(), again: false, deed })
     }
@@ -377,6 +399,9 @@ impl Desk for StoreDesk {
 
     fn finished(&mut self, task: TaskId) -> io::Result<()> {
         Progress::add(&self.progress.files_sent, 1);
+        if let Some(count) = self.counts.remove(&task) {
+            count.done();
+        }
         match self.open.get(&task) {
             Some(Open::Job { .. }) => self.settle(task, &JobVerdict::Done).map_err(to_io),
             Some(Open::File(_)) | None => {
@@ -387,6 +412,7 @@ impl Desk for StoreDesk {
     }
 
     fn refused(&mut self, task: TaskId, why: Refusal) -> io::Result<()> {
+        self.counts.remove(&task);
         let verdict = match why {
             Refusal::TooLargeNow if self.is_fetch(task) && !self.may_take_more() => {
                 JobVerdict::Never("has it too large (receive-limits), or too large to be sent now".to_owned())
@@ -442,7 +468,7 @@ impl Desk for StoreDesk {
 
     fn agreed(&mut self, protocol: char) {
         if self.called {
-            self.log(taylor::NOBODY, &format!("Incoming call (port {})", self.peer), None);
+            self.log(taylor::NOBODY, &format!("Incoming call (port {})", self.port), None);
         }
         self.log(taylor::NOBODY, &format!("Handshake successful (protocol '{protocol}')"), None);
         // Once a call: who was talked to is not called over another way.
@@ -603,6 +629,7 @@ struct StoreInbox {
     context: Context,
     site: SiteName,
     progress: Arc<Progress>,
+    count: FileCount,
 }
 
 impl Inbox for StoreInbox {
@@ -612,6 +639,7 @@ impl Inbox for StoreInbox {
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         Progress::add(&self.progress.bytes_received, bytes.len() as u64);
+        self.count.moved(bytes.len());
         // A peer that announces no size, or sends for hours, must not fill the disk.
         if offset / LOOK_AT_DISK != (offset + bytes.len() as u64) / LOOK_AT_DISK {
             self.context.store.room_for(0).map_err(to_io)?;
@@ -624,7 +652,7 @@ impl Inbox for StoreInbox {
     }
 
     fn commit(self: Box<Self>) -> io::Result<()> {
-        let Self { receiving, target, context, site, progress } = *self;
+        let Self { receiving, target, context, site, progress, count } = *self;
         let now = (context.clock)();
         let bytes = receiving.len();
         match target {
@@ -641,6 +669,7 @@ impl Inbox for StoreInbox {
                 put.map_err(|error| no_place(&error, &shown))?;
             }
         }
+        count.done();
         Progress::add(&progress.files_received, 1);
         Ok(())
     }

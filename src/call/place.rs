@@ -161,7 +161,8 @@ impl Placing<'_> {
         let clock = context.clock;
         let last = context.store.read::<_, StoreError>(|view| view.call_number(&site.name))?;
         let sequence = site.sequence.then(|| last.number.wrapping_add(1));
-        let desk = desk::StoreDesk::new(context.clone(), site.clone(), Arc::clone(progress), sequence);
+        let desk =
+            desk::StoreDesk::new(context.clone(), site.clone(), Arc::clone(progress), sequence).over(way.port.as_str());
         let calling = Calling {
             name: site.our_name.clone(),
             site: site.name.clone(),

@@ -207,9 +207,6 @@ impl Report {
             let letter = known.protocol.unwrap_or('-');
             let packets = format!("sent {}, resent {}, received {}", c.sent, c.resent, c.received);
             self.log(context, &format!("Protocol '{letter}' packets: {packets}"));
-            for (verb, bytes) in [("sent", known.totals.bytes_sent), ("received", known.totals.bytes_received)] {
-                self.count(context, verb, bytes, seconds, result.is_err());
-            }
         }
         match result {
             Ok(result) => {
@@ -223,17 +220,5 @@ impl Report {
 
     fn log(&self, context: &Context, text: &str) {
         taylor::log(context, self.site.as_deref().unwrap_or(taylor::NOBODY), taylor::NOBODY, text);
-    }
-
-    /// One line of the `Stats`; all files of a call and a direction together.
-    fn count(&self, context: &Context, verb: &str, bytes: u64, seconds: f64, failed: bool) {
-        if bytes == 0 {
-            return;
-        }
-        let failed = if failed { "failed after " } else { "" };
-        let rate = (bytes as f64 / seconds.max(0.001)) as u64;
-        let pace = format!("{bytes} bytes in {seconds:.3} seconds ({rate} bytes/sec)");
-        let site = self.site.as_deref().unwrap_or(taylor::NOBODY);
-        taylor::count(context, site, &format!("{failed}{verb} {pace} on port {}", self.port));
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Context;
-use crate::base::time::Timestamp;
+use crate::base::time::{Instant, Timestamp};
 use crate::base::words::with_causes;
 use crate::files;
 
@@ -13,8 +13,7 @@ pub(super) const NOBODY: &str = "-";
 /// One line of the `Log`: program, site, user, time and process, words. What a peer has said is made harmless.
 pub(super) fn log(context: &Context, site: &str, user: &str, text: &str) {
     let Some(path) = &context.watch.log else { return };
-    let user = if user.is_empty() { NOBODY } else { user };
-    let user = user.replace(|c: char| c.is_control() || c.is_whitespace(), "_");
+    let user = word(user);
     let text = text.replace(char::is_control, "?");
     let at = stamp(context.now());
     append(path, &format!("uucico {site} {user} ({at} {}) {text}\n", std::process::id()));
@@ -26,10 +25,58 @@ pub(super) fn log_file(context: &Context, site: &str, user: &str, what: &str, si
     log(context, site, user, &format!("{what}{size}"));
 }
 
-/// One line of the `Stats`.
-pub(super) fn count(context: &Context, site: &str, words: &str) {
-    let Some(path) = &context.watch.statistics else { return };
-    append(path, &format!("uucp {site} ({}) {words}\n", stamp(context.now())));
+/// A file on its way, which becomes a line of the `Stats`: when it is done, or of its failure when it is dropped.
+pub(super) struct FileCount {
+    context: Context,
+    /// `sent` or `received`.
+    verb: &'static str,
+    user: String,
+    site: String,
+    port: String,
+    begun: Instant,
+    bytes: u64,
+}
+
+impl FileCount {
+    pub fn begin(context: &Context, verb: &'static str, [user, site, port]: [&str; 3]) -> Self {
+        let begun = (context.clock)().instant;
+        let (user, site, port) = (word(user), word(site), port.replace(char::is_control, "?"));
+        Self { context: context.clone(), verb, user, site, port, begun, bytes: 0 }
+    }
+
+    pub fn moved(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// It is where it was to go.
+    pub fn done(mut self) {
+        self.write("");
+        self.bytes = 0;
+    }
+
+    fn write(&self, failed: &str) {
+        let Some(path) = &self.context.watch.statistics else { return };
+        let Self { verb, user, site, port, bytes, .. } = self;
+        let seconds = (self.context.clock)().instant.since(self.begun).as_secs_f64();
+        let rate = (*bytes as f64 / seconds.max(0.001)) as u64;
+        let pace = format!("{bytes} bytes in {seconds:.3} seconds ({rate} bytes/sec)");
+        let at = stamp(self.context.now());
+        append(path, &format!("{user} {site} ({at}) {failed}{verb} {pace} on port {port}\n"));
+    }
+}
+
+impl Drop for FileCount {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.write("failed after ");
+        }
+    }
+}
+
+/// One word for a line that is read by its blanks.
+fn word(text: &str) -> String {
+    let text = if text.is_empty() { NOBODY } else { text };
+    text.replace(|c: char| c.is_control() || c.is_whitespace(), "_")
 }
 
 fn append(path: &Path, line: &str) {

@@ -24,7 +24,7 @@ const ASK_EVERY: u32 = 4096;
 /// The smallest piece on a noisy line, and pieces in a row that went well before they grow again.
 const PIECE_MIN: usize = 128;
 const PIECES_GOOD: u32 = 16;
-/// Between an acknowledgement and what we say next: Taylor loses ten seconds when it reads both at once.
+/// Between an acknowledgement and what we say next to a peer that is not ours: Taylor loses ten seconds when it reads both at once.
 const PAUSE: Duration = Duration::from_millis(50);
 /// After the peer's NAK: a little longer than Taylor waits before it says where to go on.
 const NAK_WAIT: Duration = Duration::from_secs(11);
@@ -621,7 +621,8 @@ impl Protocol for A {
                 }
             }
             if matches!(control, Control::Header(ACK | INIT_END, _)) {
-                self.quiet_until = self.pace.clear_at().max(now.instant) + PAUSE;
+                let pause = if self.start.facts.peer_is_ours { Duration::ZERO } else { PAUSE };
+                self.quiet_until = self.pace.clear_at().max(now.instant) + pause;
             }
         }
         if out.len() > before {

@@ -67,7 +67,10 @@ fn each_call_is_explained_told_to_the_hook_and_noted_as_taylor_does() {
         assert!(hour(log).is_some_and(|hour| hours.contains(&hour)), "{hours:?}: {log}");
     }
     let statistics = fs::read_to_string(village.path("Stats")).expect("statistics");
-    assert!(statistics.starts_with("uucp hub (20") && statistics.contains(") sent "), "{statistics}");
+    let [line] = statistics.lines().collect::<Vec<_>>()[..] else { panic!("not a line a file: {statistics}") };
+    assert!(line.starts_with("uucp hub (20") && line.ends_with(" bytes/sec) on port p"), "{line}");
+    let size = bytes.strip_suffix(" bytes)").expect("a size");
+    assert!(line.contains(&format!(") sent {size} bytes in 0.")), "{line}, {size} bytes");
 
     // A call that fails is told of, and a hook that fails harms nothing.
     fs::write(village.path("hook"), "#!/bin/sh\nexit 3\n").expect("a file");

@@ -82,7 +82,9 @@ fn fetch_after_a_cut(protocol: &str, meanwhile: impl Fn(&std::path::Path)) -> u6
     let hub = Ours::new("hub", &format!("[sites.village]\nprotocols = \"{protocol}\"\n"));
     let (address, carried) = inetd(hub.uucico(), vec![500_000]);
     let ours = village();
-    ours.configure(&our_port(&format!("type = \"tcp\"\naddress = \"{address}\"\nchat = \"\""), protocol));
+    let statistics = ours.folder.path().join("Stats");
+    let port = our_port(&format!("type = \"tcp\"\naddress = \"{address}\"\nchat = \"\""), protocol);
+    ours.configure(&format!("taylor-stats = {statistics:?}\n\n{port}"));
     let there = hub.public().join("big");
     fs::create_dir_all(hub.public()).expect("a folder");
     fs::write(&there, noise(1, 1_000_000)).expect("a file");
@@ -93,6 +95,10 @@ fn fetch_after_a_cut(protocol: &str, meanwhile: impl Fn(&std::path::Path)) -> u6
     meanwhile(&there);
     until("the second call", || Some(ours.call("hub")).filter(|o| o.status.success()), || "it fails".to_owned());
     assert_same(&here, &fs::read(&there).expect("their file"));
+    let told = fs::read_to_string(&statistics).expect("statistics");
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].contains(" hub (20") && lines[0].contains(") failed after received "), "{told}");
+    assert!(lines.last().is_some_and(|line| line.contains(") received ")), "{told}");
     carried.back.load(Ordering::SeqCst)
 }
 
