@@ -10,7 +10,7 @@ use super::units::nearest;
 use super::{Port, modems, raw};
 use crate::base::names::PortName;
 use crate::call::{AnsweringPort, ChatProgram, Modem, PortKind, SharedPort, StatedLine, Way};
-use crate::link::{Dialect, Flow, Parity, Place, SerialLine, TncLine};
+use crate::link::{CarrierLine, Dialect, Flow, Parity, Place, SerialLine, TncLine};
 use crate::session::chat::Script;
 use crate::session::dial::is_host;
 
@@ -354,15 +354,19 @@ impl Checker<'_> {
             Some(parity) => self.take(key, parity, parity_of)?,
             None => Parity::None,
         };
+        let carrier = match &set.carrier_line {
+            Some(line) => self.take(key, line, carrier_line)?,
+            None => CarrierLine::Dcd,
+        };
         let place = match at_server {
             Some(address) => Place::Server(address),
             None => device_place(set),
         };
         let speed = set.speed.as_ref().map_or(9600, |s| *s.get_ref());
         Some(PortKind::Serial {
-            line: SerialLine { place, speed, parity, flow },
+            line: SerialLine { place, speed, parity, flow, carrier },
             modem: profile.map(|profile| Modem { profile: Arc::new(profile), number }),
-            carrier: set.carrier.unwrap_or(wired),
+            carrier: set.carrier.unwrap_or(wired || set.carrier_line.is_some()),
         })
     }
 }
@@ -447,6 +451,14 @@ fn flow_control(text: &str) -> Result<Flow, String> {
     }
 }
 
+fn carrier_line(text: &str) -> Result<CarrierLine, String> {
+    match text {
+        "dcd" => Ok(CarrierLine::Dcd),
+        "dsr" => Ok(CarrierLine::Dsr),
+        _ => Err(format!("no line `{text}` tells of a caller: write \"dcd\" or \"dsr\"")),
+    }
+}
+
 fn parity_of(text: &str) -> Result<Parity, String> {
     match text {
         "none" => Ok(Parity::None),
@@ -482,6 +494,7 @@ impl raw::Port {
             flow: own.flow.or(under.flow),
             parity: own.parity.or(under.parity),
             carrier: own.carrier.or(under.carrier),
+            carrier_line: own.carrier_line.or(under.carrier_line),
             locks: own.locks.or(under.locks),
             modem: own.modem.or(under.modem),
             phone: own.phone.or(under.phone),

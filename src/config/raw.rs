@@ -69,6 +69,7 @@ pub struct Port {
     pub flow: Option<At<String>>,
     pub parity: Option<At<String>>,
     pub carrier: Option<bool>,
+    pub carrier_line: Option<At<String>>,
     pub locks: Option<String>,
     pub modem: Option<At<String>>,
     pub phone: Option<At<String>>,

@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::rfc2217::{
-    BREAK_OFF, BREAK_ON, CARRIER, CARRIER_CHANGED, DTR_OFF, DTR_ON, FLOW_NONE, FLOW_RTS_CTS, FLOW_XON_XOFF,
-    FLOWCONTROL_RESUME, FLOWCONTROL_SUSPEND, NOTIFY_MODEMSTATE, PARITY_EVEN, PARITY_NONE, PARITY_ODD, PURGE_BOTH,
-    PURGE_DATA, SET_BAUDRATE, SET_CONTROL, SET_DATASIZE, SET_MODEMSTATE_MASK, SET_PARITY, SET_STOPSIZE, TOLD,
+    BREAK_OFF, BREAK_ON, CARRIER, CARRIER_CHANGED, DATA_SET_CHANGED, DATA_SET_READY, DTR_OFF, DTR_ON, FLOW_NONE,
+    FLOW_RTS_CTS, FLOW_XON_XOFF, FLOWCONTROL_RESUME, FLOWCONTROL_SUSPEND, NOTIFY_MODEMSTATE, PARITY_EVEN, PARITY_NONE,
+    PARITY_ODD, PURGE_BOTH, PURGE_DATA, SET_BAUDRATE, SET_CONTROL, SET_DATASIZE, SET_MODEMSTATE_MASK, SET_PARITY,
+    SET_STOPSIZE, TOLD,
 };
-use super::serial::{Flow, Lines, Parity, SerialLine};
+use super::serial::{CarrierLine, Flow, Lines, Parity, SerialLine};
 use super::telnet::{Speaks, Telnet};
 use super::{Link, LinkError, net};
 
@@ -27,8 +28,8 @@ const LAST_REQUEST: Duration = Duration::from_secs(2);
 /// What the server of a serial port has told.
 #[derive(Debug, Default)]
 pub(super) struct SerialServer {
-    /// `None` until it has said.
-    carrier: Option<bool>,
+    /// The modem lines; `None` until it has said.
+    modem: Option<u8>,
     /// What it has set, by the number of the request.
     set: [Option<u32>; 5],
     /// It has no room: nothing may be sent.
@@ -42,7 +43,7 @@ impl SerialServer {
     pub fn handle(&mut self, told: &[u8]) {
         let Some((code, value)) = told.split_first() else { return };
         match (*code, value) {
-            (NOTIFY_MODEMSTATE, [state, ..]) => self.carrier = Some(state & CARRIER != 0),
+            (NOTIFY_MODEMSTATE, [state, ..]) => self.modem = Some(*state),
             (FLOWCONTROL_SUSPEND, _) => self.suspended = true,
             (FLOWCONTROL_RESUME, _) => self.suspended = false,
             (code, value) if value.len() <= 4 => {
@@ -80,7 +81,11 @@ pub(super) async fn open(line: &SerialLine, address: &str) -> Result<Link, LinkE
             Flow::XonXoff => FLOW_XON_XOFF,
         };
         telnet.request(SET_CONTROL, &[flow]);
-        telnet.request(SET_MODEMSTATE_MASK, &[CARRIER | CARRIER_CHANGED]);
+        let changed = match line.carrier {
+            CarrierLine::Dcd => CARRIER_CHANGED,
+            CarrierLine::Dsr => DATA_SET_CHANGED,
+        };
+        telnet.request(SET_MODEMSTATE_MASK, &[bit(line.carrier) | changed]);
         telnet.request(SET_CONTROL, &[DTR_ON]);
     }
     for (code, value) in wanted {
@@ -91,7 +96,15 @@ pub(super) async fn open(line: &SerialLine, address: &str) -> Result<Link, LinkE
         }
     }
     link.facts = line.facts(address);
-    Ok(link.with_lines(Box::new(FarLines(telnet))))
+    Ok(link.with_lines(Box::new(FarLines(telnet, line.carrier))))
+}
+
+/// The bit of a modem state that stands for the carrier.
+fn bit(line: CarrierLine) -> u8 {
+    match line {
+        CarrierLine::Dcd => CARRIER,
+        CarrierLine::Dsr => DATA_SET_READY,
+    }
 }
 
 fn settings(line: &SerialLine) -> [(u8, u32); 4] {
@@ -159,11 +172,11 @@ pub(super) async fn heard(
 }
 
 /// The lines of a port at a server.
-struct FarLines(Arc<Mutex<Telnet>>);
+struct FarLines(Arc<Mutex<Telnet>>, CarrierLine);
 
 impl Lines for FarLines {
     fn carrier(&self) -> Option<bool> {
-        lock(&self.0).serial.carrier
+        lock(&self.0).serial.modem.map(|state| state & bit(self.1) != 0)
     }
 
     fn set_dtr(&self, on: bool) {
@@ -243,7 +256,10 @@ mod tests {
             stream
         });
         let place = Place::Server(address);
-        (SerialLine { place, speed: 0xff00, parity: Parity::Even, flow: Flow::RtsCts }, serving)
+        (
+            SerialLine { place, speed: 0xff00, parity: Parity::Even, flow: Flow::RtsCts, carrier: CarrierLine::Dcd },
+            serving,
+        )
     }
 
     fn run<T>(test: impl Future<Output = T>) -> T {
@@ -278,6 +294,30 @@ mod tests {
         let mut rest = Vec::new();
         serving.join().expect("as it should").read_to_end(&mut rest).expect("closed");
         assert_eq!(rest, b"");
+    }
+
+    #[test]
+    fn dsr_stands_for_the_carrier_where_it_is_said_so() {
+        const BY_DSR: &[u8] = &[255, 250, 44, 107, 0x20, 255, 240, b'h'];
+        const GONE: &[u8] = &[255, 250, 44, 107, 0x80, 255, 240, b'i'];
+        static WANTED: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
+            let mut settings = SETTINGS.to_vec();
+            let at = settings.iter().rposition(|byte| *byte == 0x88).expect("the mask");
+            settings[at] = 0x22;
+            settings
+        });
+        let script = vec![(OFFERS, [255, 253, 44].as_slice()), (&WANTED[..], SET), (b"A", BY_DSR), (b"B", GONE)];
+        let (line, serving) = server(script.leak());
+        let line = SerialLine { carrier: CarrierLine::Dsr, ..line };
+        run(async {
+            let mut link = super::super::open_serial(&line).await.expect("a port");
+            for (asked, there) in [(b"A", true), (b"B", false)] {
+                link.writer.write_all(asked).await.expect("sent");
+                link.reader.read_u8().await.expect("heard");
+                assert_eq!(link.lines.as_ref().expect("lines").carrier(), Some(there));
+            }
+        });
+        serving.join().expect("as it should");
     }
 
     #[test]

@@ -32,7 +32,9 @@ pub use lock::{Holder, LockFile};
 pub use net::{Listener, Peer, accept, connect, inherit, listen};
 pub use pipe::{RawTerminal, keep_words_off_the_line, run_hook, spawn, standard_streams};
 pub use program::{ProgramFailure, Ran, run_program};
-pub use serial::{Flow, LineErrors, LineState, Lines, Parity, Place, Queue, SerialLine, open as open_serial};
+pub use serial::{
+    CarrierLine, Flow, LineErrors, LineState, Lines, Parity, Place, Queue, SerialLine, open as open_serial,
+};
 pub use telnet::Speaks;
 pub use tnc::{Dialect, Tnc, TncLine};
 

@@ -54,3 +54,4 @@ pub const RING: u8 = 0x40;
 pub const DATA_SET_READY: u8 = 0x20;
 pub const CLEAR_TO_SEND: u8 = 0x10;
 pub const CARRIER_CHANGED: u8 = 0x08;
+pub const DATA_SET_CHANGED: u8 = 0x02;

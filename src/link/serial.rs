@@ -31,6 +31,7 @@ pub struct SerialLine {
     pub speed: u32,
     pub parity: Parity,
     pub flow: Flow,
+    pub carrier: CarrierLine,
 }
 
 impl SerialLine {
@@ -84,6 +85,24 @@ pub enum Flow {
     XonXoff,
 }
 
+/// Which line of the cable tells that somebody is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CarrierLine {
+    #[default]
+    Dcd,
+    /// Where the carrier is not wired, or always on.
+    Dsr,
+}
+
+impl CarrierLine {
+    fn is_on(self, state: LineState) -> bool {
+        match self {
+            Self::Dcd => state.carrier,
+            Self::Dsr => state.data_set_ready,
+        }
+    }
+}
+
 /// The lines of a cable that the other side drives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineState {
@@ -116,7 +135,7 @@ pub enum Queue {
 
 /// What stands beside the bytes of a line. A pty has none of it; tests bring their own.
 pub trait Lines: Send + Sync {
-    /// Whether there is a carrier; `None` where nobody can tell.
+    /// Whether there is a carrier, by the line that stands for it; `None` where nobody can tell.
     fn carrier(&self) -> Option<bool>;
     /// All of them; `None` where nobody can tell.
     fn state(&self) -> Option<LineState> {
@@ -184,7 +203,8 @@ fn open_device(line: &SerialLine, device: &Path, locks: Option<&Path>) -> Result
     let _ = stream.write_data_terminal_ready(true);
     // SAFETY: the descriptor belongs to `stream`, which lives until the end of this function.
     let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-    let (tty, shared) = (Tty(fd.try_clone_to_owned().map_err(failed)?), fd.try_clone_to_owned().map_err(failed)?);
+    let (tty, shared) = (fd.try_clone_to_owned().map_err(failed)?, fd.try_clone_to_owned().map_err(failed)?);
+    let tty = Tty(tty, line.carrier);
     let (reader, writer) = tokio::io::split(stream);
     let facts = line.facts(device.display().to_string());
     let claim = Claim { device: device.to_owned(), locks: locks.map(Path::to_owned), fd: shared, lock, held: true };
@@ -289,7 +309,7 @@ impl Drop for Claim {
 }
 
 /// The tty itself, beside the streams over it.
-struct Tty(OwnedFd);
+struct Tty(OwnedFd, CarrierLine);
 
 static DTR: c_int = nix::libc::TIOCM_DTR;
 
@@ -366,7 +386,7 @@ impl Tty {
 
 impl Lines for Tty {
     fn carrier(&self) -> Option<bool> {
-        self.state().map(|state| state.carrier)
+        self.state().map(|state| self.1.is_on(state))
     }
 
     fn state(&self) -> Option<LineState> {

@@ -9,7 +9,9 @@ use bangpath::base::limits::{LINE_TEST_TEXT_MAX, LINE_TEST_TURNS_MAX};
 use bangpath::base::names::{Grade, SiteName};
 use bangpath::base::time::Now;
 use bangpath::dialogue::{Dialogue, Facts};
-use bangpath::link::{Dialect, Flow, Link, Parity, Place, SerialLine, Speaks, Tnc, TncLine, lend, open_serial};
+use bangpath::link::{
+    CarrierLine, Dialect, Flow, Link, Parity, Place, SerialLine, Speaks, Tnc, TncLine, lend, open_serial,
+};
 use bangpath::session::line_test::{Asker, Depth, Partner};
 use bangpath::session::login::LoginPrompt;
 use bangpath::session::{Calling, Session, SettingsByProtocol};
@@ -110,7 +112,7 @@ fn speaker(said: Vec<Vec<u8>>) -> String {
 fn serial_server(bytes: &[u8]) {
     run(async {
         let place = Place::Server(speaker(vec![bytes.to_vec()]));
-        let line = SerialLine { place, speed: 9600, parity: Parity::None, flow: Flow::None };
+        let line = SerialLine { place, speed: 9600, parity: Parity::None, flow: Flow::None, carrier: CarrierLine::Dcd };
         if let Ok(mut link) = open_serial(&line).await {
             hear(&mut link, usize::MAX).await;
         }

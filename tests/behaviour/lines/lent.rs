@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bangpath::dialogue::Facts;
-use bangpath::link::{Flow, Link, Parity, Place, SerialLine, lend, open_serial};
+use bangpath::link::{CarrierLine, Flow, Link, Parity, Place, SerialLine, lend, open_serial};
 use nix::sys::termios::{self, InputFlags};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
@@ -213,5 +213,6 @@ fn port(device: &Path) -> SerialLine {
         speed: 9600,
         parity: Parity::None,
         flow: Flow::None,
+        carrier: CarrierLine::Dcd,
     }
 }

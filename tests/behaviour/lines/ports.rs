@@ -6,9 +6,10 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bangpath::call;
-use bangpath::link::{Flow, Link, LinkError, Parity, Place, SerialLine, open_serial};
+use bangpath::link::{CarrierLine, Flow, Link, LinkError, Parity, Place, SerialLine, open_serial};
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
 use nix::sys::termios::{self, ControlFlags, InputFlags, Termios};
@@ -93,7 +94,25 @@ fn line(path: &Path, locks: Option<&Path>) -> SerialLine {
         speed: 9600,
         parity: Parity::None,
         flow: Flow::None,
+        carrier: CarrierLine::Dcd,
     }
+}
+
+#[test]
+fn a_device_that_goes_away_while_a_caller_is_waited_for_is_no_caller() {
+    let pty = nix::pty::openpty(None, None).expect("a pty");
+    let name = nix::unistd::ttyname(&pty.slave).expect("its name");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut link = bangpath::link::open_serial(&line(&name, None)).await.expect("a port");
+        link.give_up_line();
+        let quiet = tokio::time::timeout(Duration::from_millis(100), link.heard(false)).await;
+        assert!(quiet.is_err(), "nobody has said anything");
+        drop(pty);
+        let heard = tokio::time::timeout(Duration::from_secs(10), link.heard(false)).await;
+        let told = heard.expect("it is noticed").expect_err("nobody calls on a device that is gone");
+        assert_eq!(told.kind(), std::io::ErrorKind::UnexpectedEof);
+    });
 }
 
 /// Opens a port with these keys, and looks how its line is set: the speed, the format and RTS/CTS as they were asked for, and
@@ -221,7 +240,7 @@ fn no_byte_of_one_session_at_a_server_reaches_the_next() {
     run(async {
         let server = PortServer::new();
         let place = Place::Server(server.address.clone());
-        let line = SerialLine { place, speed: 9600, parity: Parity::None, flow: Flow::None };
+        let line = SerialLine { place, speed: 9600, parity: Parity::None, flow: Flow::None, carrier: CarrierLine::Dcd };
         let link = open_serial(&line).await.expect("a port");
         server.say(b"nobody reads this");
         link.close().await;
