@@ -8,11 +8,12 @@
 set -u
 cd "$(dirname "$0")/.."
 peers=$(realpath -m "${1:-target/peers}")
-packages=(uucp postfix exim4-daemon-light inn2 inn2-inews swaks ncompress ser2net inetutils-telnet openbsd-inetd systemd python3-serial)
+packages=(uucp postfix exim4-daemon-light inn2 inn2-inews swaks ncompress ser2net inetutils-telnet openbsd-inetd systemd python3-serial
+  minicom mgetty)
 programs=(usr/lib/uucp/uucico usr/bin/uux usr/bin/uucp usr/sbin/uuxqt usr/lib/postfix/sbin/master usr/sbin/smtp-source
   usr/sbin/smtp-sink usr/sbin/exim4 usr/lib/news/bin/innd usr/bin/swaks usr/bin/compress
   usr/sbin/ser2net usr/bin/inetutils-telnet usr/sbin/inetd usr/bin/systemd-socket-activate usr/bin/systemd-analyze
-  usr/lib/python3/dist-packages/serial/rfc2217.py)
+  usr/lib/python3/dist-packages/serial/rfc2217.py usr/bin/minicom sbin/mgetty)
 log=$peers/log
 
 missing() {
@@ -62,6 +63,54 @@ int setgroups(size_t n, const gid_t *l) { (void)n; (void)l; return 0; }
 int initgroups(const char *u, gid_t g) { (void)u; (void)g; return 0; }
 int chown(const char *p, uid_t u, gid_t g) { (void)p; (void)u; (void)g; return 0; }
 int fchown(int f, uid_t u, gid_t g) { (void)f; (void)u; (void)g; return 0; }
+C
+fi
+
+# mgetty has its folders compiled in: with this they are below $ELSEWHERE, and the machine's own list of logins stays as it is.
+if [ ! -e "$peers/elsewhere.so" ]; then
+  cc -shared -fPIC -x c -o "$peers/elsewhere.so" - -ldl <<'C' || missing "no C compiler: mgetty cannot be run from a folder"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+static char *elsewhere(const char *path, char *room) {
+  static const char *folders[] = {"/etc/mgetty/", "/etc/nologin", "/var/lock/", "/var/log/", "/var/run/"};
+  const char *top = getenv("ELSEWHERE");
+  for (unsigned n = 0; top && n < sizeof folders / sizeof *folders; n++)
+    if (!strncmp(path, folders[n], strlen(folders[n]))) {
+      snprintf(room, PATH_MAX, "%s%s", top, path);
+      return room;
+    }
+  return (char *)path;
+}
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+#define MOVED(path) elsewhere(path, (char[PATH_MAX]){0})
+int open(const char *path, int flags, ...) {
+  va_list rest;
+  va_start(rest, flags);
+  mode_t mode = va_arg(rest, mode_t);
+  va_end(rest);
+  return REAL(open)(MOVED(path), flags, mode);
+}
+FILE *fopen(const char *path, const char *mode) { return REAL(fopen)(MOVED(path), mode); }
+int access(const char *path, int mode) { return REAL(access)(MOVED(path), mode); }
+int stat(const char *path, struct stat *facts) { return REAL(stat)(MOVED(path), facts); }
+int link(const char *from, const char *to) { return REAL(link)(MOVED(from), MOVED(to)); }
+int unlink(const char *path) { return REAL(unlink)(MOVED(path)); }
+int chmod(const char *path, mode_t mode) { return REAL(chmod)(MOVED(path), mode); }
+int mkstemp(char *path) {
+  char room[PATH_MAX] = {0}, *moved = elsewhere(path, room);
+  int file = REAL(mkstemp)(moved);
+  if (moved != path) strcpy(path, moved + strlen(moved) - strlen(path));
+  return file;
+}
+void updwtmp(const char *path, const void *entry) { (void)path; (void)entry; }
 C
 fi
 

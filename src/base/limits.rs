@@ -108,6 +108,11 @@ pub const BUSY_ANSWERS_MAX: u32 = 100;
 /// Commands and answers of a peer in a row that lead to nothing (refused, garbled, said to nobody); then the call ends. Honest
 /// queues of files that are all refused are shorter, and the rest comes in the next call.
 pub const VAIN_MAX: u32 = 500;
+/// Bytes of files, and of what the peer says, that must move in a session within this time; else the call ends, for a byte
+/// now and then would hold the line until the longest time for a call is over. That is a tenth of what the slowest line
+/// (`LINE_SPEED_MIN`) carries, in twice the time that a peer may be silent which is slow to store a file.
+pub const MOVED_BYTES_MIN: u64 = 600;
+pub const MOVED_WITHIN_S: u64 = 1200;
 /// Bytes of answers that wait for a peer that sends and does not read; then the call ends. Honest peers wait for answers.
 pub const ANSWERS_WAITING_MAX: usize = 64 * 1024;
 /// Control packets of one protocol that wait for the line. More would say nothing new.

@@ -74,9 +74,9 @@ impl Drop for LockFile {
 }
 
 fn name_of(device: &Path) -> String {
-    // `/dev/pts/3`: the others know it as `LCK..pts/3`, which no folder can hold, so with a dash.
+    // `/dev/pts/3` is `LCK..pts_3`, as minicom and mgetty have it.
     let name: PathBuf = device.strip_prefix("/dev").unwrap_or(device).to_path_buf();
-    name.to_string_lossy().trim_start_matches('/').replace('/', "-")
+    name.to_string_lossy().trim_start_matches('/').replace('/', "_")
 }
 
 fn path_of(folder: &Path, device: &Path) -> PathBuf {

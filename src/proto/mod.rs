@@ -17,6 +17,7 @@ mod y;
 
 use std::time::Duration;
 
+use crate::base::limits::{MOVED_BYTES_MIN, MOVED_WITHIN_S};
 use crate::base::time::{Instant, Now};
 use crate::dialogue::Facts;
 use g::{G, Variant};
@@ -135,6 +136,8 @@ pub enum Violation {
     NoStart(char),
     #[error("nothing came from the peer for {} s", .0.as_secs())]
     Silence(Duration),
+    #[error("less than {MOVED_BYTES_MIN} bytes have moved within {} min", MOVED_WITHIN_S / 60)]
+    Trickle,
     #[error("too many errors on the line: {0}")]
     TooManyErrors(Counters),
     #[error("the peer closed the protocol in the middle")]

@@ -16,11 +16,13 @@ use crate::proto::{Channel, Counters, Event, Protocol, Violation, Way};
 use crate::wire::uucp::{Command, Features, Line, Malformed, Reply, parse_line};
 
 mod incoming;
+mod pace;
 
 use incoming::Arriving;
+use pace::Pace;
 
 /// How long nothing at all may come of a session whose protocol still lives: a peer that keeps
-/// acknowledging packets but never answers a command.
+/// acknowledging packets but never answers a command. The line's time for what has been taken ahead of it comes on top.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long the peer's last words are waited for.
 const PARTING_TIMEOUT: Duration = Duration::from_secs(30);
@@ -105,7 +107,10 @@ pub(super) struct Transfer {
     /// Files going out, in their order; the first one's bytes go now.
     streams: VecDeque<Channel>,
     parting: Parting,
+    /// How long nothing may come of the session.
+    patience: Duration,
     deadline: Instant,
+    pace: Pace,
     ending: Option<Ending>,
 }
 
@@ -116,6 +121,9 @@ impl Transfer {
         if !protocol.restarts() {
             features = features.without(Features::RESTART);
         }
+        // What the protocol has taken of a file is on its way for so long, and as much of the peer's on the same line.
+        let ahead = facts.line_time(2 * SEND_AHEAD_MAX);
+        let patience = PROGRESS_TIMEOUT + ahead;
         let mut transfer = Self {
             site,
             letter,
@@ -142,7 +150,9 @@ impl Transfer {
             theirs: BTreeMap::new(),
             streams: VecDeque::new(),
             parting: Parting::No,
-            deadline: now.instant + PROGRESS_TIMEOUT,
+            patience,
+            deadline: now.instant + patience,
+            pace: Pace::new(now.instant, ahead),
             ending: None,
         };
         transfer.drain_events(now);
@@ -156,8 +166,11 @@ impl Transfer {
 
     pub fn handle_timeout(&mut self, now: Now) {
         if now.instant >= self.deadline && self.ending.is_none() {
-            let silent = Ending::Violation(Violation::Silence(PROGRESS_TIMEOUT));
+            let silent = Ending::Violation(Violation::Silence(self.patience));
             self.ending = Some(if self.is_parting() { Ending::Complete } else { silent });
+        }
+        if now.instant >= self.pace.ends() && !self.is_parting() {
+            self.ending.get_or_insert(Ending::Violation(Violation::Trickle));
         }
         if self.stop_at.is_some_and(|at| now.instant >= at) {
             let orderly = self.stop.is_some_and(|(how, _)| how >= Stop::Orderly);
@@ -206,7 +219,8 @@ impl Transfer {
                 self.fail_local(&error);
             }
             if self.totals.bytes_sent > before {
-                self.deadline = now.instant + PROGRESS_TIMEOUT;
+                self.deadline = now.instant + self.patience;
+                self.pace.count(now.instant, self.totals.bytes_sent - before);
             }
         }
         self.protocol.poll_transmit(now, out);
@@ -215,7 +229,8 @@ impl Transfer {
 
     pub fn poll_timeout(&self) -> Option<Instant> {
         let protocol = self.protocol.poll_timeout();
-        [protocol, self.stop_at, Some(self.deadline)].into_iter().flatten().min()
+        let slow = Some(self.pace.ends()).filter(|_| !self.is_parting());
+        [protocol, self.stop_at, Some(self.deadline), slow].into_iter().flatten().min()
     }
 
     /// The end, once there is nothing more to say.
@@ -264,7 +279,7 @@ impl Transfer {
             if self.ending.is_some() {
                 continue;
             }
-            self.deadline = now.instant + PROGRESS_TIMEOUT;
+            self.deadline = now.instant + self.patience;
             if let Err(error) = self.handle_event(now, event) {
                 self.fail_local(&error);
             }
@@ -274,8 +289,14 @@ impl Transfer {
     fn handle_event(&mut self, now: Now, event: Event) -> io::Result<()> {
         match event {
             Event::Started => self.started = true,
-            Event::Command { channel, text } => return self.handle_line(now, channel, &text),
-            Event::Data { channel, offset, bytes } => return self.handle_data(channel, offset, &bytes),
+            Event::Command { channel, text } => {
+                self.pace.count(now.instant, text.len() as u64);
+                return self.handle_line(now, channel, &text);
+            }
+            Event::Data { channel, offset, bytes } => {
+                self.pace.count(now.instant, bytes.len() as u64);
+                return self.handle_data(channel, offset, &bytes);
+            }
             Event::EndOfFile { channel } => return self.handle_end_of_file(channel),
             Event::Again { channel } => return self.begin_again(channel),
             Event::Closed => self.ending = Some(Ending::Complete),

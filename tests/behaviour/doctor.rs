@@ -308,7 +308,7 @@ fn a_port_without_anybody_is_looked_at_as_far_as_it_goes() {
     check(&found, "device", "good", "is there");
     check(&found, "line", "note", "nobody answers");
     // Another program has the line.
-    let name = cable.devices[0].strip_prefix("/dev").expect("a device").display().to_string().replace('/', "-");
+    let name = cable.devices[0].strip_prefix("/dev").expect("a device").display().to_string().replace('/', "_");
     let lock = std::env::temp_dir().join(format!("LCK..{name}"));
     fs::write(&lock, format!("{:10}\n", std::process::id())).expect("a file");
     let (found, status) = findings(&site, &["line", "--wait", "1"]);

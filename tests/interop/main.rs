@@ -1,10 +1,11 @@
-//! Real peers: Taylor UUCP in both roles, on pipes, TCP and ptys; swaks, Postfix's sink and source; Exim; INN; compress.
+//! Real peers: Taylor UUCP in both roles, on pipes, TCP and ptys; minicom and gettys; swaks, Postfix, Exim; INN; compress.
 //! They are brought by `make peers`.
 
 mod batches;
 mod demo;
 #[path = "../behaviour/lines/exchange.rs"]
 mod exchange;
+mod gettys;
 mod inetd;
 mod line;
 mod mail;

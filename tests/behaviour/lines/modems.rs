@@ -125,7 +125,7 @@ fn a_site_is_called_over_whichever_port_of_a_pool_is_free() {
     let _daemon = hub.daemon(None);
     let locks = tempfile::tempdir().expect("a folder");
     let lock = |at: usize| {
-        let name = exchange.devices[at].strip_prefix("/dev").expect("a device").to_string_lossy().replace('/', "-");
+        let name = exchange.devices[at].strip_prefix("/dev").expect("a device").to_string_lossy().replace('/', "_");
         let path = locks.path().join(format!("LCK..{name}"));
         fs::write(&path, format!("{:10}\n", std::process::id())).expect("a lock");
         path
@@ -346,7 +346,7 @@ fn a_line_that_another_program_has_locked_is_left_alone() {
     let locks = tempfile::tempdir().expect("a folder");
     let port = modem(&exchange.devices[0], &format!("locks = \"{}\"", locks.path().display()));
     let village = village(&port, "{ port = \"modem\", phone = \"999\" }");
-    let name = exchange.devices[0].strip_prefix("/dev").expect("a device").to_string_lossy().replace('/', "-");
+    let name = exchange.devices[0].strip_prefix("/dev").expect("a device").to_string_lossy().replace('/', "_");
     let lock = locks.path().join(format!("LCK..{name}"));
     fs::write(&lock, format!("{:10}\n", std::process::id())).expect("a lock");
     let call = village.try_run(&["call", "hub"], b"", None);

@@ -197,11 +197,11 @@ fn a_device_behind_a_link_is_locked_under_its_own_name() {
         };
         let number = far.device.file_name().expect("a name").to_string_lossy().into_owned();
         let link = open_serial(&line(&by_id, Some(&locks))).await.expect("a port");
-        assert_eq!(names(), [format!("LCK..pts-{number}")]);
+        assert_eq!(names(), [format!("LCK..pts_{number}")]);
         drop(link);
         assert_eq!(names(), [""; 0]);
         // Whoever locks the device holds off those who come by the link.
-        fs::write(locks.join(format!("LCK..pts-{number}")), "         1\n").expect("a lock");
+        fs::write(locks.join(format!("LCK..pts_{number}")), "         1\n").expect("a lock");
         assert!(matches!(open_serial(&line(&by_id, Some(&locks))).await, Err(LinkError::Busy { .. })));
         let tty = folder.path().join("modem");
         std::os::unix::fs::symlink("/dev/tty", &tty).expect("a link");

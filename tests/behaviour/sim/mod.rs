@@ -12,6 +12,7 @@ mod sessions;
 pub mod splits;
 mod tested_calls;
 mod throughput;
+mod trickles;
 
 use bangpath::proto::PROTOCOLS;
 

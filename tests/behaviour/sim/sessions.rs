@@ -22,7 +22,7 @@ use super::{letters, seeds};
 /// Calls after which everything must be there, whatever the line does.
 const CALLS_MAX: u32 = 60;
 
-fn facts(letter: char, quality: Quality) -> Facts {
+pub fn facts(letter: char, quality: Quality) -> Facts {
     let facts = Facts {
         speed: Some(quality.speed).filter(|s| *s > 0),
         eight_bit: !quality.seven_bits,
@@ -38,7 +38,7 @@ fn facts(letter: char, quality: Quality) -> Facts {
     }
 }
 
-fn call(letter: char, quality: Quality, seed: u64, shelves: [&Shelf; 2]) -> Report<CallResult, CallResult> {
+pub fn call(letter: char, quality: Quality, seed: u64, shelves: [&Shelf; 2]) -> Report<CallResult, CallResult> {
     call_with(Some(letter.to_string()), facts(letter, quality), quality, seed, shelves)
 }
 
