@@ -7,7 +7,7 @@ use super::Context;
 use super::notices::{DONE, Notices};
 use super::relay::{self, Asker, RelayError};
 use crate::base::address::Address;
-use crate::base::limits::{BATCH_TURN_MIN, EXECUTION_FILE_MAX, WILDCARD_MATCHES_MAX};
+use crate::base::limits::{BATCH_TURN_MIN, EXECUTION_FILE_MAX, EXECUTION_FILES_MAX, WILDCARD_MATCHES_MAX};
 use crate::base::names::SiteName;
 use crate::base::time::{Now, Timestamp};
 use crate::base::wishes::Reports;
@@ -124,8 +124,7 @@ fn fate(context: &Context, now: Now, file: &Received, told_to_stop: &dyn Fn() ->
                 reports: *reports,
                 input: file.body,
                 file,
-                partner: None,
-                brought: None,
+                brought: Vec::new(),
                 told_to_stop,
             };
             execution.run(context, now)
@@ -168,31 +167,53 @@ fn execute_file(
         Ok(wanted) => wanted,
         Err(error) => return Ok(Fate::Bad(with_causes(&error))),
     };
-    if wanted.files.len() > 1 {
-        return Ok(Fate::Bad("the command wants more than one file".to_owned()));
+    if wanted.files.len() > EXECUTION_FILES_MAX {
+        return Ok(Fate::Bad(format!("the command wants more than {EXECUTION_FILES_MAX} files")));
     }
-    let file_name = wanted.files.first().map(|(spool, _)| spool.clone());
-    let name = wanted.input.clone().or(file_name.clone());
-    let data = context.store.read::<_, StoreError>(|view| match &name {
-        Some(name) => view.received_spool(&file.site, name),
-        None => Ok(None),
-    })?;
-    if data.is_none() && name.is_some() {
-        return Ok(waiting_for_partner(now.wall, file, "its data never came"));
+    let mut brought = Vec::new();
+    for (spool, name) in &wanted.files {
+        let data = context.store.read::<_, StoreError>(|view| view.received_spool(&file.site, spool))?;
+        match data {
+            Some(data) => brought.push(Brought { spool, name: name.as_deref(), id: data.id, body: data.body }),
+            None => return Ok(waiting_for_partner(now.wall, file, "its data never came")),
+        }
     }
+    let input = match &wanted.input {
+        Some(input) => match brought.iter().find(|brought| brought.spool == input) {
+            Some(brought) => brought.body,
+            // SVR4 and others name what stands in `I` nowhere else.
+            None => match context.store.read::<_, StoreError>(|view| view.received_spool(&file.site, input))? {
+                Some(data) => {
+                    brought.push(Brought { spool: input, name: None, id: data.id, body: data.body });
+                    data.body
+                }
+                None => return Ok(waiting_for_partner(now.wall, file, "its data never came")),
+            },
+        },
+        None => brought.first().map_or(file.body, |brought| brought.body),
+    };
     let execution = Execution {
         site: &file.site,
         command: &wanted.command,
         user: &wanted.user,
         requestor: wanted.requestor.as_deref(),
         reports: wanted.reports,
-        input: data.as_ref().map_or(file.body, |data| data.body),
+        input,
         file,
-        partner: data.as_ref().map(|data| data.id),
-        brought: wanted.files.first().and_then(|(_, name)| name.as_deref()),
+        brought,
         told_to_stop,
     };
     execution.run(context, now)
+}
+
+/// A file that came with a command.
+struct Brought<'a> {
+    /// `D.betaN0001`
+    spool: &'a str,
+    /// What the command calls it.
+    name: Option<&'a str>,
+    id: ReceivedId,
+    body: BodyId,
 }
 
 /// A command that a site wants to have run.
@@ -204,10 +225,8 @@ struct Execution<'a> {
     reports: Reports,
     input: BodyId,
     file: &'a Received,
-    /// The data of an execution file, which goes with it.
-    partner: Option<ReceivedId>,
-    /// What the command calls the file that came with it.
-    brought: Option<&'a str>,
+    /// What came with an execution file, and goes with it.
+    brought: Vec<Brought<'a>>,
     told_to_stop: &'a dyn Fn() -> bool,
 }
 
@@ -238,8 +257,8 @@ impl Execution<'_> {
     }
 
     fn finish(&self, change: &mut Change<'_>) -> Result<(), StoreError> {
-        if let Some(partner) = self.partner {
-            change.finish_received(partner)?;
+        for brought in &self.brought {
+            change.finish_received(brought.id)?;
         }
         change.finish_received(self.file.id)
     }
@@ -361,9 +380,10 @@ impl Execution<'_> {
         let asker = Asker { site, user: self.user, wishes };
         let mut copies = Vec::new();
         for source in sources {
-            let source = match self.brought == Some(source) {
-                true => relay::Source::Brought(source, self.input),
-                false => relay::Source::Named(source),
+            let brought = self.brought.iter().find(|brought| brought.name == Some(source));
+            let source = match brought {
+                Some(brought) => relay::Source::Brought(source, brought.body),
+                None => relay::Source::Named(source),
             };
             match relay::copies(context, &asker, source, target) {
                 Ok(more) => copies.extend(more),
