@@ -214,16 +214,30 @@ impl StoreDesk {
     /// What an earlier call has left of a file that we fetch.
     fn restart_of(&self, task: TaskId, to: &str) -> Result<Option<Restart>, StoreError> {
         let begins = fetch_name(task, "");
-        let now = self.now().wall;
-        let left = self.context.store.read(|view| view.partial_named(&self.site.name, &begins, to, now))?;
-        Ok(left.and_then(|(name, position)| {
+        Ok(self.left_of(task, to)?.and_then(|(name, position)| {
             let version = u64::from_str_radix(name.strip_prefix(&begins)?, 16).ok()?;
             Some(Restart { position, version })
         }))
     }
 
+    fn left_of(&self, task: TaskId, to: &str) -> Result<Option<(String, u64)>, StoreError> {
+        let (begins, now) = (fetch_name(task, ""), self.now().wall);
+        self.context.store.read(|view| view.partial_named(&self.site.name, &begins, to, now))
+    }
+
+    /// Of a file that is another one now, what an earlier call has left is of no use.
+    fn forget_other(&self, task: TaskId, announced: &Announced) -> Result<(), StoreError> {
+        match self.left_of(task, &announced.to)?.filter(|(name, _)| announced.temp.as_ref() != Some(name)) {
+            Some((name, _)) => self.context.store.write(|change| change.forget_partial(&announced.site, &name, "")),
+            None => Ok(()),
+        }
+    }
+
     fn receive(&self, request: &Incoming) -> Result<Receiving, Refusal> {
         let announced = self.announced(request);
+        if let Some(task) = request.fetch {
+            self.forget_other(task, &announced).map_err(|error| refuse(&error))?;
+        }
         self.context.store.receive(&announced, request.restart, self.now().wall).map_err(|error| refuse(&error))
     }
 

@@ -414,7 +414,7 @@ impl Change<'_> {
     }
 
     /// Removes the row of a partial file, and the file itself unless it is the one that is still in use.
-    fn forget_partial(&mut self, site: &SiteName, temp: &str, in_use: &str) -> Result<(), StoreError> {
+    pub fn forget_partial(&mut self, site: &SiteName, temp: &str, in_use: &str) -> Result<(), StoreError> {
         let sql = "DELETE FROM partial WHERE site = ? AND temp = ? RETURNING file";
         if let Some(name) = self.row(sql, params![site, temp], |row| row.get::<_, String>(0))?
             && name != in_use

@@ -95,6 +95,8 @@ fn fetch_after_a_cut(protocol: &str, meanwhile: impl Fn(&std::path::Path)) -> u6
     meanwhile(&there);
     until("the second call", || Some(ours.call("hub")).filter(|o| o.status.success()), || "it fails".to_owned());
     assert_same(&here, &fs::read(&there).expect("their file"));
+    let left = fs::read_dir(ours.folder.path().join("spool/partial")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "{protocol}: nothing is left of what came first");
     let told = fs::read_to_string(&statistics).expect("statistics");
     let lines: Vec<&str> = told.lines().collect();
     assert!(lines[0].contains(" hub (20") && lines[0].contains(") failed after received "), "{told}");
