@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CallError, Context, Modem, PortKind, Progress, StatedLine, Unmet, converse, line};
+use super::{CallError, Context, Modem, Origin, PortKind, Progress, StatedLine, Unmet, converse, line};
+use crate::base::limits::WRONG_LOGINS_WITHIN_S;
 use crate::base::names::PortName;
 use crate::base::words::with_causes;
 use crate::dialogue::Nudge;
@@ -41,6 +42,8 @@ pub enum Attended {
     Nobody,
     /// Another program uses the line.
     Busy,
+    /// There were too many wrong logins on it: it is left alone for now.
+    Barred,
     /// The program winds down.
     Stopped,
 }
@@ -48,6 +51,9 @@ pub enum Attended {
 /// Waits on a line until somebody calls, and answers. While nobody does, the line belongs to whoever wants it.
 pub async fn attend(context: &Context, port: &AnsweringPort, nudges: &mut Nudges) -> Result<Attended, CallError> {
     let name = &port.name;
+    if is_barred(context, port) {
+        return Ok(Attended::Barred);
+    }
     let (settings, modem, carrier) = match &port.kind {
         PortKind::Serial { line, modem, carrier } => (line, modem, carrier),
         PortKind::Radio { line, .. } => return attend_radio(context, port, line, nudges).await,
@@ -90,11 +96,27 @@ pub async fn attend(context: &Context, port: &AnsweringPort, nudges: &mut Nudges
     }
     tracing::info!(port = %name, link = %link.facts, "somebody calls");
     let progress = Arc::new(Progress::default());
-    let caller = Unmet { chat: port.chat.clone(), unread, ..Unmet::new(port.ask_login) };
+    let caller = Unmet { chat: port.chat.clone(), unread, from: Some(origin(port)), ..Unmet::new(port.ask_login) };
     let result = converse(context, &mut link, caller, &progress, nudges).await;
+    warn_of_guesses(context, port);
     line::hang_up(&mut link, &port.kind, true, nudges, context.clock).await;
     link.close().await;
     Ok(Attended::Call(result.map(drop)))
+}
+
+fn origin(port: &AnsweringPort) -> Origin {
+    Origin::Port(port.name.clone())
+}
+
+fn is_barred(context: &Context, port: &AnsweringPort) -> bool {
+    port.ask_login && context.wrong_logins.is_barred((context.clock)().instant, &origin(port))
+}
+
+fn warn_of_guesses(context: &Context, port: &AnsweringPort) {
+    if is_barred(context, port) {
+        let minutes = WRONG_LOGINS_WITHIN_S / 60;
+        tracing::warn!(port = %port.name, minutes, "too many wrong logins there: nobody is answered for a while");
+    }
 }
 
 /// Waits for a station to call. The radio is given up as soon as another of our processes wants it.
@@ -120,8 +142,9 @@ async fn attend_radio(
     let progress = Arc::new(Progress::default());
     // Its call sign is the login of a station that is asked for none.
     let login = (!port.ask_login).then(|| link.facts.peer.clone());
-    let caller = Unmet { chat: port.chat.clone(), login, ..Unmet::new(port.ask_login) };
+    let caller = Unmet { chat: port.chat.clone(), login, from: Some(origin(port)), ..Unmet::new(port.ask_login) };
     let result = converse(context, &mut link, caller, &progress, nudges).await;
+    warn_of_guesses(context, port);
     link.disconnect().await;
     Ok(Attended::Call(result.map(drop)))
 }

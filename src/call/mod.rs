@@ -1,6 +1,5 @@
 //! Where session, store and link meet: one call, placed or answered, from the open line to the ledger.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -54,7 +53,7 @@ pub use relay::{Outgoing, can_be_notified, can_be_said, copy_command, file_cargo
 pub use report::Watch;
 pub use underway::Underway;
 pub use ways::{Only, ways_in_order};
-pub use wrong_logins::WrongLogins;
+pub use wrong_logins::{Origin, WrongLogins};
 
 use count::Connected;
 use report::Report;
@@ -351,7 +350,7 @@ pub struct Unmet {
     /// That is a name without a password as yet: a getty has asked for it.
     pub lacks_password: bool,
     /// Where his wrong logins are counted.
-    pub from: Option<IpAddr>,
+    pub from: Option<Origin>,
     /// What he has said already.
     pub unread: Vec<u8>,
 }
@@ -484,14 +483,14 @@ fn refuse_call(context: &Context, place: &str, detail: &str) -> Result<(), Store
 /// Checks logins against the users of the store.
 struct StoreGatekeeper {
     context: Context,
-    from: Option<IpAddr>,
+    from: Option<Origin>,
 }
 
 impl Gatekeeper for StoreGatekeeper {
     fn admits(&mut self, login: &str, password: &str) -> bool {
         // Counted as wrong until it is known to be right: many guesses at once are no more guesses.
         let now = (self.context.clock)().instant;
-        if self.from.is_some_and(|from| !self.context.wrong_logins.count(now, from)) {
+        if self.from.as_ref().is_some_and(|from| !self.context.wrong_logins.count(now, from)) {
             return false;
         }
         let found = UserName::parse(login).ok().and_then(|name| {
@@ -502,7 +501,7 @@ impl Gatekeeper for StoreGatekeeper {
             })
         });
         let admitted = crate::base::password::verify(found.and_then(|user| user.password).as_deref(), password);
-        if let Some(from) = self.from.filter(|_| admitted) {
+        if let Some(from) = self.from.as_ref().filter(|_| admitted) {
             self.context.wrong_logins.forgive(from);
         }
         admitted

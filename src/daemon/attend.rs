@@ -11,7 +11,7 @@ use crate::base::words::with_causes;
 use crate::call::{self, AnsweringPort, Attended, CallError, PortKind};
 use crate::link::{Place, SerialLine};
 
-/// After another program was found on the line, or a call that went wrong.
+/// After another program was found on the line, too many wrong logins, or a call that went wrong.
 const PAUSE: Duration = Duration::from_secs(2);
 /// After a completed call: the other end should see that DTR went, and the next caller be heard.
 const CALL_PAUSE: Duration = Duration::from_millis(250);
@@ -37,7 +37,7 @@ pub(super) async fn run(shared: Shared, port: AnsweringPort) {
             Err(error) if troubles == 1 => {
                 tracing::error!(port = %port.name, error = with_causes(&error), "cannot wait for callers on the line");
             }
-            Ok(Attended::Call(Ok(())) | Attended::Nobody | Attended::Busy) | Err(_) => {}
+            Ok(Attended::Call(Ok(())) | Attended::Nobody | Attended::Busy | Attended::Barred) | Err(_) => {}
         }
         tokio::select! {
             came_back = rest(device(&port.kind), alone) => if came_back {
@@ -57,7 +57,7 @@ fn pause(outcome: &Result<Attended, CallError>, lasted: Duration, troubles: &mut
     }
     match outcome {
         Ok(Attended::Call(Ok(()))) => CALL_PAUSE,
-        Ok(Attended::Call(Err(_)) | Attended::Nobody | Attended::Busy | Attended::Stopped) => PAUSE,
+        Ok(Attended::Call(Err(_)) | Attended::Nobody | Attended::Busy | Attended::Barred | Attended::Stopped) => PAUSE,
         Err(_) => {
             *troubles += 1;
             TROUBLE_PAUSE.saturating_mul(1 << (*troubles - 1).min(10)).min(TROUBLE_PAUSE_MAX)

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{DaemonError, Shared};
 use crate::base::limits::CLIENTS_MAX;
 use crate::base::words::with_causes;
-use crate::call::{self, Progress, Unmet};
+use crate::call::{self, Origin, Progress, Unmet};
 use crate::config::Listen;
 use crate::dialogue::Nudge;
 use crate::gate::nntp_in::NntpIn;
@@ -138,7 +138,7 @@ async fn accept(shared: Shared, door: Door, listener: Listener) {
 /// Whether it guesses logins. A Unix socket is not barred: that would shut out all of its users for one.
 fn is_barred(shared: &Shared, door: Door, peer: Peer) -> bool {
     let asks = door.asks_login(&shared.config.listen) && peer != Peer::Unix;
-    asks && shared.context.wrong_logins.is_barred((shared.context.clock)().instant, peer.ip())
+    asks && shared.context.wrong_logins.is_barred((shared.context.clock)().instant, &Origin::Address(peer.ip()))
 }
 
 /// Returns when the program wants to stop.
@@ -168,7 +168,7 @@ async fn converse(shared: Shared, door: Door, mut link: Link, peer: Peer, _place
         }
         Door::Uucp | Door::UucpTelnet => {
             let progress = Arc::new(Progress::default());
-            let from = matches!(peer, Peer::Tcp(_)).then(|| peer.ip());
+            let from = matches!(peer, Peer::Tcp(_)).then(|| Origin::Address(peer.ip()));
             let caller = Unmet { from, ..Unmet::new(door.asks_login(&shared.config.listen)) };
             if door == Door::UucpTelnet {
                 link = link.over_telnet(Speaks::TelnetCaller);

@@ -2,9 +2,16 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
+use bangpath::base::limits::WRONG_LOGINS_MAX;
+use bangpath::call::{self, Attended, Origin};
+use bangpath::store::Store;
+use bangpath::{config, daemon};
+use nix::poll::{PollFd, PollFlags, poll};
+
+use super::carrier::run;
 use super::exchange::raw_pty;
 use crate::site::{Site, until};
 
@@ -66,6 +73,47 @@ fn what_a_port_says_of_its_line_counts_for_callers_too() {
     check("half-duplex = true", "ijvGgL", " at 115200 bit/s, half duplex");
     check("transparent = false", "jL", " at 115200 bit/s");
     check("eight-bit = false", "fL", " at 115200 bit/s");
+}
+
+#[test]
+fn a_port_on_which_logins_are_guessed_is_not_answered_for_a_while() {
+    let mut far = Far::new();
+    let port = format!("type = \"serial\"\ndevice = \"{}\"\nspeed = 115200\nlocks = \"\"\n", far.device.display());
+    let hub = Site::new("hub", &format!("[port.line]\n{port}answer = true\n[sites.village]\n"));
+    let config = config::load(&hub.config()).expect("it is right");
+    let context = daemon::context(&config, Store::open(&config.spool).expect("a store"));
+    let answering = &config.answering[0];
+    let origin = Origin::Port(answering.name.clone());
+    for _ in 1..WRONG_LOGINS_MAX {
+        assert!(context.wrong_logins.count(daemon::now().instant, &origin));
+    }
+    let guessing = std::thread::spawn(move || {
+        // What comes before the line is waited on is not meant for us, so it is said until it is heard.
+        let is_heard = |far: &Far| {
+            let mut look = [PollFd::new(far.end.as_fd(), PollFlags::POLLIN)];
+            poll(&mut look, 100_u16).expect("a device") > 0
+        };
+        while !is_heard(&far) {
+            far.say(b"\r");
+        }
+        for (wanted, word) in [("login: ", "Uvillage\r"), ("Password:", "guess\r"), ("incorrect", "")] {
+            let mut heard = String::new();
+            while !heard.ends_with(wanted) {
+                let mut byte = [0];
+                assert_eq!(far.end.read(&mut byte).expect("heard"), 1);
+                heard.push(char::from(byte[0]));
+            }
+            far.say(word.as_bytes());
+        }
+    });
+    run(async {
+        let (_wake, mut nudges) = tokio::sync::broadcast::channel(1);
+        let outcome = call::attend(&context, answering, &mut nudges).await.expect("a line");
+        assert!(matches!(outcome, Attended::Call(Err(_))), "{outcome:?}");
+        let outcome = call::attend(&context, answering, &mut nudges).await.expect("a line");
+        assert!(matches!(outcome, Attended::Barred), "{outcome:?}");
+    });
+    guessing.join().expect("it was heard");
 }
 
 #[test]
