@@ -217,13 +217,22 @@ impl Settings {
         Parameters {
             window,
             packet_size: self.packet_size.unwrap_or_else(|| sizes::packet_size(letter, window, facts)),
-            timeout: self.timeout.unwrap_or(Duration::from_secs(timeout_s)),
+            timeout: self.timeout.unwrap_or_else(|| {
+                // Where the way is that long, the usual time is over before the answer to a repetition can be here.
+                let ways = facts.round_trip.unwrap_or_default() * WAYS_IN_A_TIMEOUT;
+                Duration::from_secs(timeout_s).max(ways.min(LONG_TIMEOUT))
+            }),
             retries: self.retries.unwrap_or(retries),
             errors: self.errors.unwrap_or(100),
             short_packets: true,
         }
     }
 }
+
+/// How often a packet can go there, and its answer come back, within one time-out.
+const WAYS_IN_A_TIMEOUT: u32 = 3;
+/// A peer that lies about the way does not hold the line for long.
+const LONG_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All that a protocol needs to begin.
 #[derive(Debug, Clone)]
