@@ -6,7 +6,7 @@ use bangpath::base::names::SiteName;
 use bangpath::base::time::Timestamp;
 use bangpath::store::inbound::{Announced, Purpose};
 
-use crate::site::Site;
+use crate::site::{BANGPATH, Site, said};
 
 /// Passes files on from the village to the far site.
 pub const HUB: &str = "[sites.village]\nforward-to = [\"far\"]\n[sites.far]\n[news]\ncreate = \"*\"\n";
@@ -162,4 +162,56 @@ fn data_without_a_command_is_buried_in_the_end() {
     give(&hub, "D.villageN0001", "x", WEEK + 25);
     unpack(&hub);
     assert_eq!(hub.dead()[0].why, "its execution file never came");
+}
+
+#[test]
+fn what_uux_sends_with_its_files_is_run_by_one_of_us() {
+    let hub = Site::new("hub", HUB);
+    let config = hub.config().display().to_string();
+    let village = Site::new(
+        "village",
+        &format!(
+            "[port.p]\ntype = \"pipe\"\ncommand = [\"{BANGPATH}\", \"uucico\", \"-I\", \"{config}\", \"-u\", \"village\"]\n\
+             [sites.hub]\ncall = [{{ port = \"p\" }}]\n"
+        ),
+    );
+    let files = [1, 2].map(|number| village.path(&format!("batch{number}")));
+    for (number, path) in (1..).zip(&files) {
+        std::fs::write(path, article(number)).expect("a file");
+    }
+    let [one, two] = files.map(|path| format!("!{}", path.display()));
+    village.run(&["uux", "hub!rnews", &one, &two], b"");
+    assert_eq!(village.queued(), 3);
+    village.run(&["call", "hub"], b"");
+    assert_eq!((hub.articles().len(), village.queued()), (2, 0));
+    assert!(hub.is_unpacked() && hub.dead().is_empty());
+}
+
+#[test]
+fn uux_says_what_it_cannot_send() {
+    let village = Site::new("village", "[sites.hub]\n[sites.far]\n");
+    std::fs::create_dir(village.path("other")).expect("a folder");
+    let path = |name: &str| {
+        std::fs::write(village.path(name), "x").expect("a file");
+        format!("!{}", village.path(name).display())
+    };
+    let (one, other) = (path("one"), path("other/one"));
+    for (words, expected) in [
+        (&["far!~/x"][..], "`far!~/x` lies at another site: fetch it first"),
+        (&["nowhere!x"], "`nowhere!x` lies at another site"),
+        (&[&one, &other], "would have one name there: rename one"),
+        (&["!/nonexistent/file"], "cannot read /nonexistent/file"),
+        (&[">!out"], "nothing comes back from a command"),
+        (&["<one"], "a file of this site is to be read: write `<!one`"),
+        (&["!a/.."], "a name holds a blank or a special character"),
+        (&["-", "<", &one], "two inputs"),
+    ] {
+        let words = [&["uux", "hub!lp"], words].concat();
+        let output = village.try_run(&words, b"", None);
+        assert!(!output.status.success() && said(&output).contains(expected), "{words:?}: {}", said(&output));
+    }
+    assert_eq!(village.queued(), 0);
+    // What is at the site already is named there, and what is in parentheses is no file.
+    village.run(&["uux", "hub!lp", "hub!~/x", "(far!bob)"], b"");
+    assert!(village.run(&["queue", "list"], b"").contains("lp ~/x far!bob"));
 }

@@ -5,6 +5,7 @@ mod batches;
 mod demo;
 #[path = "../behaviour/lines/exchange.rs"]
 mod exchange;
+mod executions;
 mod inetd;
 mod line;
 mod mail;
