@@ -19,7 +19,7 @@ pub(super) fn run(
         Ok(wanted) => wanted,
         Err(why) => return Ok(Fate::Bad(why)),
     };
-    let (here, missing) = gather(context, file, &wanted)?;
+    let Gathered { here, missing } = gather(context, file, &wanted)?;
     let execution = Execution {
         site: &file.site,
         command: &wanted.command,
@@ -58,7 +58,7 @@ pub(super) fn data_here(context: &Context, file: &Received) -> Result<Vec<Receiv
             return Err(error);
         }
     };
-    let (here, _) = gather(context, file, &wanted)?;
+    let Gathered { here, .. } = gather(context, file, &wanted)?;
     Ok(here.into_iter().map(|(_, data)| data.id).collect())
 }
 
@@ -71,12 +71,15 @@ fn read(context: &Context, file: &Received) -> Result<Result<ExecutionFile, Stri
     })
 }
 
-/// The data that is here, by its names in the spool, each once; and the first name of which there is none.
-fn gather<'a>(
-    context: &Context,
-    file: &Received,
-    wanted: &'a ExecutionFile,
-) -> Result<(Vec<(&'a str, Received)>, Option<&'a str>), StoreError> {
+/// What there is of the data of an execution file.
+struct Gathered<'a> {
+    /// By its names in the spool, each once.
+    here: Vec<(&'a str, Received)>,
+    /// The first that is not here.
+    missing: Option<&'a str>,
+}
+
+fn gather<'a>(context: &Context, file: &Received, wanted: &'a ExecutionFile) -> Result<Gathered<'a>, StoreError> {
     let (mut here, mut missing) = (Vec::<(&str, Received)>::new(), None);
     let names = wanted.files.iter().map(|(spool, _)| spool).chain(&wanted.input);
     context.store.read::<_, StoreError>(|view| {
@@ -91,7 +94,7 @@ fn gather<'a>(
         }
         Ok(())
     })?;
-    Ok((here, missing))
+    Ok(Gathered { here, missing })
 }
 
 fn brought(wanted: &ExecutionFile, here: &[(&str, Received)]) -> Brought {
