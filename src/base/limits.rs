@@ -32,7 +32,8 @@ pub const UUCP_COMMAND_SENT_MAX: usize = 900;
 pub const WIRE_NAME_MAX: usize = 255;
 /// An `X.` file: some hundred lines of some hundred bytes.
 pub const EXECUTION_FILE_MAX: usize = 64 * 1024;
-/// Files that one `X.` file may name; each is looked for as often as it is tried.
+/// `F` lines of an `X.` file: more than anybody writes into one command. While one of the files is missing, all are looked for at
+/// each try.
 pub const EXECUTION_FILES_MAX: usize = 100;
 /// Up to here a body lies in the database, above it in a file beside it; also how much of a
 /// file being received is held in memory before it goes to its partial file.

@@ -315,19 +315,24 @@ fn pack_articles(
     freeze(context, site, grade, packed, deed, JobData::New(draft))
 }
 
+/// What a file of ours is called in the spool of a site, as Taylor words it: `D.villageC0001`.
+pub fn spool_name(letter: char, our_name: &str, grade: Grade, sequence: &str) -> String {
+    let short: String = our_name.chars().take(7).collect();
+    format!("{letter}.{short}{grade}{sequence}")
+}
+
 /// A job as the session knows it. The names follow Taylor's: `D.0001` is the file, `D.villageC0001` its name at the site.
 /// `again`: it was offered in an earlier call.
 pub(super) fn task(our_name: &str, job: &Job, again: bool) -> session::Task {
     let temp = format!("D.{}", job.sequence);
-    let short: String = our_name.chars().take(7).collect();
     let (user, deed) = match &job.deed {
         Deed::Execute { command, user, requestor, reports, file } => {
             let deed = session::Deed::Execute {
                 command: command.clone(),
                 requestor: requestor.clone(),
                 reports: *reports,
-                data_name: format!("D.{short}{}{}", job.grade, job.sequence),
-                execution_name: format!("X.{short}{}{}", job.grade, job.sequence_x),
+                data_name: spool_name('D', our_name, job.grade, &job.sequence),
+                execution_name: spool_name('X', our_name, job.grade, &job.sequence_x),
                 temp,
                 execution_temp: format!("D.{}", job.sequence_x),
                 file: file.clone(),

@@ -147,12 +147,20 @@ fn beyond_us<'a>(context: &Context, site: &Site, mut path: &'a str) -> &'a str {
 
 /// Whether a file can be sent on: where the next site has to send it further, names are words of a command.
 pub fn can_be_said(name: &str, rest: &str) -> Result<(), &'static str> {
-    let last = name.rsplit('/').next().unwrap_or(name);
-    let bad = last.is_empty() || last.starts_with(['.', '-']) || last.contains('!') || last.contains(odd);
-    match rest.contains('!') && (bad || rest.starts_with('-') || rest.contains(odd)) {
-        true => Err("a name holds a blank or a special character, and would have to stand in a command"),
-        false => Ok(()),
+    if !rest.contains('!') {
+        return Ok(());
     }
+    word_of(name)?;
+    if rest.starts_with('-') || rest.contains(odd) { Err(NO_WORD) } else { Ok(()) }
+}
+
+const NO_WORD: &str = "a name holds a blank or a special character, and would have to stand in a command";
+
+/// The last part of a path, which can stand in a command.
+pub fn word_of(path: &str) -> Result<&str, &'static str> {
+    let last = path.rsplit('/').next().unwrap_or(path);
+    let bad = last.is_empty() || last.starts_with(['.', '-']) || last.contains('!') || last.contains(odd);
+    if bad { Err(NO_WORD) } else { Ok(last) }
 }
 
 /// What a shell or a line of words would not take for a part of a name.

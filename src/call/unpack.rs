@@ -7,7 +7,7 @@ use super::Context;
 use super::notices::{DONE, Notices};
 use super::relay::{self, Asker, RelayError};
 use crate::base::address::Address;
-use crate::base::limits::{BATCH_TURN_MIN, EXECUTION_FILE_MAX, EXECUTION_FILES_MAX, WILDCARD_MATCHES_MAX};
+use crate::base::limits::{BATCH_TURN_MIN, WILDCARD_MATCHES_MAX};
 use crate::base::names::SiteName;
 use crate::base::time::{Now, Timestamp};
 use crate::base::wishes::Reports;
@@ -20,8 +20,8 @@ use crate::store::ledger::Fact;
 use crate::store::{BodyId, Change, Store, StoreError};
 use crate::wire::batch::{Found, Reader};
 use crate::wire::bsmtp;
-use crate::wire::uucp::ExecutionFile;
 
+mod execution_file;
 mod letters;
 
 pub use letters::{Batched, local_letters};
@@ -34,6 +34,8 @@ const ARTICLES_AT_ONCE: usize = 100;
 const LATER: Duration = Duration::from_secs(60);
 /// How long an execution file waits at first before it looks for its data again.
 const PARTNER: Duration = Duration::from_secs(30);
+/// How long data waits for its execution file: longer than that waits for data, so that it is still there when that gives up.
+const DATA_KEPT: Duration = Duration::from_secs(8 * 24 * 3600);
 
 /// Unpacks what waits and may be tried now, until told to stop. Gives how many files were done with.
 pub fn run(context: &Context, told_to_stop: impl Fn() -> bool) -> Result<usize, StoreError> {
@@ -75,7 +77,7 @@ fn unpack(context: &Context, file: &Received, told_to_stop: &dyn Fn() -> bool) -
         Err(error @ StoreError::Damaged(_)) => Fate::Bad(with_causes(&error)),
         Err(error @ StoreError::Io { .. }) => {
             tracing::error!(site = %file.site, error = with_causes(&error), "cannot unpack a received file");
-            waiting(now.wall, file, with_causes(&error), "it could not be read for a week")
+            waiting(now.wall, file, KEPT, (with_causes(&error), || "it could not be read for a week".to_owned()))
         }
         Err(error @ (StoreError::Full(_) | StoreError::Database { .. } | StoreError::Schema { .. })) => {
             return Err(error);
@@ -97,7 +99,7 @@ fn unpack(context: &Context, file: &Received, told_to_stop: &dyn Fn() -> bool) -
     Ok(false)
 }
 
-/// Into the dead letters; `also` is part of that change.
+/// Into the dead letters, an execution file with the data that has come for it; `also` is part of that change.
 fn bury(
     context: &Context,
     now: Now,
@@ -106,8 +108,12 @@ fn bury(
     also: impl FnOnce(&mut Change<'_>) -> Result<(), StoreError> + Send,
 ) -> Result<(), StoreError> {
     tracing::error!(site = %file.site, why, "a received file cannot be unpacked: see `bangpath dead`");
+    let data = execution_file::data_here(context, file)?;
     context.store.write::<_, StoreError>(|change| {
         change.bury_received(file.id, why, now.wall)?;
+        for id in data {
+            change.bury_received(id, &format!("came for a command that was not run: {why}"), now.wall)?;
+        }
         change.record(fact(now.wall, "buried", "file", &file.site, file.size, why.to_owned()))?;
         also(change)
     })
@@ -122,98 +128,40 @@ fn fate(context: &Context, now: Now, file: &Received, told_to_stop: &dyn Fn() ->
                 user,
                 requestor: requestor.as_deref(),
                 reports: *reports,
-                input: file.body,
+                brought: Brought { input: Some(file.body), ..Brought::default() },
                 file,
-                brought: Vec::new(),
                 told_to_stop,
             };
             execution.run(context, now)
         }
-        Purpose::Spool { name } if name.starts_with("X.") => execute_file(context, now, file, told_to_stop),
+        Purpose::Spool { name } if is_execution_file(name) => execution_file::run(context, now, file, told_to_stop),
         // Data waits for its execution file, which takes it along.
-        Purpose::Spool { .. } => Ok(waiting_for_partner(now.wall, file, "its execution file never came")),
+        Purpose::Spool { .. } => {
+            let why = "waiting for its execution file".to_owned();
+            Ok(waiting(now.wall, file, DATA_KEPT, (why, || "its execution file never came".to_owned())))
+        }
     }
 }
 
-fn waiting_for_partner(now: Timestamp, file: &Received, in_the_end: &str) -> Fate {
-    waiting(now, file, "waiting for its partner".to_owned(), in_the_end)
+fn is_execution_file(name: &str) -> bool {
+    name.starts_with("X.")
 }
 
-/// A file that cannot be used yet: patience for a week.
-fn waiting(now: Timestamp, file: &Received, why: String, in_the_end: &str) -> Fate {
-    if now.since(file.received) > KEPT {
-        return Fate::Bad(in_the_end.to_owned());
+/// A file that cannot be used yet: why it waits, and what is said of it when it has waited for so long.
+fn waiting(
+    now: Timestamp,
+    file: &Received,
+    patience: Duration,
+    (why, in_the_end): (String, impl FnOnce() -> String),
+) -> Fate {
+    if now.since(file.received) > patience {
+        return Fate::Bad(in_the_end());
     }
     Fate::Later(PARTNER.saturating_mul(1 << file.attempts.min(7)), why)
 }
 
 fn fact(at: Timestamp, verb: &'static str, what: &'static str, site: &SiteName, bytes: u64, detail: String) -> Fact {
     Fact { at, verb, what, place: site.to_string(), id: String::new(), bytes, detail }
-}
-
-/// An `X.` file: says what is to be done with which data.
-fn execute_file(
-    context: &Context,
-    now: Now,
-    file: &Received,
-    told_to_stop: &dyn Fn() -> bool,
-) -> Result<Fate, StoreError> {
-    let body = context.store.read::<_, StoreError>(|view| view.body(file.body))?;
-    let bytes = match body.bytes(EXECUTION_FILE_MAX as u64) {
-        Ok(bytes) => bytes,
-        Err(error) => return Ok(Fate::Bad(format!("the execution file cannot be read: {error}"))),
-    };
-    let wanted = match ExecutionFile::parse(&bytes) {
-        Ok(wanted) => wanted,
-        Err(error) => return Ok(Fate::Bad(with_causes(&error))),
-    };
-    if wanted.files.len() > EXECUTION_FILES_MAX {
-        return Ok(Fate::Bad(format!("the command wants more than {EXECUTION_FILES_MAX} files")));
-    }
-    let mut brought = Vec::new();
-    for (spool, name) in &wanted.files {
-        let data = context.store.read::<_, StoreError>(|view| view.received_spool(&file.site, spool))?;
-        match data {
-            Some(data) => brought.push(Brought { spool, name: name.as_deref(), id: data.id, body: data.body }),
-            None => return Ok(waiting_for_partner(now.wall, file, "its data never came")),
-        }
-    }
-    let input = match &wanted.input {
-        Some(input) => match brought.iter().find(|brought| brought.spool == input) {
-            Some(brought) => brought.body,
-            // SVR4 and others name what stands in `I` nowhere else.
-            None => match context.store.read::<_, StoreError>(|view| view.received_spool(&file.site, input))? {
-                Some(data) => {
-                    brought.push(Brought { spool: input, name: None, id: data.id, body: data.body });
-                    data.body
-                }
-                None => return Ok(waiting_for_partner(now.wall, file, "its data never came")),
-            },
-        },
-        None => brought.first().map_or(file.body, |brought| brought.body),
-    };
-    let execution = Execution {
-        site: &file.site,
-        command: &wanted.command,
-        user: &wanted.user,
-        requestor: wanted.requestor.as_deref(),
-        reports: wanted.reports,
-        input,
-        file,
-        brought,
-        told_to_stop,
-    };
-    execution.run(context, now)
-}
-
-/// A file that came with a command.
-struct Brought<'a> {
-    /// `D.betaN0001`
-    spool: &'a str,
-    /// What the command calls it.
-    name: Option<&'a str>,
-    id: ReceivedId,
-    body: BodyId,
 }
 
 /// A command that a site wants to have run.
@@ -223,19 +171,22 @@ struct Execution<'a> {
     user: &'a str,
     requestor: Option<&'a str>,
     reports: Reports,
-    input: BodyId,
+    brought: Brought,
     file: &'a Received,
-    /// What came with an execution file, and goes with it.
-    brought: Vec<Brought<'a>>,
     told_to_stop: &'a dyn Fn() -> bool,
 }
 
 impl Execution<'_> {
     fn run(&self, context: &Context, now: Now) -> Result<Fate, StoreError> {
-        Ok(match (self.execute(context, now)?, self.reported_to(context)) {
+        self.execute(context, now).map(|fate| self.told(context, fate))
+    }
+
+    /// Of a command that can never be run, who asked for it hears.
+    fn told(&self, context: &Context, fate: Fate) -> Fate {
+        match (fate, self.reported_to(context)) {
             (Fate::Bad(why), Some(tell)) => Fate::Failed { why, tell, command: self.command.to_owned() },
             (fate, _) => fate,
-        })
+        }
     }
 
     fn execute(&self, context: &Context, now: Now) -> Result<Fate, StoreError> {
@@ -245,20 +196,21 @@ impl Execution<'_> {
         let arguments: Vec<&str> = words.collect();
         match program {
             "rmail" if permitted => self.rmail(context, now, &arguments),
-            "rnews" if permitted => self.rnews(context),
+            "rnews" if permitted => self.rnews(context, &arguments),
             batched if permitted && bsmtp::COMMANDS.contains(&batched) => self.letters(context, now),
             "uucp" if permitted => self.uucp(context, now, &arguments),
             _ => self.refuse(context, now, program),
         }
     }
 
-    fn body(&self, store: &Store) -> Result<BodyReader, StoreError> {
-        store.read::<_, StoreError>(|view| view.body(self.input)).map(BodyReader::new)
+    /// Its standard input. `None`: it has none, and what reads it would read nothing.
+    fn input(&self, store: &Store) -> Result<Option<BodyReader>, StoreError> {
+        self.brought.input.map(|input| body(store, input)).transpose()
     }
 
     fn finish(&self, change: &mut Change<'_>) -> Result<(), StoreError> {
-        for brought in &self.brought {
-            change.finish_received(brought.id)?;
+        for id in &self.brought.ids {
+            change.finish_received(*id)?;
         }
         change.finish_received(self.file.id)
     }
@@ -292,7 +244,7 @@ impl Execution<'_> {
 
     /// One message. Taken and forgotten in one change: a power cut between leaves it to be taken once more, not twice.
     fn rmail(&self, context: &Context, now: Now, arguments: &[&str]) -> Result<Fate, StoreError> {
-        let input = self.body(&context.store)?;
+        let Some(input) = self.input(&context.store)? else { return Ok(no_input()) };
         let origin = (Origin::rmail(self.site.clone()), self.user);
         let submission = match incoming_rmail(&context.store, &context.mail, now, origin, arguments, input) {
             Ok(submission) => submission,
@@ -322,25 +274,50 @@ impl Execution<'_> {
         room.err().map(|error| Fate::Later(LATER, with_causes(&error)))
     }
 
-    /// A batch, in runs of articles; each run is one change that also notes how far the batch has come. What is
-    /// damaged stays in the dead letters, bytes and all, after what could be read has been filed.
-    fn rnews(&self, context: &Context) -> Result<Fate, StoreError> {
-        let mut reader = match Reader::new(self.body(&context.store)?) {
-            Ok(reader) => reader,
-            Err(error) => return Ok(Fate::Bad(format!("the batch cannot be read: {error}"))),
-        };
-        let mut trouble: Option<String> = None;
-        let mut number = 0;
-        loop {
-            if let Some(fate) = self.pause(context, number, reader.is_packed()) {
+    /// Its batches: the files that it names, as one long one, or else its input. Arguments that name no file which came along
+    /// are options, of which none matters here.
+    fn rnews(&self, context: &Context, arguments: &[&str]) -> Result<Fate, StoreError> {
+        let mut batches: Vec<BodyId> = arguments.iter().filter_map(|name| self.brought.file(name)).collect();
+        if batches.is_empty() {
+            batches.extend(self.brought.input);
+        }
+        let Some(last) = batches.pop() else { return Ok(no_input()) };
+        let mut filing = Filing::default();
+        for batch in batches {
+            if let Some(fate) = self.file_articles(context, batch, false, &mut filing)? {
                 return Ok(fate);
             }
+        }
+        let fate = self.file_articles(context, last, true, &mut filing)?;
+        Ok(fate.unwrap_or_else(|| filing.trouble.map_or(Fate::Done, Fate::Bad)))
+    }
+
+    /// A batch, in runs of articles; each run is one change that also notes how far the batches have come. What is
+    /// damaged stays in the dead letters, bytes and all, after what could be read has been filed. Gives what ends the work before
+    /// the end of the batch.
+    fn file_articles(
+        &self,
+        context: &Context,
+        batch: BodyId,
+        last: bool,
+        filing: &mut Filing,
+    ) -> Result<Option<Fate>, StoreError> {
+        let mut reader = match Reader::new(body(&context.store, batch)?) {
+            Ok(reader) => reader,
+            Err(error) => return Ok(Some(Fate::Bad(format!("the batch cannot be read: {error}")))),
+        };
+        loop {
+            if let Some(fate) = self.pause(context, filing.number, reader.is_packed()) {
+                return Ok(Some(fate));
+            }
             let (run, end) = next_run(&mut reader);
-            let first = number;
-            number += run.len() as u64;
-            // What is damaged is found again each time: it decides what becomes of the batch.
-            trouble = trouble.or_else(|| run.iter().find_map(flaw));
-            if number <= self.file.progress && matches!(end, End::More) {
+            let first = filing.number;
+            filing.number += run.len() as u64;
+            let ended = filing.note(&run, end);
+            if filing.number <= self.file.progress && !(ended && last) {
+                if ended {
+                    return Ok(None);
+                }
                 continue;
             }
             let filed = context.store.write::<_, StoreError>(|change| {
@@ -351,22 +328,18 @@ impl Execution<'_> {
                         news::accept(change, &context.news, now, &source, article)?;
                     }
                 }
-                match end {
-                    End::Whole if trouble.is_none() => self.succeed(context, now, change),
-                    End::More => change.note_progress(self.file.id, number),
+                match (ended && last, &filing.trouble) {
+                    (false, _) => change.note_progress(self.file.id, filing.number),
+                    (true, None) => self.succeed(context, now, change),
                     // Tried again by an operator, it is read from its beginning: the history makes that harmless.
-                    End::Whole | End::Broken(_) => change.note_progress(self.file.id, 0),
+                    (true, Some(_)) => change.note_progress(self.file.id, 0),
                 }
             });
             match filed {
+                Ok(()) if ended => return Ok(None),
                 Ok(()) => {}
-                Err(error @ StoreError::Full(_)) => return Ok(Fate::Later(LATER, with_causes(&error))),
+                Err(error @ StoreError::Full(_)) => return Ok(Some(Fate::Later(LATER, with_causes(&error)))),
                 Err(error) => return Err(error),
-            }
-            match end {
-                End::More => {}
-                End::Whole => return Ok(trouble.map_or(Fate::Done, Fate::Bad)),
-                End::Broken(why) => return Ok(Fate::Bad(why)),
             }
         }
     }
@@ -380,9 +353,8 @@ impl Execution<'_> {
         let asker = Asker { site, user: self.user, wishes };
         let mut copies = Vec::new();
         for source in sources {
-            let brought = self.brought.iter().find(|brought| brought.name == Some(source));
-            let source = match brought {
-                Some(brought) => relay::Source::Brought(source, brought.body),
+            let source = match self.brought.file(source) {
+                Some(body) => relay::Source::Brought(source, body),
                 None => relay::Source::Named(source),
             };
             match relay::copies(context, &asker, source, target) {
@@ -432,6 +404,54 @@ impl Execution<'_> {
         match Address::parse_uucp(user).ok()? {
             Address::Local(user) => Some(Address::Path { hosts: vec![self.site.to_string()], user }),
             address => Some(address),
+        }
+    }
+}
+
+/// What came for a command.
+#[derive(Default)]
+struct Brought {
+    input: Option<BodyId>,
+    /// What the command calls a file, and its bytes.
+    files: Vec<(String, BodyId)>,
+    /// Received files that go when the command has been run, beside the one that names it.
+    ids: Vec<ReceivedId>,
+}
+
+impl Brought {
+    fn file(&self, name: &str) -> Option<BodyId> {
+        self.files.iter().find(|(called, _)| called == name).map(|(_, body)| *body)
+    }
+}
+
+fn body(store: &Store, id: BodyId) -> Result<BodyReader, StoreError> {
+    store.read::<_, StoreError>(|view| view.body(id)).map(BodyReader::new)
+}
+
+fn no_input() -> Fate {
+    Fate::Bad("nothing came for the command to read".to_owned())
+}
+
+/// How far the batches of one command have come.
+#[derive(Default)]
+struct Filing {
+    /// Articles seen, and what else counts as one.
+    number: u64,
+    /// What is damaged is found again each time: it decides what becomes of the batches.
+    trouble: Option<String>,
+}
+
+impl Filing {
+    /// Whether the batch ends with this run; what is wrong with it is remembered.
+    fn note(&mut self, run: &[Found], end: End) -> bool {
+        self.trouble = self.trouble.take().or_else(|| run.iter().find_map(flaw));
+        match end {
+            End::More => false,
+            End::Whole => true,
+            End::Broken(why) => {
+                self.trouble.get_or_insert(why);
+                true
+            }
         }
     }
 }

@@ -12,6 +12,10 @@ use crate::call::{Outgoing, can_be_notified, can_be_said, copy_command, file_car
 use crate::store::ledger::Fact;
 use crate::store::{BodyId, Cargo, Draft, Hop, NewItem, StoreError};
 
+mod uux;
+
+pub use uux::uux;
+
 /// The words behind a classic command, which has its own rules for options.
 #[derive(clap::Args)]
 pub struct Words {
@@ -147,50 +151,6 @@ fn at_site<'a>(opened: &Opened, word: &'a str) -> Result<Option<(SiteName, &'a s
         Some(site) => Ok(Some((site.name.clone(), rest))),
         None => Err(Failure::new(UNAVAILABLE, format!("no site `{name}`; `bangpath site list` names them"))),
     }
-}
-
-/// `uux - -r -gC hub!rmail '(bob)'`
-pub fn uux(here: &Here, words: Vec<String>) -> Result<(), Failure> {
-    let told = parse(Tool::Uux, words)?;
-    let opened = here.with(told.config.clone()).open()?;
-    // The command may come as one word or as many.
-    let line = told.rest.join(" ");
-    let mut words = line.split_ascii_whitespace();
-    let command =
-        words.next().ok_or_else(|| Failure::new(USAGE, "uux needs a command: uux - site!command arguments"))?;
-    let (site, program) = match at_site(&opened, command)? {
-        Some(found) => found,
-        None => return Err(Failure::new(USAGE, format!("`{command}` names no site: write site!command"))),
-    };
-    let mut line = program.to_owned();
-    for argument in words {
-        // Parentheses keep an address with a `!` from being taken for a file.
-        let plain = argument.strip_prefix('(').and_then(|a| a.strip_suffix(')'));
-        if plain.is_none() && argument.contains(['!', '<', '>', '|', ';', '&']) {
-            return Err(Failure::new(
-                USAGE,
-                format!("files as arguments are not supported: put `{argument}` in parentheses if it is an address"),
-            ));
-        }
-        line.push(' ');
-        line.push_str(plain.unwrap_or(argument));
-    }
-    let mut draft = opened.store.draft();
-    if told.input {
-        io::copy(&mut io::stdin().lock(), &mut draft)?;
-    }
-    let user = super::local::user_name().unwrap_or_else(|| "uucp".to_owned());
-    let grade = told.grade.unwrap_or(Grade::FILE);
-    let (requestor, what) = (told.requestor.clone(), line.clone());
-    let cargo = |input: BodyId| Cargo::Command {
-        line: line.clone(),
-        user: user.clone(),
-        requestor: requestor.clone(),
-        reports: told.reports,
-        file: None,
-        input,
-    };
-    queue(&opened, site, grade, draft, told.print_id, ("command", what), cargo)
 }
 
 /// `uucp file… site!~/place`, `uucp site!file place`

@@ -379,6 +379,11 @@ impl Change<'_> {
         self.execute(sql, params![until, why, id]).map(drop)
     }
 
+    /// Counts as having come at `since`, if it came earlier: what it waits with came then.
+    pub fn renew_received(&mut self, id: ReceivedId, since: Timestamp) -> Result<(), StoreError> {
+        self.execute("UPDATE received SET received = max(received, ?) WHERE id = ?", params![since, id]).map(drop)
+    }
+
     /// Unpacked: gone.
     pub fn finish_received(&mut self, id: ReceivedId) -> Result<(), StoreError> {
         match self.row("DELETE FROM received WHERE id = ? RETURNING body", [id], |row| row.get(0))? {

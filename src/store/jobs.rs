@@ -102,7 +102,8 @@ impl Change<'_> {
     /// Packs items (none of them in a job already) and takes two sequence names.
     pub fn new_job(&mut self, job: NewJob) -> Result<Job, StoreError> {
         let size = self.count_body(job.data)?;
-        let (sequence, sequence_x) = (self.next_sequence(&job)?, self.next_sequence(&job)?);
+        let first = self.first_queued(&job)?;
+        let (sequence, sequence_x) = (self.next_sequence(&job.site, first)?, self.next_sequence(&job.site, first)?);
         let sql = "INSERT INTO job (site, grade, deed, data, size, sequence, sequence_x) VALUES (?, ?, ?, ?, ?, ?, ?)";
         let deed = json(&DeedRow::from(&job.deed));
         let row = params![job.site, job.grade, deed, job.data, integer(size), sequence, sequence_x];
@@ -116,32 +117,31 @@ impl Change<'_> {
         Ok(Job { id, site, grade, deed, data, size, sequence, sequence_x, offered: false })
     }
 
-    /// The next name for this site. The count goes round after 1,679,616 names, so none comes again within a week
-    /// below one job a second without a pause; what a job still holds is passed over.
-    fn next_sequence(&mut self, job: &NewJob) -> Result<String, StoreError> {
+    /// The next name for this site, for a job or for a file that others of the queue name. The count goes round after 1,679,616 names, so none comes again within a week
+    /// below one job a second without a pause; what a job still holds is passed over. Where the names of a site begin is told by
+    /// the time at which the first item was queued, so that a spool that was lost and made anew does not give names that the peer
+    /// still remembers.
+    pub fn next_sequence(&mut self, site: &SiteName, first: Timestamp) -> Result<String, StoreError> {
         let sql = "SELECT next FROM job_sequence WHERE site = ?";
-        let mut next = match self.row(sql, [&job.site], |row| row.get(0))? {
-            Some(next) => next,
-            None => self.first_sequence(job)?,
-        };
+        let next = self.row(sql, [site], |row| row.get(0))?;
+        let mut next = next.unwrap_or_else(|| first.as_seconds().rem_euclid(SEQUENCES));
         let name = loop {
             let name = sequence_name(next);
             next = (next + 1) % SEQUENCES;
             let sql = "SELECT 1 FROM job WHERE site = ? AND (sequence = ? OR sequence_x = ?)";
-            if self.row(sql, params![job.site, name, name], |_| Ok(()))?.is_none() {
+            if self.row(sql, params![site, name, name], |_| Ok(()))?.is_none() {
                 break name;
             }
         };
-        self.execute("INSERT OR REPLACE INTO job_sequence (site, next) VALUES (?, ?)", params![job.site, next])?;
+        self.execute("INSERT OR REPLACE INTO job_sequence (site, next) VALUES (?, ?)", params![site, next])?;
         Ok(name)
     }
 
-    /// Where the names of a site begin: by the time at which the first item was queued, so that a spool that was lost
-    /// and made anew does not give names that the peer still remembers.
-    fn first_sequence(&self, job: &NewJob) -> Result<i64, StoreError> {
-        let Some(first) = job.items.first() else { return Ok(0) };
+    /// When the first item of a job was queued.
+    fn first_queued(&self, job: &NewJob) -> Result<Timestamp, StoreError> {
+        let Some(first) = job.items.first() else { return Ok(Timestamp::from_seconds(0)) };
         let queued = self.row("SELECT queued FROM item WHERE id = ?", [first], |row| row.get::<_, Timestamp>(0))?;
-        Ok(queued.map_or(0, |t| t.as_seconds().rem_euclid(SEQUENCES)))
+        Ok(queued.unwrap_or(Timestamp::from_seconds(0)))
     }
 
     /// The peer is about to see it. Items may have been dropped or held since it was packed, which dissolves it:

@@ -200,8 +200,19 @@ impl Change<'_> {
         self.execute("DELETE FROM ledger WHERE at < ?", [before])
     }
 
-    /// Back to where it came from, as if it were new; a file goes on where its unpacking had come to. `None`: there was none.
+    /// Back to where it came from, as if it were new; a file goes on where its unpacking had come to, and with an execution file
+    /// come those that were buried in the same change. `None`: there was none.
     pub fn retry_dead_letter(&mut self, number: i64, now: Timestamp) -> Result<Option<Retried>, StoreError> {
+        let sql = "SELECT number FROM dead WHERE number = ?1 OR spool IS NOT NULL AND
+                   (at, site) = (SELECT at, site FROM dead WHERE number = ?1 AND spool IS NOT NULL) ORDER BY number";
+        let mut retried = None;
+        for one in self.rows(sql, [number], |row| row.get::<_, i64>(0))? {
+            retried = self.revive(one, now)?.or(retried);
+        }
+        Ok(retried)
+    }
+
+    fn revive(&mut self, number: i64, now: Timestamp) -> Result<Option<Retried>, StoreError> {
         // The new row takes over the dead letter's share in the body.
         let sql = "INSERT INTO item (hop, grade, cargo, body, size, queued, not_before)
                    SELECT hop, grade, cargo, body, size, ?2, ?2 FROM dead WHERE number = ?1 AND hop IS NOT NULL";

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::base::limits::{EXECUTION_FILE_MAX, HANDSHAKE_MESSAGE_MAX, WIRE_NAME_MAX};
+use crate::base::limits::{EXECUTION_FILE_MAX, EXECUTION_FILES_MAX, HANDSHAKE_MESSAGE_MAX, WIRE_NAME_MAX};
 use crate::base::wishes::Reports;
 
 const DLE: u8 = 0x10;
@@ -617,6 +617,9 @@ impl ExecutionFile {
         if file.command.is_empty() {
             return Err(Malformed("the execution file names no command"));
         }
+        if file.files.len() > EXECUTION_FILES_MAX {
+            return Err(Malformed("the execution file names too many files"));
+        }
         Ok(file)
     }
 
@@ -779,5 +782,8 @@ mod tests {
         assert_eq!((file.input.as_deref(), file.command.as_str()), (Some("D.node0A1Br"), "rmail bob"));
         assert!(ExecutionFile::parse(b"U a b\n").is_err());
         assert!(ExecutionFile::parse(&[b'x'; EXECUTION_FILE_MAX + 1]).is_err());
+        let many = |count| format!("{}C rnews\n", "F D.x\n".repeat(count));
+        assert!(ExecutionFile::parse(many(EXECUTION_FILES_MAX).as_bytes()).is_ok());
+        assert!(ExecutionFile::parse(many(EXECUTION_FILES_MAX + 1).as_bytes()).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! Power cuts: a call, and each way in, ended at every commit point. Nothing acknowledged is lost, nothing stands twice.
 
 mod calls;
+mod executions;
 mod histories;
 mod intake;
 mod trace;

@@ -8,6 +8,7 @@ mod config;
 mod cuts;
 mod docs;
 mod doctor;
+mod executions;
 mod fuzz;
 mod lines;
 mod old_peers;

@@ -5,6 +5,7 @@ mod batches;
 mod demo;
 #[path = "../behaviour/lines/exchange.rs"]
 mod exchange;
+mod executions;
 mod gettys;
 mod inetd;
 mod line;

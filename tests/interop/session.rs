@@ -12,7 +12,7 @@ fn site(words: &[String], more: &str) -> String {
 }
 
 /// We call Taylor.
-fn pair(ours: &str, theirs: &str) -> Option<(Ours, Taylor)> {
+pub fn pair(ours: &str, theirs: &str) -> Option<(Ours, Taylor)> {
     let taylor = Taylor::new("hub", "village", "type stdin", theirs)?;
     let village = Ours::new("village", "");
     village.configure(&site(&taylor.uucico(), ours));
@@ -21,14 +21,14 @@ fn pair(ours: &str, theirs: &str) -> Option<(Ours, Taylor)> {
 }
 
 /// Taylor calls us.
-fn reverse(ours: &str, theirs: &str) -> Option<(Ours, Taylor)> {
+pub fn reverse(ours: &str, theirs: &str) -> Option<(Ours, Taylor)> {
     let village = Ours::new("village", &format!("[sites.hub]\n{ours}\n"));
     fs::create_dir_all(village.public()).expect("a folder");
     let taylor = Taylor::new("hub", "village", &format!("type pipe\ncommand {}", village.uucico().join(" ")), theirs)?;
     Some((village, taylor))
 }
 
-fn complete(village: &Ours) {
+pub fn complete(village: &Ours) {
     let output = village.call("hub");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::{Execution, Fate, LATER, LocalError};
+use super::{Execution, Fate, LATER, LocalError, no_input};
 use crate::base::address::Address;
 use crate::base::limits::{
     BATCH_LETTERS_MAX, BODY_INLINE_MAX, LOCAL_BATCH_FILES_MAX, LOCAL_BATCH_HELD_MAX, LOCAL_BATCH_LETTERS_MAX,
@@ -19,7 +19,8 @@ impl Execution<'_> {
     /// A batch, letter by letter; each is one change that also notes how many have been taken, so that none is taken again. Those
     /// that are whole are taken whatever is wrong with others; then what is damaged stays in the dead letters.
     pub(super) fn letters(&self, context: &Context, now: Now) -> Result<Fate, StoreError> {
-        let mut reader = match Reader::new(self.body(&context.store)?) {
+        let Some(input) = self.input(&context.store)? else { return Ok(no_input()) };
+        let mut reader = match Reader::new(input) {
             Ok(reader) => reader,
             Err(error) => return Ok(Fate::Bad(format!("the batch cannot be read: {error}"))),
         };

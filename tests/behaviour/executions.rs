@@ -1,0 +1,217 @@
+//! Commands that come with several files: when they are run, and what becomes of them where a file or a name is missing.
+
+use std::time::Duration;
+
+use bangpath::base::names::SiteName;
+use bangpath::base::time::Timestamp;
+use bangpath::store::inbound::{Announced, Purpose};
+
+use crate::site::{BANGPATH, Site, said};
+
+/// Passes files on from the village to the far site.
+pub const HUB: &str = "[sites.village]\nforward-to = [\"far\"]\n[sites.far]\n[news]\ncreate = \"*\"\n";
+
+/// A spool file of the village, which came so many hours ago.
+pub fn give(hub: &Site, name: &str, bytes: &str, hours: u64) {
+    let at: Timestamp = bangpath::daemon::now().wall - Duration::from_secs(hours * 3600);
+    let site = SiteName::parse("village").expect("a name");
+    let file = Announced { site, temp: None, size: None, to: name.to_owned() };
+    let mut receiving = hub.store().receive(&file, false, at).expect("room");
+    receiving.write(0, bytes.as_bytes()).expect("room");
+    receiving.commit(Purpose::Spool { name: name.to_owned() }, at).expect("room");
+}
+
+/// A call that comes to nothing, at whose end what has come is unpacked.
+fn unpack(hub: &Site) {
+    hub.try_run(&["uucico"], b"", None);
+}
+
+fn article(number: u32) -> String {
+    let text = format!(
+        "Path: village!ann\nFrom: ann@village.example\nNewsgroups: local.test\nSubject: {number}\n\
+         Date: Fri, 27 Nov 2026 10:00:00 +0000\nMessage-ID: <{number}@village.example>\n\nHello\n"
+    );
+    format!("#! rnews {}\n{text}", text.len())
+}
+
+const RNEWS: &str = "F D.villageN0001 one\nF D.villageN0002 two\nU ann village\nC rnews one two\n";
+
+#[test]
+fn a_command_is_run_once_when_all_its_files_are_here_in_whatever_order_they_come() {
+    let parts = [("X.villageN0003", RNEWS.to_owned()), ("D.villageN0001", article(1)), ("D.villageN0002", article(2))];
+    for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0]] {
+        let hub = Site::new("hub", HUB);
+        for (came, part) in order.into_iter().enumerate() {
+            assert_eq!(hub.articles().len(), 0, "{order:?}: {came} of three are here");
+            give(&hub, parts[part].0, &parts[part].1, 0);
+            unpack(&hub);
+        }
+        assert_eq!(hub.articles().len(), 2, "{order:?}");
+        assert!(hub.is_unpacked() && hub.dead().is_empty(), "{order:?}");
+    }
+}
+
+#[test]
+fn a_command_has_its_files_under_the_names_that_it_gives_them_and_its_input_beside_them() {
+    let hub = Site::new("hub", HUB);
+    for (name, text) in [("D.1", "first"), ("D.2", "second"), ("D.3", "input")] {
+        give(&hub, name, text, 0);
+    }
+    give(&hub, "X.4", "F D.2 one\nF D.1 two\nF D.3\nI D.3\nU ann village\nC uucp -C two one far!~/\n", 0);
+    unpack(&hub);
+    let queue = hub.run(&["queue", "list", "--json"], b"");
+    assert!(hub.is_unpacked() && hub.queued() == 2, "{queue}");
+    let shown: String = (1..=2).map(|item| hub.run(&["queue", "show", &item.to_string()], b"")).collect();
+    let (two, one) = (shown.find("first"), shown.find("second"));
+    assert!(two.is_some() && two < one && !shown.contains("input"), "{shown}");
+}
+
+#[test]
+fn a_letter_is_what_the_command_reads_and_not_a_file_beside_it() {
+    let hub = Site::new("hub", HUB);
+    for (name, text) in [("D.1", "not this\n"), ("D.2", "From ann remote from village\nSubject: this\n\nHello\n")] {
+        give(&hub, name, text, 0);
+    }
+    give(&hub, "X.3", "F D.1 one\nF D.2\nI D.2\nU ann village\nC rmail bob\n", 0);
+    unpack(&hub);
+    let mail = hub.mail("bob");
+    assert!(mail.len() == 1 && mail[0].contains("Subject: this") && !mail[0].contains("not this"), "{mail:?}");
+    assert!(hub.is_unpacked() && hub.dead().is_empty());
+}
+
+/// What is said of an execution file that can never be run; its data is kept with it, and its sender told.
+fn check_buried(execution: &str, expected: &str) {
+    let hub = Site::new("hub", HUB);
+    for name in ["D.1", "D.2"] {
+        give(&hub, name, &article(1), 0);
+    }
+    give(&hub, "X.3", &format!("{execution}U ann village\n"), 0);
+    unpack(&hub);
+    let dead: Vec<String> = hub.dead().into_iter().map(|letter| letter.why).collect();
+    assert_eq!(dead.len(), 3, "{execution}: {dead:?}");
+    assert!(dead[0].contains(expected), "{execution}: {}", dead[0]);
+    assert!(hub.is_unpacked() && hub.articles().is_empty(), "{execution}");
+    assert!(hub.waiting_mail().iter().any(|(_, text)| text.contains(expected)), "{execution}: its sender is told");
+}
+
+#[test]
+fn names_that_are_places_are_refused_with_a_clear_word() {
+    for (name, shown) in [("../one", "../one"), ("..", ".."), ("/etc/one", "/etc/one"), ("a/b", "a/b"), (".", ".")] {
+        let expected = format!("is to be called `{shown}`, which is no plain name");
+        check_buried(&format!("F D.1 one\nF D.2 {name}\nC rnews one {name}\n"), &expected);
+    }
+    let of_ours = "`/etc/passwd`, which is no file that came with it";
+    let to_read = "`/etc/passwd` to read, which is no file that came with it";
+    check_buried("F D.1 one\nF D.2 two\nF /etc/passwd three\nC rnews one two\n", of_ours);
+    check_buried("F D.1 one\nF D.2 two\nI /etc/passwd\nC rnews\n", to_read);
+    check_buried("F D.1 one\nF D.2 two\nI X.9\nC rnews\n", "`X.9` to read, which is no file");
+    check_buried("F D.1 one\nF D.2 one\nC rnews one\n", "two files of the command are to be called `one`");
+    check_buried("F D.1 one\nF D.2 two\nC rmail bob\n", "nothing came for the command to read");
+}
+
+#[test]
+fn a_command_that_the_site_may_not_run_takes_its_files_along() {
+    let hub = Site::new("hub", HUB);
+    for name in ["D.1", "D.2"] {
+        give(&hub, name, "x", 0);
+    }
+    give(&hub, "X.3", "F D.1 one\nF D.2 two\nU ann village\nC sh one two\n", 0);
+    unpack(&hub);
+    assert!(hub.is_unpacked() && hub.dead().is_empty());
+    assert!(hub.run(&["log"], b"").contains("refused command village"));
+}
+
+const WEEK: u64 = 7 * 24;
+
+#[test]
+fn what_came_waits_as_long_as_its_command_and_is_buried_with_it() {
+    let hub = Site::new("hub", HUB);
+    // The file that came alone has waited for more than a week, its command for less.
+    give(&hub, "D.villageN0001", &article(1), WEEK + 12);
+    give(&hub, "X.villageN0003", RNEWS, WEEK - 12);
+    unpack(&hub);
+    assert!(!hub.is_unpacked() && hub.dead().is_empty());
+    give(&hub, "D.villageN0002", &article(2), 0);
+    unpack(&hub);
+    assert_eq!((hub.articles().len(), hub.is_unpacked()), (2, true));
+
+    let hub = Site::new("hub", HUB);
+    give(&hub, "D.villageN0001", &article(1), WEEK + 12);
+    give(&hub, "X.villageN0003", RNEWS, WEEK + 1);
+    unpack(&hub);
+    let dead: Vec<(String, String)> = hub.dead().into_iter().map(|letter| (letter.what, letter.why)).collect();
+    let why = "`D.villageN0002` never came, which the command needs";
+    let expected = [
+        ("spool file X.villageN0003".to_owned(), why.to_owned()),
+        ("spool file D.villageN0001".to_owned(), format!("came for a command that was not run: {why}")),
+    ];
+    assert_eq!(dead, expected);
+    assert!(hub.is_unpacked());
+    // Who knows better has them tried again together.
+    let number = hub.dead()[1].number.to_string();
+    hub.run(&["dead", "retry", &number], b"");
+    assert!(hub.dead().is_empty());
+    give(&hub, "D.villageN0002", &article(2), 0);
+    unpack(&hub);
+    assert_eq!((hub.articles().len(), hub.is_unpacked()), (2, true));
+}
+
+#[test]
+fn data_without_a_command_is_buried_in_the_end() {
+    let hub = Site::new("hub", HUB);
+    give(&hub, "D.villageN0001", "x", WEEK + 25);
+    unpack(&hub);
+    assert_eq!(hub.dead()[0].why, "its execution file never came");
+}
+
+#[test]
+fn what_uux_sends_with_its_files_is_run_by_one_of_us() {
+    let hub = Site::new("hub", HUB);
+    let config = hub.config().display().to_string();
+    let village = Site::new(
+        "village",
+        &format!(
+            "[port.p]\ntype = \"pipe\"\ncommand = [\"{BANGPATH}\", \"uucico\", \"-I\", \"{config}\", \"-u\", \"village\"]\n\
+             [sites.hub]\ncall = [{{ port = \"p\" }}]\n"
+        ),
+    );
+    let files = [1, 2].map(|number| village.path(&format!("batch{number}")));
+    for (number, path) in (1..).zip(&files) {
+        std::fs::write(path, article(number)).expect("a file");
+    }
+    let [one, two] = files.map(|path| format!("!{}", path.display()));
+    village.run(&["uux", "hub!rnews", &one, &two], b"");
+    assert_eq!(village.queued(), 3);
+    village.run(&["call", "hub"], b"");
+    assert_eq!((hub.articles().len(), village.queued()), (2, 0));
+    assert!(hub.is_unpacked() && hub.dead().is_empty());
+}
+
+#[test]
+fn uux_says_what_it_cannot_send() {
+    let village = Site::new("village", "[sites.hub]\n[sites.far]\n");
+    std::fs::create_dir(village.path("other")).expect("a folder");
+    let path = |name: &str| {
+        std::fs::write(village.path(name), "x").expect("a file");
+        format!("!{}", village.path(name).display())
+    };
+    let (one, other) = (path("one"), path("other/one"));
+    for (words, expected) in [
+        (&["far!~/x"][..], "`far!~/x` lies at another site: fetch it first"),
+        (&["nowhere!x"], "`nowhere!x` lies at another site"),
+        (&[&one, &other], "would have one name there: rename one"),
+        (&["!/nonexistent/file"], "cannot read /nonexistent/file"),
+        (&[">!out"], "nothing comes back from a command"),
+        (&["<one"], "a file of this site is to be read: write `<!one`"),
+        (&["!a/.."], "a name holds a blank or a special character"),
+        (&["-", "<", &one], "two inputs"),
+    ] {
+        let words = [&["uux", "hub!lp"], words].concat();
+        let output = village.try_run(&words, b"", None);
+        assert!(!output.status.success() && said(&output).contains(expected), "{words:?}: {}", said(&output));
+    }
+    assert_eq!(village.queued(), 0);
+    // What is at the site already is named there, and what is in parentheses is no file.
+    village.run(&["uux", "hub!lp", "hub!~/x", "(far!bob)"], b"");
+    assert!(village.run(&["queue", "list"], b"").contains("lp ~/x far!bob"));
+}
