@@ -238,10 +238,10 @@ fn called(bytes: &[u8]) {
 
 #[test]
 fn sites_that_are_called_of_any_kind_come_to_an_end() {
-    let hands = |letter: char| format!("\x10Shere=hub\0\x10ROKN07\0\x10P{letter}\0").into_bytes();
-    let said = bangpath::proto::PROTOCOLS.iter().map(|entry| {
+    let hands = |letter: char, bits: &str| format!("\x10Shere=hub\0\x10ROKN{bits}\0\x10P{letter}\0").into_bytes();
+    let said = bangpath::proto::PROTOCOLS.iter().flat_map(|entry| {
         let talk = overhear(entry.letter, Quality::clean(9600), 2);
-        [hands(entry.letter), talk].concat()
+        ["07", "01047"].map(|bits| [hands(entry.letter, bits), talk.clone()].concat())
     });
     let inputs = prop_oneof![1 => any_bytes(400), 3 => mutated(said.collect())];
     check(120, inputs, called, 1024 * 1024, 256);

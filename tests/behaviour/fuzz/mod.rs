@@ -72,9 +72,9 @@ fn packets_of_any_kind_are_read_or_passed_over() {
 #[test]
 fn words_of_any_kind_are_understood_or_malformed() {
     let lines = [
-        "\x10Svillage -Q5 -pZ -vgrade=Z -R -N047 -U0x10\0\x10ROKN047\0\x10PtgieyGvfja\0\x10Ui\0",
+        "\x10Svillage -Q5 -pZ -vgrade=Z -R -N01047 -U0x10\0\x10ROKN047\0\x10PtgieyGvfja\0\x10Ui\0",
         "S /a/b ~/c ann -Cd D.0001 0644 \"\" 0x16\0E D.0001 D.x0001 uucp -CRZ D.0001 0666 \"ann\" 0x4a rmail bob\0",
-        "R ~/wanted.txt /x/got uucp -d 0xffffffffffffffff\0X ~/*.txt alpha!~/ uucp -d\0RY 0644 0x150\0SN2\0CYM\0H\0HY\0",
+        "R ~/wanted.txt /x/got uucp -d 0xffffffffffffffff 0x1000 0x9f3c\0X ~/*.txt alpha!~/ uucp -d\0RY 0644 0x150 0x10 0x9f3c\0SN2\0CYM\0H\0HY\0",
         "S /x ~/x ann -dc D.0 644 ann dummy 0x6\0R ~/m ~/g ann -d dummy 0644 ann D.0007 0x3\0SY 0x4\0EN9\0",
         "U uucp alpha\nF D.alphaN0001 name\nI D.alphaN0001\nC rmail bob\nR ann\nN\nZ\n",
     ];
@@ -188,10 +188,11 @@ fn session(bytes: &[u8]) {
 
 #[test]
 fn calls_of_any_kind_come_to_an_end() {
-    let hands = |letter: char| format!("\x10Svillage -R -N047\0\x10U{letter}\0").into_bytes();
-    let said = PROTOCOLS.iter().map(|entry| {
+    // Taylor, and one of us.
+    let hands = |letter: char, bits: &str| format!("\x10Svillage -R -N{bits}\0\x10U{letter}\0").into_bytes();
+    let said = PROTOCOLS.iter().flat_map(|entry| {
         let talk = overhear(entry.letter, Quality::clean(9600), 1);
-        [hands(entry.letter), talk].concat()
+        ["047", "01047"].map(|bits| [hands(entry.letter, bits), talk.clone()].concat())
     });
     let inputs = prop_oneof![1 => any_bytes(400), 3 => mutated(said.collect())];
     check(120, inputs, session, HANDSHAKE_NOISE_MAX + PROTOCOL_HOLDS + 256 * 1024, 256);
