@@ -22,9 +22,12 @@ use crate::site::{Site, until};
 thread_local! {
     /// How this thread last set a serial port.
     static ASKED: Cell<Option<libc::termios2>> = const { Cell::new(None) };
+    /// The modem lines that this thread finds on a serial port; without them, those that a pty has: none.
+    static WIRES: Cell<Option<c_int>> = const { Cell::new(None) };
 }
 
-/// The kernel leaves a pty eight bits without parity whatever it is asked for, so what it is asked for is noted on the way.
+/// The kernel leaves a pty eight bits without parity whatever it is asked for, so what it is asked for is noted on the way; and
+/// a pty has no modem lines, so they are made up.
 ///
 /// # Safety
 ///
@@ -34,6 +37,13 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_voi
     if request == libc::TCSETS2 as c_ulong {
         // SAFETY: this request has such a structure.
         ASKED.set(Some(unsafe { *argument.cast() }));
+    }
+    if request == libc::TIOCMGET as c_ulong
+        && let Some(wires) = WIRES.get()
+    {
+        // SAFETY: this request has room for an int.
+        unsafe { *argument.cast() = wires };
+        return 0;
     }
     // SAFETY: it is the same call, and it leaves its error where it belongs.
     unsafe { libc::syscall(libc::SYS_ioctl, fd, request, argument) as c_int }
@@ -113,6 +123,37 @@ fn a_device_that_goes_away_while_a_caller_is_waited_for_is_no_caller() {
         let told = heard.expect("it is noticed").expect_err("nobody calls on a device that is gone");
         assert_eq!(told.kind(), std::io::ErrorKind::UnexpectedEof);
     });
+}
+
+/// Opens a port with these keys, and looks which wire it is that makes a caller.
+fn check_caller(keys: &str, callers: c_int) {
+    let far = Far::new();
+    let port = format!("[port.line]\ntype = \"serial\"\ndevice = \"{}\"\nlocks = \"\"\n{keys}\n", far.device.display());
+    let site = Site::new("hub", &port);
+    let config = bangpath::config::load(&site.config()).expect("it is right");
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().start_paused(true).build().expect("a runtime").block_on(async {
+        let mut link = call::open_port(&config.ports[0].kind).await.expect("a port");
+        link.give_up_line();
+        for wire in [libc::TIOCM_CAR, libc::TIOCM_DSR] {
+            WIRES.set(Some(0));
+            let comes = async {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                WIRES.set(Some(wire));
+            };
+            let heard = tokio::time::timeout(Duration::from_secs(20), link.heard(true));
+            let (heard, ()) = tokio::join!(heard, comes);
+            assert_eq!(heard.is_ok(), wire == callers, "{keys}: {wire:#x}");
+        }
+    });
+    WIRES.set(None);
+}
+
+#[test]
+fn a_caller_on_a_device_is_there_by_the_line_that_its_port_names() {
+    check_caller("", libc::TIOCM_CAR);
+    check_caller("carrier-line = \"dcd\"", libc::TIOCM_CAR);
+    check_caller("carrier-line = \"dsr\"", libc::TIOCM_DSR);
 }
 
 /// Opens a port with these keys, and looks how its line is set: the speed, the format and RTS/CTS as they were asked for, and
