@@ -142,10 +142,13 @@ impl Dialogue for Hearing {
     }
 }
 
-/// The next bytes of a line, so many or a few more; fewer if it ends.
+/// The next bytes of a line, so many or a few more; fewer if it ends. What is still missing after half a minute never comes.
 pub async fn hear(link: &mut Link, count: usize) -> String {
     let (_keep, mut nudges) = bangpath::call::own_nudges();
-    drive(link, &mut Hearing(count, Vec::new()), &[], &mut nudges, bangpath::daemon::now).await.0
+    let mut hearing = Hearing(count, Vec::new());
+    let driven = drive(link, &mut hearing, &[], &mut nudges, bangpath::daemon::now);
+    let heard = tokio::time::timeout(Duration::from_secs(30), driven).await.map(|(heard, ..)| heard);
+    heard.unwrap_or_else(|_| panic!("of {count} bytes only these came: {}", hearing.1.escape_ascii()))
 }
 
 pub fn line(carrier: bool) -> (FalseLine, Link, tokio::io::DuplexStream) {
