@@ -410,8 +410,8 @@ fn parse_command(verb: char, text: &str, features: Features) -> Result<Command, 
             if verb == 'X' {
                 return Ok(Command::Expand { from, to, user, options });
             }
-            // `R from to user -options dummy mode owner temp 0xposition`, as SVR4 writes it.
-            let svr4 = features.has(Features::SVR4) && words.get(5) == Some(&"dummy");
+            // `R from to user -options dummy mode owner temp 0xposition`, as SVR4 writes it. Taylor reads it of everybody.
+            let svr4 = words.get(5) == Some(&"dummy");
             let position = words.get(9).filter(|_| svr4).map(|w| c_number(w).unwrap_or(0));
             // A negative or overlong number means no limit.
             let size_max = words

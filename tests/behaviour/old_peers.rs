@@ -272,5 +272,5 @@ fn old_programs_hear_what_they_understand() {
         }
         count += 1;
     }
-    assert_eq!(count, 13);
+    assert_eq!(count, 14);
 }

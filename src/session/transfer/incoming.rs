@@ -181,11 +181,20 @@ impl Transfer {
                 let Deed::Serve { mode, size, version } = task.deed else {
                     return Err(io::Error::other("the desk served something that is no file"));
                 };
+                // It holds more than there is, which can be no part of this file.
+                if position.is_some_and(|position| position > size) {
+                    tracing::info!(site = %self.site, from = wanted.from, size, ?position, "we refuse a request");
+                    self.in_vain();
+                    self.say(channel, &Reply::no('R', Some(reason_of(&Refusal::NotPermitted))).print());
+                    return self.desk.refused(task.id, Refusal::NotPermitted);
+                }
                 let mut reply = Reply::yes('R');
                 reply.mode = Some(mode);
                 let same = restart.filter(|restart| restart.version == version).map(|restart| restart.position);
-                let offset = position.or(same).filter(|offset| *offset <= size).unwrap_or(0);
-                reply.number = Some(if position.is_some() { offset } else { size });
+                let offset = position.or(same).unwrap_or(0).min(size);
+                // SVR4 says there where it begins; who announces features hears the size.
+                let as_svr4 = position.is_some() && self.features.has(Features::SVR4);
+                reply.number = Some(if as_svr4 { offset } else { size });
                 if self.features.has(Features::FETCH_RESTART) {
                     reply.restart = Some(Restart { position: offset, version });
                 }
