@@ -21,7 +21,9 @@ const SUPPOSED: CountedErrors = CountedErrors { carried: 10_000, damaged: 1 };
 const CARRIED_MIN: u32 = 20_000;
 const DAMAGED_MIN: u32 = 3;
 /// After so many bytes the past counts half: lines change.
-const CARRIED_MAX: u32 = 2_000_000;
+const CARRIED_MAX: u32 = 200_000;
+/// No packet is smaller: what a call counts beyond one in so many bytes is no noise, and would be believed for long.
+const PACKET_MIN: u64 = 64;
 
 /// What is known of the line of one call.
 pub(super) struct RecalledLine {
@@ -114,8 +116,9 @@ fn count(before: Option<CountedErrors>, result: &CallResult) -> Option<CountedEr
         return before;
     }
     let (totals, counters) = (&result.totals, &result.counters);
-    let mut carried = totals.bytes_sent + totals.bytes_received;
-    let mut damaged = counters.bad_header + counters.bad_data + counters.rejects;
+    let mut carried = totals.bytes_sent.saturating_add(totals.bytes_received);
+    let losses = counters.bad_header.saturating_add(counters.bad_data).saturating_add(counters.rejects);
+    let mut damaged = losses.min(carried / PACKET_MIN + u64::from(DAMAGED_MIN));
     let before = before.unwrap_or_default();
     // What is well known already is not worth a write at each call.
     if carried == 0 && damaged == 0 || damaged == 0 && before.damaged == 0 && before.carried >= CARRIED_MAX / 2 {
@@ -178,9 +181,11 @@ mod tests {
         check(&[(5000, 3)], Some(200..300));
         check(&[(30_000, 0)], Some(20..30));
         check(&[(30_000, 9), (30_000, 9), (30_000, 9)], Some(250..310));
-        check(&[(30_000, 30), (u64::MAX / 4, 0)], Some(0..1));
-        check(&[(1_500_000, 0), (30_000, 9)], Some(1..10));
-        check(&[(0, u64::MAX), (0, u64::MAX)], Some(1_000_000..u32::MAX));
+        check(&[(30_000, 30), (u64::MAX, 0)], Some(0..10));
+        check(&[(1_500_000, 0), (30_000, 9)], Some(30..60));
+        // A call that was all damage says little, and a good one after it as much.
+        check(&[(0, u64::MAX), (0, u64::MAX)], Some(600..800));
+        check(&[(0, u64::MAX), (100_000, 0)], Some(30..40));
     }
 
     #[test]

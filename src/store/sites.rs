@@ -46,7 +46,7 @@ pub struct KnownLine {
 /// What calls have counted on a way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CountedErrors {
-    /// Bytes of files, either way. Beyond some millions the past counts half.
+    /// Bytes of files, either way. Beyond some hundred thousand the past counts half.
     pub carried: u32,
     /// Packets that came damaged, or that the peer wanted again.
     pub damaged: u32,

@@ -23,7 +23,12 @@ impl Noise {
     /// calls have counted says more than either.
     pub fn on(facts: &Facts) -> Self {
         let before = match facts.errors {
-            Some(in_a_million) => (f64::from(in_a_million).max(9.0) / 100.0, 10_000.0),
+            // Three losses at most: a line that has become better is soon believed.
+            Some(in_a_million) => {
+                let rate = f64::from(in_a_million).max(9.0) / 1e6;
+                let bytes = (3.0 / rate).min(10_000.0);
+                (rate * bytes, bytes)
+            }
             None if facts.reliable => (0.09, 10_000.0),
             None => (0.3, 3_000.0),
         };
@@ -103,6 +108,14 @@ mod tests {
             let size = Noise::on(&Facts { errors: Some(errors), ..Facts::serial("line", 9600) }).best_size(1024);
             assert!(sizes.contains(&size), "{errors} in a million: {size}");
         }
+    }
+
+    #[test]
+    fn a_line_that_has_become_better_is_soon_believed() {
+        let mut noise = Noise::on(&Facts { errors: Some(1_000_000), ..Facts::serial("line", 9600) });
+        assert_eq!(noise.best_size(1024), 64);
+        (0..1000).for_each(|_| noise.carried(100));
+        assert!(noise.best_size(1024) > 500, "{}", noise.best_size(1024));
     }
 
     #[test]
