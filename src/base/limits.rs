@@ -153,7 +153,8 @@ pub const TELNET_SUBNEGOTIATION_MAX: usize = 256;
 /// Bytes of a file that the operator wrote: a configuration, a password, a profile of a modem. `/dev/zero` has no end.
 pub const OPERATORS_FILE_MAX: u64 = 4 * 1024 * 1024;
 /// The named rate of guesses: so many wrong logins from one address within this time, over whatever port, and its next
-/// connections are closed at once; so many on a serial port or a radio, where callers have none, and nobody is answered there. A site whose password was mistyped comes back after the pause of its own retries.
+/// connections are closed at once; so many on a serial port or a radio, where callers have none, and nobody is answered there.
+/// A site whose password was mistyped comes back after the pause of its own retries.
 pub const WRONG_LOGINS_MAX: usize = 10;
 pub const WRONG_LOGINS_WITHIN_S: u64 = 600;
 /// Addresses and ports whose wrong logins are remembered at the same time; those that have been quiet longest are forgotten first.

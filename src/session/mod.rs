@@ -464,7 +464,8 @@ pub enum Deed {
         system: String,
         size: u64,
     },
-    /// `R`: their file `from` comes to our `to`, if it has no more than `size_max` bytes; what an earlier call has left of it is not asked for again.
+    /// `R`: their file `from` comes to our `to`, if it has no more than `size_max` bytes. What an earlier call has left of it is
+    /// not asked for again.
     Fetch { from: String, to: String, wishes: CopyWishes, size_max: Option<u64>, restart: Option<Restart> },
     /// `X`: they work out which files `from` means and send each to `to`, which begins with our name.
     Expand { from: String, to: String, wishes: CopyWishes },

@@ -16,10 +16,10 @@ use crate::proto::{Channel, Counters, Event, Protocol, Violation, Way};
 use crate::wire::uucp::{Command, Features, Line, Malformed, Reply, parse_line};
 
 mod incoming;
-mod pace;
+mod movement;
 
 use incoming::Arriving;
-use pace::Pace;
+use movement::Movement;
 
 /// How long nothing at all may come of a session whose protocol still lives: a peer that keeps
 /// acknowledging packets but never answers a command. The line's time for what has been taken ahead of it comes on top.
@@ -110,7 +110,7 @@ pub(super) struct Transfer {
     /// How long nothing may come of the session.
     patience: Duration,
     deadline: Instant,
-    pace: Pace,
+    movement: Movement,
     ending: Option<Ending>,
 }
 
@@ -152,7 +152,7 @@ impl Transfer {
             parting: Parting::No,
             patience,
             deadline: now.instant + patience,
-            pace: Pace::new(now.instant, ahead),
+            movement: Movement::new(now.instant, ahead),
             ending: None,
         };
         transfer.drain_events(now);
@@ -169,7 +169,7 @@ impl Transfer {
             let silent = Ending::Violation(Violation::Silence(self.patience));
             self.ending = Some(if self.is_parting() { Ending::Complete } else { silent });
         }
-        if now.instant >= self.pace.ends() && !self.is_parting() {
+        if now.instant >= self.movement.ends() && !self.is_parting() {
             self.ending.get_or_insert(Ending::Violation(Violation::Trickle));
         }
         if self.stop_at.is_some_and(|at| now.instant >= at) {
@@ -220,7 +220,7 @@ impl Transfer {
             }
             if self.totals.bytes_sent > before {
                 self.deadline = now.instant + self.patience;
-                self.pace.count(now.instant, self.totals.bytes_sent - before);
+                self.movement.count(now.instant, self.totals.bytes_sent - before);
             }
         }
         self.protocol.poll_transmit(now, out);
@@ -229,7 +229,7 @@ impl Transfer {
 
     pub fn poll_timeout(&self) -> Option<Instant> {
         let protocol = self.protocol.poll_timeout();
-        let slow = Some(self.pace.ends()).filter(|_| !self.is_parting());
+        let slow = Some(self.movement.ends()).filter(|_| !self.is_parting());
         [protocol, self.stop_at, Some(self.deadline), slow].into_iter().flatten().min()
     }
 
@@ -290,11 +290,11 @@ impl Transfer {
         match event {
             Event::Started => self.started = true,
             Event::Command { channel, text } => {
-                self.pace.count(now.instant, text.len() as u64);
+                self.movement.count(now.instant, text.len() as u64);
                 return self.handle_line(now, channel, &text);
             }
             Event::Data { channel, offset, bytes } => {
-                self.pace.count(now.instant, bytes.len() as u64);
+                self.movement.count(now.instant, bytes.len() as u64);
                 return self.handle_data(channel, offset, &bytes);
             }
             Event::EndOfFile { channel } => return self.handle_end_of_file(channel),

@@ -117,10 +117,10 @@ impl Change<'_> {
         Ok(Job { id, site, grade, deed, data, size, sequence, sequence_x, offered: false })
     }
 
-    /// The next name for this site, for a job or for a file that others of the queue name. The count goes round after 1,679,616 names, so none comes again within a week
-    /// below one job a second without a pause; what a job still holds is passed over. Where the names of a site begin is told by
-    /// the time at which the first item was queued, so that a spool that was lost and made anew does not give names that the peer
-    /// still remembers.
+    /// The next name for this site, for a job or for a file that others of the queue name. The count goes round after 1,679,616
+    /// names, so none comes again within a week below one job a second without a pause; what a job still holds is passed over.
+    /// Where the names of a site begin is told by the time at which the first item was queued, so that a spool that was lost and
+    /// made anew does not give names that the peer still remembers.
     pub fn next_sequence(&mut self, site: &SiteName, first: Timestamp) -> Result<String, StoreError> {
         let sql = "SELECT next FROM job_sequence WHERE site = ?";
         let next = self.row(sql, [site], |row| row.get(0))?;

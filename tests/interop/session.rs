@@ -209,33 +209,6 @@ fn we_send_on_what_policy_lets_pass() {
 }
 
 #[test]
-fn a_command_of_taylor_that_brings_several_files_waits_for_all_of_them() {
-    let hub = Ours::new("hub", "");
-    let far = Ours::new("far", "[sites.hub]\n");
-    fs::create_dir_all(far.public()).expect("a folder");
-    hub.configure(&format!(
-        "[port.far]\ntype = \"pipe\"\ncommand = {:?}\n\n[sites.far]\ncall = [{{ port = \"far\" }}]\n\n[sites.village]\nforward-to = [\"far\"]\n",
-        far.uucico()
-    ));
-    let port = format!("type pipe\ncommand {}", hub.uucico().join(" "));
-    let Some(taylor) = Taylor::new("village", "hub", &port, "protocol t") else { return };
-    let names = ["one", "two", "three"];
-    let files = names.map(|name| {
-        fs::write(taylor.path(name), format!("this is {name}")).expect("a file");
-        format!("!{}", taylor.path(name).display())
-    });
-    taylor.uux(&[&["hub!uucp"], &files.each_ref().map(String::as_str)[..], &["(far!~/)"]].concat(), b"");
-    assert!(taylor.call("hub").status.success(), "{}", taylor.log());
-    let output = hub.call("far");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for name in names {
-        assert_same(&far.public().join(name), format!("this is {name}").as_bytes());
-    }
-    let dead = hub.run(&["dead", "list"], b"");
-    assert!(!dead.contains("village"), "{dead}");
-}
-
-#[test]
 fn a_file_of_a_site_behind_us_comes_through_us_where_the_asker_may_have_it() {
     for (from, permitted) in [("far", true), ("other", false)] {
         fetch_through_us(from, permitted);

@@ -6,13 +6,13 @@ use crate::base::limits::{MOVED_BYTES_MIN, MOVED_WITHIN_S};
 use crate::base::time::Instant;
 
 /// What has moved since enough had moved before.
-pub(super) struct Pace {
+pub(super) struct Movement {
     since: Instant,
     bytes: u64,
     within: Duration,
 }
 
-impl Pace {
+impl Movement {
     /// `ahead`: how long the line takes for what a protocol has taken ahead of it.
     pub(super) fn new(now: Instant, ahead: Duration) -> Self {
         Self { since: now, bytes: 0, within: Duration::from_secs(MOVED_WITHIN_S) + ahead }

@@ -9,44 +9,44 @@ use bangpath::dialogue::{Dialogue, Facts, Request};
 use bangpath::proto::{Event, Protocol, Settings, Start, Way, entry};
 
 use super::chance::Chance;
-use super::courier::{Courier, Delivered};
+use super::courier::Courier;
 use super::line::Quality;
 use super::protocols::texts;
 use super::world::World;
 use super::{letters, seeds};
 
-/// Notes what its courier hears.
-struct Overheard {
-    courier: Courier,
-    bytes: Rc<RefCell<Vec<u8>>>,
+/// Notes what somebody hears.
+pub struct Overheard<D> {
+    pub dialogue: D,
+    pub bytes: Rc<RefCell<Vec<u8>>>,
 }
 
-impl Dialogue for Overheard {
-    type Outcome = Delivered;
+impl<D: Dialogue> Dialogue for Overheard<D> {
+    type Outcome = D::Outcome;
 
     fn handle_input(&mut self, now: Now, bytes: &[u8]) {
         self.bytes.borrow_mut().extend_from_slice(bytes);
-        self.courier.handle_input(now, bytes);
+        self.dialogue.handle_input(now, bytes);
     }
 
     fn handle_timeout(&mut self, now: Now) {
-        self.courier.handle_timeout(now);
+        self.dialogue.handle_timeout(now);
     }
 
     fn handle_hangup(&mut self, now: Now) {
-        self.courier.handle_hangup(now);
+        self.dialogue.handle_hangup(now);
     }
 
     fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
-        self.courier.poll_transmit(now, out);
+        self.dialogue.poll_transmit(now, out);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.courier.poll_timeout()
+        self.dialogue.poll_timeout()
     }
 
-    fn poll_request(&mut self) -> Option<Request<Delivered>> {
-        self.courier.poll_request()
+    fn poll_request(&mut self) -> Option<Request<D::Outcome>> {
+        self.dialogue.poll_request()
     }
 }
 
@@ -62,7 +62,7 @@ pub fn overhear(letter: char, quality: Quality, seed: u64) -> Vec<u8> {
     let files = texts(&mut chance, &[0, 100, 3000]);
     let caller = Courier::new(letter, start(true, letter), files);
     let courier = Courier::new(letter, start(false, letter), texts(&mut chance, &[500]));
-    let answerer = Overheard { courier, bytes: bytes.clone() };
+    let answerer = Overheard { dialogue: courier, bytes: bytes.clone() };
     let ran = World::new(caller, answerer, quality, seed).run(Duration::from_secs(3600));
     ran.unwrap_or_else(|stuck| panic!("{letter}, seed {seed}: {stuck}"));
     bytes.take()

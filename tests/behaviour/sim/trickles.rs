@@ -9,52 +9,18 @@ use bangpath::base::limits::MOVED_WITHIN_S;
 use bangpath::base::time::{Instant, Now};
 use bangpath::dialogue::{Dialogue, Request};
 use bangpath::proto::Violation;
-use bangpath::session::{CallResult, Ending, Session};
+use bangpath::session::Ending;
 
 use super::chance::Chance;
 use super::letters;
 use super::line::Quality;
 use super::sessions::{arrived, call, facts, fill, sessions};
 use super::shelf::Shelf;
+use super::splits::Overheard;
 use super::world::World;
 
 /// What the called one speaks.
 const EVERY: Option<&str> = Some("iteyjvGgaf");
-
-/// Notes what a session hears.
-struct Noting {
-    session: Session,
-    bytes: Rc<RefCell<Vec<u8>>>,
-}
-
-impl Dialogue for Noting {
-    type Outcome = CallResult;
-
-    fn handle_input(&mut self, now: Now, bytes: &[u8]) {
-        self.bytes.borrow_mut().extend_from_slice(bytes);
-        self.session.handle_input(now, bytes);
-    }
-
-    fn handle_timeout(&mut self, now: Now) {
-        self.session.handle_timeout(now);
-    }
-
-    fn handle_hangup(&mut self, now: Now) {
-        self.session.handle_hangup(now);
-    }
-
-    fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) {
-        self.session.poll_transmit(now, out);
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.session.poll_timeout()
-    }
-
-    fn poll_request(&mut self) -> Option<Request<CallResult>> {
-        self.session.poll_request()
-    }
-}
 
 /// Says what it has learnt, whatever it hears: a piece, and after its pause the next.
 struct Reciting {
@@ -100,7 +66,7 @@ fn overheard(letter: char) -> Vec<u8> {
     let [caller, session] =
         sessions(Some(letter.to_string()), facts(letter, quality), EVERY, [&here, &Shelf::default()]);
     let bytes = Rc::new(RefCell::new(Vec::new()));
-    let answerer = Noting { session, bytes: Rc::clone(&bytes) };
+    let answerer = Overheard { dialogue: session, bytes: Rc::clone(&bytes) };
     World::new(caller, answerer, quality, 1).run(Duration::from_secs(3600)).unwrap_or_else(|stuck| panic!("{stuck}"));
     bytes.take()
 }
