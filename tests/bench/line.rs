@@ -1,12 +1,16 @@
 //! A line as a program: runs another and carries standard input and output at a speed, with a delay and noise, in both directions at
 //! once or in one at a time.
 
+use std::fs;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tempfile::TempDir;
 
 /// What the line is like.
 #[derive(Debug, Clone, Copy)]
@@ -21,16 +25,42 @@ pub struct Nature {
 
 impl Nature {
     /// The words before a program that put this line before it.
-    pub fn words(&self, seed: usize) -> Vec<String> {
+    pub fn words(&self, seed: usize, notes: &Notes) -> Vec<String> {
         let own = std::env::current_exe().expect("our name").display().to_string();
         let numbers = [self.speed.to_string(), self.latency_ms.to_string(), self.noise.to_string()];
-        let rest = [self.turn_round_ms.to_string(), seed.to_string()];
+        let rest = [self.turn_round_ms.to_string(), seed.to_string(), notes.0.path().display().to_string()];
         [own, "line".to_owned()].into_iter().chain(numbers).chain(rest).collect()
     }
 }
 
+/// When the line of each call fell silent: a caller may go while its last words are on their way, or stay when they have gone.
+pub struct Notes(TempDir);
+
+impl Notes {
+    pub fn new() -> Self {
+        Self(tempfile::Builder::new().prefix("line-").tempdir().expect("a folder"))
+    }
+
+    /// Of the last call, once both programs have gone.
+    pub fn silent_since(&self) -> SystemTime {
+        let path = self.0.path().join(lines_in(self.0.path()).to_string());
+        for _ in 0..600 {
+            let note = fs::read_to_string(&path).unwrap_or_default();
+            if let Some(Ok(micros)) = note.strip_suffix('.').map(str::parse) {
+                return UNIX_EPOCH + Duration::from_micros(micros);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the line does not fall silent");
+    }
+}
+
+fn lines_in(folder: &Path) -> usize {
+    fs::read_dir(folder).map_or(0, Iterator::count)
+}
+
 /// Whoever hangs up is free at once, and what it has said is still on its way: another process carries it.
-/// `line SPEED LATENCY_MS NOISE TURN_ROUND_MS SEED PROGRAM ARGUMENT…`
+/// `line SPEED LATENCY_MS NOISE TURN_ROUND_MS SEED NOTES PROGRAM ARGUMENT…`
 pub fn run(words: &[String]) {
     let own = std::env::current_exe().expect("our name");
     let mut carrier =
@@ -52,8 +82,11 @@ pub fn run_carrier(words: &[String]) {
         turn_round_ms: words[3].parse().expect("milliseconds"),
     };
     let seed: u64 = words[4].parse().expect("a seed");
-    let mut child = Command::new(&words[5])
-        .args(&words[6..])
+    let folder = Path::new(&words[5]);
+    let note = folder.join((lines_in(folder) + 1).to_string());
+    fs::write(&note, "").expect("a note");
+    let mut child = Command::new(&words[6])
+        .args(&words[7..])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -67,11 +100,14 @@ pub fn run_carrier(words: &[String]) {
             [Arc::clone(&shared), shared]
         }
     };
-    let [forth, back] = media;
+    let [forth, back] = media.clone();
     carry(UntilHangUp(io::stdin()), input, nature, Way { number: 0, medium: forth, seed });
     let back = carry(output, io::stdout(), nature, Way { number: 1, medium: back, seed: seed + 1 });
     let _ = back.join();
     let _ = child.wait();
+    let silent = media.iter().map(|medium| medium.free().elapsed()).min().unwrap_or_default();
+    let since = (SystemTime::now() - silent).duration_since(UNIX_EPOCH).expect("after 1970");
+    fs::write(&note, format!("{}.", since.as_micros())).expect("a note");
     std::process::exit(0);
 }
 
@@ -104,6 +140,11 @@ struct Medium(Mutex<(u8, Instant)>);
 impl Medium {
     fn new() -> Self {
         Self(Mutex::new((0, Instant::now())))
+    }
+
+    /// When the last byte has gone.
+    fn free(&self) -> Instant {
+        self.0.lock().expect("nobody panics with it").1
     }
 
     /// Waits for this direction's turn, and then until bytes that take so long have gone.

@@ -1,9 +1,9 @@
 //! Throughput of calls: two of us, and two of Taylor's, on the same simulated line.
 
 use std::fs;
-use std::time::Instant;
+use std::time::SystemTime;
 
-use super::line::Nature;
+use super::line::{Nature, Notes};
 use super::ours::{Ours, noise};
 use super::taylor::Taylor;
 use super::{Row, median};
@@ -87,8 +87,8 @@ fn row(case: &Case) -> Row {
 }
 
 /// This program as the line to another.
-fn line(case: &Case, run: usize, argv: &[String]) -> Vec<String> {
-    let mut words = case.line.words(run * 10 + 1);
+fn line(case: &Case, run: usize, notes: &Notes, argv: &[String]) -> Vec<String> {
+    let mut words = case.line.words(run * 10 + 1, notes);
     words.extend(argv.iter().cloned());
     words
 }
@@ -97,14 +97,16 @@ fn is_half_duplex(case: &Case) -> bool {
     case.line.turn_round_ms > 0
 }
 
-/// Bytes of files in a second of the call.
-fn rate(case: &Case, begun: Instant) -> f64 {
-    (case.files * case.size) as f64 / begun.elapsed().as_secs_f64()
+/// Bytes of files in a second, from when the caller was started until the line fell silent.
+fn rate(case: &Case, begun: SystemTime, notes: &Notes) -> f64 {
+    let taken = notes.silent_since().duration_since(begun).expect("the call took some time");
+    (case.files * case.size) as f64 / taken.as_secs_f64()
 }
 
 fn by_us(case: &Case, run: usize) -> f64 {
     let half_duplex =
         if is_half_duplex(case) { format!("half-duplex = true\nspeed = {}\n", case.line.speed) } else { String::new() };
+    let notes = Notes::new();
     let line_port = format!("[port.line]\ntype = \"pipe\"\ncommand = [\"true\"]\n{half_duplex}\n");
     let protocol = case.protocol;
     let site = format!("[sites.village]\ncall = [{{ port = \"line\" }}]\nprotocols = \"{protocol}\"\n");
@@ -114,7 +116,7 @@ fn by_us(case: &Case, run: usize) -> f64 {
     if is_half_duplex(case) {
         answering.extend(["-p", "line"].map(str::to_owned));
     }
-    let argv = line(case, run, &answering);
+    let argv = line(case, run, &notes, &answering);
     let reliable = case.line.noise == 0.0;
     village.configure(&format!(
         "[port.out]\ntype = \"pipe\"\ncommand = {argv:?}\nreliable = {reliable}\n{half_duplex}\n[sites.hub]\ncall = [{{ port = \"out\" }}]\nprotocols = \"{protocol}\"\n"
@@ -124,11 +126,11 @@ fn by_us(case: &Case, run: usize) -> f64 {
         fs::write(&file, noise(n as u64 + 1, case.size)).expect("a file");
         village.run(&["uucp", &file.display().to_string(), "hub!~/"], b"");
     }
-    let begun = Instant::now();
+    let begun = SystemTime::now();
     // Noise may spoil a handshake, which has no checksum: then both programs call again.
     let reached = (0..CALLS_MAX).any(|_| village.call("hub").status.success());
     assert!(reached, "{protocol}: {CALLS_MAX} calls failed");
-    let rate = rate(case, begun);
+    let rate = rate(case, begun, &notes);
     for n in 0..case.files {
         super::ours::assert_same(&hub.public().join(format!("file{n}")), &noise(n as u64 + 1, case.size));
     }
@@ -136,6 +138,7 @@ fn by_us(case: &Case, run: usize) -> f64 {
 }
 
 fn by_taylor(case: &Case, run: usize) -> Option<f64> {
+    let notes = Notes::new();
     let protocol = format!("protocol {}", case.protocol);
     let half_duplex = if is_half_duplex(case) { "\nhalf-duplex true" } else { "" };
     let hub = Taylor::new("hub", "village", &format!("type stdin{half_duplex}"), &protocol)?;
@@ -143,7 +146,7 @@ fn by_taylor(case: &Case, run: usize) -> Option<f64> {
     if is_half_duplex(case) {
         answering.extend(["-p", "out"].map(str::to_owned));
     }
-    let argv = line(case, run, &answering);
+    let argv = line(case, run, &notes, &answering);
     let port = format!("type pipe\ncommand {}{half_duplex}", argv.join(" "));
     let village = Taylor::new("village", "hub", &port, &protocol)?;
     for n in 0..case.files {
@@ -151,11 +154,11 @@ fn by_taylor(case: &Case, run: usize) -> Option<f64> {
         fs::write(&file, noise(n as u64 + 1, case.size)).expect("a file");
         village.uucp(&[&file.display().to_string(), "hub!~/"]);
     }
-    let begun = Instant::now();
+    let begun = SystemTime::now();
     for _ in 0..CALLS_MAX {
         village.call("hub");
         if (0..case.files).all(|n| hub.path(&format!("pub/file{n}")).exists()) {
-            return Some(rate(case, begun));
+            return Some(rate(case, begun, &notes));
         }
         // It waits before it calls a site again that it failed to reach.
         let _ = fs::remove_dir_all(village.path("spool/.Status"));
