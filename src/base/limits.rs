@@ -153,12 +153,12 @@ pub const TELNET_SUBNEGOTIATION_MAX: usize = 256;
 /// Bytes of a file that the operator wrote: a configuration, a password, a profile of a modem. `/dev/zero` has no end.
 pub const OPERATORS_FILE_MAX: u64 = 4 * 1024 * 1024;
 /// The named rate of guesses: so many wrong logins from one address within this time, over whatever port, and its next
-/// connections are closed at once; so many on a serial port or a radio, where callers have none, and nobody is answered there.
+/// connections are closed at once; so many on a serial port, a terminal or a radio, where callers have none, and nobody is answered there.
 /// A site whose password was mistyped comes back after the pause of its own retries.
 pub const WRONG_LOGINS_MAX: usize = 10;
 pub const WRONG_LOGINS_WITHIN_S: u64 = 600;
-/// Addresses and ports whose wrong logins are remembered at the same time; those that have been quiet longest are forgotten first.
-pub const WRONG_LOGIN_ORIGINS_MAX: usize = 4096;
+/// Wrong logins that are remembered at the same time; the oldest are forgotten first.
+pub const WRONG_LOGINS_HELD_MAX: i64 = 10_000;
 /// The answer to the first wrong login of a connection comes after so long, to the second after twice that.
 pub const WRONG_LOGIN_DELAY_S: u64 = 2;
 /// Bytes that are read of what the holder of a lock has noted in it: a few numbers and a name.

@@ -109,7 +109,7 @@ fn origin(port: &AnsweringPort) -> Origin {
 }
 
 fn is_barred(context: &Context, port: &AnsweringPort) -> bool {
-    port.ask_login && context.wrong_logins.is_barred((context.clock)().instant, &origin(port))
+    port.ask_login && origin(port).is_barred(context)
 }
 
 fn warn_of_guesses(context: &Context, port: &AnsweringPort) {

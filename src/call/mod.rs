@@ -54,7 +54,7 @@ pub use relay::{Outgoing, can_be_notified, can_be_said, copy_command, file_cargo
 pub use report::Watch;
 pub use underway::Underway;
 pub use ways::{Only, ways_in_order};
-pub use wrong_logins::{Origin, WrongLogins};
+pub use wrong_logins::Origin;
 
 use count::Connected;
 use report::Report;
@@ -194,7 +194,6 @@ pub struct Context {
     pub news: Arc<news::Policy>,
     pub public: PathBuf,
     pub watch: Arc<Watch>,
-    pub wrong_logins: Arc<WrongLogins>,
 }
 
 impl Context {
@@ -489,21 +488,21 @@ struct StoreGatekeeper {
 
 impl Gatekeeper for StoreGatekeeper {
     fn admits(&mut self, login: &str, password: &str) -> bool {
-        // Counted as wrong until it is known to be right: many guesses at once are no more guesses.
-        let now = (self.context.clock)().instant;
-        if self.from.as_ref().is_some_and(|from| !self.context.wrong_logins.count(now, from)) {
+        let Self { context, from } = self;
+        let counted = from.as_ref().map(|from| from.count(context));
+        if counted == Some(None) {
             return false;
         }
         let found = UserName::parse(login).ok().and_then(|name| {
-            let user = self.context.store.read::<_, StoreError>(|view| view.user(&name));
+            let user = context.store.read::<_, StoreError>(|view| view.user(&name));
             user.unwrap_or_else(|error| {
                 tracing::error!(error = with_causes(&error), "cannot look up a login");
                 None
             })
         });
         let admitted = crate::base::password::verify(found.and_then(|user| user.password).as_deref(), password);
-        if let Some(from) = self.from.as_ref().filter(|_| admitted) {
-            self.context.wrong_logins.forgive(from);
+        if let Some(Some(login)) = counted.filter(|_| admitted) {
+            wrong_logins::forgive(context, login);
         }
         admitted
     }

@@ -11,9 +11,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::classic::{for_each_option, unknown};
 use super::{Failure, Here, Opened, TEMPORARY, UNAVAILABLE, USAGE, runtime};
 use crate::base::names::{Grade, PortName};
-use crate::call::{self, Only, Progress, Site, Unmet};
+use crate::call::{self, Only, Origin, Progress, Site, Unmet};
 use crate::dialogue::Nudge;
-use crate::link;
+use crate::link::{self, Opposite, Peer};
 use crate::session::CallResult;
 use crate::store::{LockKind, StoreError};
 
@@ -230,6 +230,10 @@ fn call_all(opened: &Opened) -> Result<(), Failure> {
 fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
     let login = told.login.clone().or_else(super::local::user_name);
     let stated = told.port.as_deref().map(|port| on_port(opened, port)).transpose()?.unwrap_or_default();
+    let from = told.ask_login.then(|| origin(told.port.as_deref())).flatten();
+    if from.as_ref().is_some_and(|from| from.is_barred(&opened.context)) {
+        return Err(Failure::new(TEMPORARY, "too many wrong logins from there: nobody is heard for a while"));
+    }
     let result = runtime()?.block_on(async {
         let (ours, mut nudges) = call::own_nudges();
         outlive_hang_up(ours.clone());
@@ -237,12 +241,24 @@ fn answer(opened: &Opened, told: &Uucico) -> Result<(), Failure> {
         stated.describe(&mut link.facts);
         let progress = Arc::new(Progress::default());
         let lacks_password = told.login.is_some();
-        let caller = Unmet { login, lacks_password, ..Unmet::new(told.ask_login) };
+        let caller = Unmet { login, lacks_password, from, ..Unmet::new(told.ask_login) };
         call::unwatched(&ours, call::answer(&opened.context, link, caller, &progress, &mut nudges)).await
     });
     unpack(opened)?;
     opened.nudge();
     result.map(drop).map_err(|error| Failure::of(TEMPORARY, &error))
+}
+
+/// Where wrong logins of the caller count; of who comes by a Unix socket or a program, nowhere: they have been let in.
+fn origin(port: Option<&str>) -> Option<Origin> {
+    match Opposite::find() {
+        Opposite::Network(Peer::Tcp(address)) => Some(Origin::Address(address.ip())),
+        Opposite::Network(Peer::Unix) | Opposite::Program => None,
+        Opposite::Terminal(path) => {
+            let port = port.and_then(|port| PortName::parse(port).ok());
+            Some(port.map_or(Origin::Terminal(path), Origin::Port))
+        }
+    }
 }
 
 /// The line we are on is this port: what is configured of it holds for callers, too.

@@ -80,7 +80,6 @@ pub fn context(config: &Config, store: Store) -> call::Context {
         news: Arc::clone(&config.news),
         public: config.public.clone(),
         watch: Arc::clone(&config.watch),
-        wrong_logins: Arc::default(),
     }
 }
 

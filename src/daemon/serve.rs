@@ -138,7 +138,7 @@ async fn accept(shared: Shared, door: Door, listener: Listener) {
 /// Whether it guesses logins. A Unix socket is not barred: that would shut out all of its users for one.
 fn is_barred(shared: &Shared, door: Door, peer: Peer) -> bool {
     let asks = door.asks_login(&shared.config.listen) && peer != Peer::Unix;
-    asks && shared.context.wrong_logins.is_barred((shared.context.clock)().instant, &Origin::Address(peer.ip()))
+    asks && Origin::Address(peer.ip()).is_barred(&shared.context)
 }
 
 /// Returns when the program wants to stop.

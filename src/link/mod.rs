@@ -30,7 +30,7 @@ pub use drive::{Clock, Nudges, drive};
 pub use lend::lend;
 pub use lock::{Holder, LockFile};
 pub use net::{Listener, Peer, accept, connect, inherit, listen};
-pub use pipe::{RawTerminal, keep_words_off_the_line, run_hook, spawn, standard_streams};
+pub use pipe::{Opposite, RawTerminal, keep_words_off_the_line, run_hook, spawn, standard_streams};
 pub use program::{ProgramFailure, Ran, run_program};
 pub use serial::{
     CarrierLine, Flow, LineErrors, LineState, Lines, Parity, Place, Queue, SerialLine, open as open_serial,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use nix::sys::termios::{self, SetArg, Termios};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
-use super::{Link, LinkError, fd::FdStream, net};
+use super::{Link, LinkError, Peer, fd::FdStream, net};
 use crate::dialogue::Facts;
 
 /// How long a program may go on after we have hung up: it may have mail to unpack.
@@ -110,6 +111,25 @@ pub fn standard_streams() -> Result<Link, LinkError> {
         Ok(link)
     };
     open().map_err(LinkError::Standard)
+}
+
+/// Who has called us on our standard input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opposite {
+    Network(Peer),
+    /// Somebody on this line.
+    Terminal(PathBuf),
+    /// A program that has let him in.
+    Program,
+}
+
+impl Opposite {
+    pub fn find() -> Self {
+        let stdin = io::stdin();
+        let peer = stdin.as_fd().try_clone_to_owned().ok().and_then(|input| net::peer_of(&input));
+        let terminal = || nix::unistd::ttyname(&stdin).ok();
+        peer.map(Self::Network).or_else(|| terminal().map(Self::Terminal)).unwrap_or(Self::Program)
+    }
 }
 
 /// inetd gives its socket as standard error, too: what is said there would be said to the caller. Nobody hears it then.

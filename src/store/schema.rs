@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema_7.sql"),
     include_str!("schema_8.sql"),
     include_str!("schema_9.sql"),
+    include_str!("schema_10.sql"),
 ];
 
 /// "bang": tells our file from other SQLite databases.
@@ -157,6 +158,7 @@ mod tests {
             write(&store, |c| c.want_hang_up(&site("hub"), None));
             assert!(read(&store, |v| v.statistics(None)).is_empty());
             assert_eq!(known_line(&store, "hub"), KnownLine::default());
+            assert!(!read(&store, |v| v.is_barred("192.0.2.7", NOW)));
             write(&store, |c| c.bury_received(super::super::inbound::ReceivedId(1), "none", NOW));
         }
     }

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 
 use bangpath::base::limits::WRONG_LOGINS_MAX;
-use bangpath::call::{self, Attended, Origin};
-use bangpath::store::Store;
+use bangpath::call::{self, Attended};
+use bangpath::store::{Store, StoreError};
 use bangpath::{config, daemon};
 use nix::poll::{PollFd, PollFlags, poll};
 
@@ -83,9 +83,10 @@ fn a_port_on_which_logins_are_guessed_is_not_answered_for_a_while() {
     let config = config::load(&hub.config()).expect("it is right");
     let context = daemon::context(&config, Store::open(&config.spool).expect("a store"));
     let answering = &config.answering[0];
-    let origin = Origin::Port(answering.name.clone());
+    let origin = format!("port {}", answering.name);
     for _ in 1..WRONG_LOGINS_MAX {
-        assert!(context.wrong_logins.count(daemon::now().instant, &origin));
+        let counted = context.store.write::<_, StoreError>(|c| c.count_wrong_login(&origin, daemon::now().wall));
+        assert!(counted.expect("a store").is_some());
     }
     let guessing = std::thread::spawn(move || {
         // What comes before the line is waited on is not meant for us, so it is said until it is heard.

@@ -9,6 +9,11 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use bangpath::base::limits::WRONG_LOGINS_MAX;
+use bangpath::daemon;
+use bangpath::store::StoreError;
+
+use super::exchange::raw_pty;
 use crate::site::{BANGPATH, Site, said, until};
 
 /// A hub whose neighbour the village logs in as `Uvillage`.
@@ -218,8 +223,49 @@ fn who_guesses_logins_is_not_heard_for_a_while_on_any_port() {
         None
     });
     // More may have been let in while the first were looked at, but of theirs nothing is looked at.
-    assert!(heard >= bangpath::base::limits::WRONG_LOGINS_MAX, "{heard}");
+    assert!(heard >= WRONG_LOGINS_MAX, "{heard}");
     assert!(!guess(&uucp) && !guess(&telnet));
     let mut reader = crate::site::Client::connect(&daemon.address("nntp").expect("it listens")).expect("connected");
     assert!(reader.hear().expect("a greeting").starts_with("20"), "where there is no login nobody is barred");
+}
+
+/// Wrong logins of before.
+fn guessed(hub: &Site, origin: &str, times: usize) {
+    let store = hub.store();
+    for _ in 0..times {
+        let counted = store.write::<_, StoreError>(|c| c.count_wrong_login(origin, daemon::now().wall));
+        assert!(counted.expect("a store").is_some());
+    }
+}
+
+#[test]
+fn who_guesses_logins_is_not_heard_by_processes_of_their_own_either() {
+    let hub = hub("");
+    guessed(&hub, "127.0.0.1", WRONG_LOGINS_MAX - 1);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    for wanted in [true, false] {
+        let address = listener.local_addr().expect("an address").to_string();
+        let guessing = std::thread::spawn(move || guess(&address));
+        let (caller, _) = listener.accept().expect("a caller");
+        let input = OwnedFd::from(caller.try_clone().expect("a descriptor"));
+        let mut uucico = Command::new(BANGPATH);
+        uucico.args(["uucico", "-l", "-I"]).arg(hub.config()).stdin(input).stdout(OwnedFd::from(caller));
+        let mut running = uucico.spawn().expect("it runs");
+        // What we have of the connection would keep it open.
+        drop(uucico);
+        assert_eq!(guessing.join().expect("no panic"), wanted);
+        running.wait().expect("it ends");
+    }
+}
+
+#[test]
+fn nobody_is_heard_on_a_terminal_on_which_logins_are_guessed() {
+    let hub = hub("");
+    let (device, terminal, _far) = raw_pty();
+    guessed(&hub, &format!("terminal {}", device.display()), WRONG_LOGINS_MAX);
+    let mut uucico = Command::new(BANGPATH);
+    uucico.args(["uucico", "-l", "-I"]).arg(hub.config()).stdin(terminal).stdout(Stdio::null());
+    let ended = uucico.stderr(Stdio::piped()).output().expect("it runs");
+    assert_eq!(ended.status.code(), Some(75));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("too many wrong logins"), "{ended:?}");
 }
