@@ -35,6 +35,10 @@ pub const EXECUTION_FILE_MAX: usize = 64 * 1024;
 /// `F` lines of an `X.` file: more than anybody writes into one command. While one of the files is missing, all are looked for at
 /// each try.
 pub const EXECUTION_FILES_MAX: usize = 100;
+/// How long a program may take that a site has run: what else has come waits for it.
+pub const EXECUTION_S_MAX: u64 = 300;
+/// Bytes that it may write: they are on the disk twice while it ends.
+pub const EXECUTION_OUTPUT_MAX: u64 = 64 * 1024 * 1024;
 /// Up to here a body lies in the database, above it in a file beside it; also how much of a
 /// file being received is held in memory before it goes to its partial file.
 pub const BODY_INLINE_MAX: usize = 64 * 1024;

@@ -1,6 +1,6 @@
 //! Where session, store and link meet: one call, placed or answered, from the open line to the ledger.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -81,6 +81,8 @@ pub struct Site {
     pub settings: SettingsByProtocol,
     /// The commands it may have run here: some of `rmail`, `rnews` and the batched forms of `rmail`, which come with it.
     pub commands: Vec<String>,
+    /// Programs of this machine that it may have run, too, by the last part of their paths.
+    pub programs: Vec<PathBuf>,
     /// Whether it may ask for files of the public directory.
     pub may_request: bool,
     pub windows: Vec<Window>,
@@ -103,10 +105,19 @@ pub struct Site {
 }
 
 impl Site {
+    /// The program of this machine that the operator lets it call so.
+    pub fn program(&self, name: &str) -> Option<&Path> {
+        let called = |path: &&PathBuf| path.as_os_str() == name || path.file_name().is_some_and(|file| file == name);
+        self.programs.iter().find(called).map(PathBuf::as_path)
+    }
+
     /// Whether it may have this program run here. What `uucp` may do is looked at file by file.
     pub fn may_run(&self, program: &str) -> bool {
         let named = |program: &str| self.commands.iter().any(|c| c == program);
-        named(program) || program == "uucp" || bsmtp::COMMANDS.contains(&program) && named("rmail")
+        named(program)
+            || program == "uucp"
+            || self.program(program).is_some()
+            || bsmtp::COMMANDS.contains(&program) && named("rmail")
     }
 }
 

@@ -48,6 +48,16 @@ pub(super) struct Copy {
     what: What,
 }
 
+impl Copy {
+    /// The same, with other bytes.
+    pub fn with(mut self, draft: Draft) -> Self {
+        if let What::File { data, .. } = &mut self.what {
+            *data = Data::New(draft);
+        }
+        self
+    }
+}
+
 enum What {
     File { name: String, rest: String, mode: u32, data: Data },
     Ask { from: String, to: String },

@@ -20,9 +20,11 @@ use crate::store::ledger::Fact;
 use crate::store::{BodyId, Change, Store, StoreError};
 use crate::wire::batch::{Found, Reader};
 use crate::wire::bsmtp;
+use crate::wire::uucp::Output;
 
 mod execution_file;
 mod letters;
+mod program;
 
 pub use letters::{Batched, local_letters};
 
@@ -129,6 +131,7 @@ fn fate(context: &Context, now: Now, file: &Received, told_to_stop: &dyn Fn() ->
                 requestor: requestor.as_deref(),
                 reports: *reports,
                 brought: Brought { input: Some(file.body), ..Brought::default() },
+                output: None,
                 file,
                 told_to_stop,
             };
@@ -172,6 +175,7 @@ struct Execution<'a> {
     requestor: Option<&'a str>,
     reports: Reports,
     brought: Brought,
+    output: Option<&'a Output>,
     file: &'a Received,
     told_to_stop: &'a dyn Fn() -> bool,
 }
@@ -192,8 +196,12 @@ impl Execution<'_> {
     fn execute(&self, context: &Context, now: Now) -> Result<Fate, StoreError> {
         let mut words = self.command.split_ascii_whitespace();
         let program = words.next().unwrap_or("");
-        let permitted = context.site(self.site.as_str()).is_some_and(|site| site.may_run(program));
+        let site = context.site(self.site.as_str());
         let arguments: Vec<&str> = words.collect();
+        if let Some((site, path)) = site.and_then(|site| Some((site, site.program(program)?))) {
+            return self.program(context, now, (site, path), &arguments);
+        }
+        let permitted = site.is_some_and(|site| site.may_run(program));
         match program {
             "rmail" if permitted => self.rmail(context, now, &arguments),
             "rnews" if permitted => self.rnews(context, &arguments),
@@ -205,7 +213,7 @@ impl Execution<'_> {
 
     /// Its standard input. `None`: it has none, and what reads it would read nothing.
     fn input(&self, store: &Store) -> Result<Option<BodyReader>, StoreError> {
-        self.brought.input.map(|input| body(store, input)).transpose()
+        self.brought.read().map(|input| body(store, input)).transpose()
     }
 
     fn finish(&self, change: &mut Change<'_>) -> Result<(), StoreError> {
@@ -279,7 +287,7 @@ impl Execution<'_> {
     fn rnews(&self, context: &Context, arguments: &[&str]) -> Result<Fate, StoreError> {
         let mut batches: Vec<BodyId> = arguments.iter().filter_map(|name| self.brought.file(name)).collect();
         if batches.is_empty() {
-            batches.extend(self.brought.input);
+            batches.extend(self.brought.read());
         }
         let Some(last) = batches.pop() else { return Ok(no_input()) };
         let mut filing = Filing::default();
@@ -412,6 +420,8 @@ impl Execution<'_> {
 #[derive(Default)]
 struct Brought {
     input: Option<BodyId>,
+    /// The one file of a command that has no input.
+    only: Option<BodyId>,
     /// What the command calls a file, and its bytes.
     files: Vec<(String, BodyId)>,
     /// Received files that go when the command has been run, beside the one that names it.
@@ -419,6 +429,11 @@ struct Brought {
 }
 
 impl Brought {
+    /// What is built in reads the only file where there is no input: some peers mean that.
+    fn read(&self) -> Option<BodyId> {
+        self.input.or(self.only)
+    }
+
     fn file(&self, name: &str) -> Option<BodyId> {
         self.files.iter().find(|(called, _)| called == name).map(|(_, body)| *body)
     }

@@ -40,7 +40,7 @@ const COMMANDS: [Classic; CLASSIC.len()] = [
     Classic {
         name: "uux",
         about: "Queue a command for another site, with the files that it takes",
-        operands: "[-] SITE!COMMAND [ARGUMENT | !FILE | '(ADDRESS)']... [<!FILE]",
+        operands: "[-] SITE!COMMAND [ARGUMENT | !FILE | '(ADDRESS)']... [<!FILE] [>!~/PLACE]",
         options: &[
             ("p", "", "Standard input becomes that of the command; so does a lone -"),
             ("g", "GRADE", "One of 0-9, A-Z, a-z; 0 is the most urgent"),

@@ -310,7 +310,7 @@ impl Checker<'_> {
             let hint = "give it a way: call = [{ port = … }]";
             self.complain(value.span(), &key("call-back"), "no way to call it is configured", hint);
         }
-        let commands = self.commands(&key("commands"), raw.commands.as_ref());
+        let (commands, programs) = self.commands(&key("commands"), raw.commands.as_ref());
         let usual = Retry::default();
         let retry = Retry {
             first: self.wait_if(&key("retry"), raw.retry.as_ref(), RETRY_MAX).unwrap_or(usual.first),
@@ -328,6 +328,7 @@ impl Checker<'_> {
             protocols: self.protocols(&key("protocols"), raw.protocols.as_ref()),
             settings: self.settings(prefix, raw),
             commands,
+            programs,
             may_request: raw.requests.unwrap_or(true),
             windows: self.windows(&key("schedule"), raw),
             zone: self.zone(&key("timezone"), raw.timezone.as_ref()).unwrap_or_else(|| zone.clone()),
@@ -437,16 +438,27 @@ impl Checker<'_> {
         script.unwrap_or_default()
     }
 
-    fn commands(&mut self, key: &str, value: Option<&raw::At<Vec<String>>>) -> Vec<String> {
-        let known = ["rmail", "rnews"];
-        let Some(value) = value else { return known.map(str::to_owned).into() };
-        for command in value.get_ref() {
-            if !known.contains(&command.as_str()) && !bsmtp::COMMANDS.contains(&command.as_str()) {
-                let hint = format!("built in are: rmail, rnews, {}", bsmtp::COMMANDS.join(", "));
-                self.complain(value.span(), key, format!("no command `{command}`"), hint);
+    /// Those that are built in, and programs by their paths.
+    fn commands(&mut self, key: &str, value: Option<&raw::At<Vec<String>>>) -> (Vec<String>, Vec<PathBuf>) {
+        let usual = ["rmail", "rnews"];
+        let Some(value) = value else { return (usual.map(str::to_owned).into(), Vec::new()) };
+        let built_in = |name: &str| usual.contains(&name) || name == "uucp" || bsmtp::COMMANDS.contains(&name);
+        let (programs, commands): (Vec<_>, Vec<_>) = value.get_ref().iter().cloned().partition(|c| c.starts_with('/'));
+        for command in commands.iter().filter(|command| !built_in(command) || *command == "uucp") {
+            let known = bsmtp::COMMANDS.join(", ");
+            let hint = format!("built in are: rmail, rnews, {known}; a program has its path: /usr/bin/{command}");
+            self.complain(value.span(), key, format!("no command `{command}`"), hint);
+        }
+        let programs: Vec<PathBuf> = programs.into_iter().map(PathBuf::from).collect();
+        for program in &programs {
+            let name = program.file_name().unwrap_or_default().to_string_lossy();
+            if built_in(&name) {
+                self.complain(value.span(), key, format!("`{name}` is built in"), "name it without a path");
+            } else if !program.is_file() {
+                self.complain(value.span(), key, format!("there is no program {}", program.display()), "");
             }
         }
-        value.get_ref().clone()
+        (commands, programs)
     }
 
     fn size_limits(&mut self, key: &str, limits: Option<&Vec<raw::SizeLimit>>) -> Vec<SizeLimit> {

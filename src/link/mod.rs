@@ -14,6 +14,7 @@ use crate::dialogue::Facts;
 mod comport;
 mod drive;
 mod escaped;
+mod execution;
 mod fd;
 mod lend;
 mod lock;
@@ -27,6 +28,7 @@ mod telnet;
 mod tnc;
 
 pub use drive::{Clock, Nudges, drive};
+pub use execution::Program;
 pub use lend::lend;
 pub use lock::{Holder, LockFile};
 pub use net::{Listener, Peer, accept, connect, inherit, listen};

@@ -33,6 +33,8 @@ pub enum ProgramFailure {
     Failed { program: String, status: ExitStatus },
     #[error("{program} did not end within {} s", .limit.as_secs())]
     Late { program: String, limit: Duration },
+    #[error("{program} wrote more than {limit} bytes")]
+    TooMuch { program: String, limit: u64 },
     #[error("the line was lost while {program} talked")]
     LineLost { program: String },
     #[error("{program} was stopped with us")]

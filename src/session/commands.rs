@@ -97,6 +97,7 @@ pub(super) fn execution_file(task: &Task) -> Vec<u8> {
         system: system.clone(),
         input: name.is_none().then(|| data_name.clone()),
         files: vec![(data_name.clone(), name.clone())],
+        output: None,
         requestor: requestor.clone(),
         reports: *reports,
     };

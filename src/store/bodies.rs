@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::params;
@@ -34,6 +35,10 @@ impl Draft {
     /// Reads back from `offset`.
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
         self.spill.read_at(offset, out)
+    }
+    /// A synced file at `target` (in the public directory), in place of one that is there.
+    pub fn copy_to(&self, target: &Path, mode: u32) -> io::Result<()> {
+        self.spill.copy_to(target, mode)
     }
     /// Syncs what is in a file, so that `keep` has nothing to wait for while others wait for it. Worth calling just
     /// before the `write` that keeps a draft that may be large; what is written after it is synced by `keep`.
@@ -107,6 +112,22 @@ impl Body {
 }
 
 impl View<'_> {
+    /// Whether two bodies have the same bytes.
+    pub fn are_equal(&self, one: BodyId, other: BodyId) -> Result<bool, StoreError> {
+        let (one, other) = (self.body(one)?, self.body(other)?);
+        let [mut ours, mut theirs] = [0, 1].map(|_| vec![0; BODY_INLINE_MAX]);
+        let mut at = 0;
+        while one.len == other.len && at < one.len {
+            let mut read = || Ok((one.read_at(at, &mut ours)?, other.read_at(at, &mut theirs)?));
+            let (count, as_many) = read().map_err(|e| StoreError::io(&self.disk.spool, e))?;
+            if count == 0 || ours[..count] != theirs[..as_many] {
+                return Ok(false);
+            }
+            at += count as u64;
+        }
+        Ok(one.len == other.len)
+    }
+
     /// Opens a body. One that another thread or process has just released may be gone: `Io` of kind `NotFound`.
     pub fn body(&self, id: BodyId) -> Result<Body, StoreError> {
         let sql = "SELECT size, file, bytes FROM body LEFT JOIN body_bytes USING (id) WHERE id = ?";

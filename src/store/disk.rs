@@ -1,8 +1,8 @@
 //! Files beside the database: bodies, partial files and locks, in the order of syncs that a power cut allows.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +32,11 @@ impl Owner {
     fn of(spool: &Path) -> io::Result<Self> {
         let facts = fs::metadata(spool)?;
         Ok(Self((nix::unistd::geteuid().is_root() && facts.uid() != 0).then(|| (facts.uid(), facts.gid()))))
+    }
+
+    /// User and group, where they are others than ours.
+    pub fn id(&self) -> Option<(u32, u32)> {
+        self.0
     }
 
     pub fn give(&self, file: &File) -> io::Result<()> {
@@ -333,6 +338,37 @@ pub(super) enum Settled {
 impl Spill {
     pub fn new(disk: &Arc<Disk>) -> Self {
         Self { disk: Arc::clone(disk), memory: Vec::new(), file: None, len: 0 }
+    }
+
+    /// A synced file at `target`, whose folder must be there; a file that is there is replaced.
+    pub fn copy_to(&self, target: &Path, mode: u32) -> io::Result<()> {
+        let Some(folder) = target.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
+        // Hidden from those who look into the folder: it is of no use to them before it is whole.
+        let temporary = folder.join(format!(".bangpath-{}", fresh_name()?));
+        let rename = || self.disk.point(|| fs::rename(&temporary, target));
+        let copied = self.fill(&temporary, mode).and_then(|()| rename());
+        if copied.is_err() {
+            // It may not even have been made.
+            let _gone = fs::remove_file(&temporary);
+        }
+        copied?;
+        sync_folder(folder)
+    }
+
+    fn fill(&self, path: &Path, mode: u32) -> io::Result<()> {
+        let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut piece = vec![0; BODY_INLINE_MAX];
+        let mut offset = 0;
+        while offset < self.len {
+            let n = self.read_at(offset, &mut piece)?;
+            if n == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            out.write_all(&piece[..n])?;
+            offset += n as u64;
+        }
+        out.set_permissions(fs::Permissions::from_mode(mode))?;
+        File::sync_all(&out)
     }
 
     /// Goes on with a file that holds `len` good bytes; what stands behind them was never synced and goes.

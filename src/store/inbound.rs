@@ -1,15 +1,13 @@
 //! What arrives over UUCP: partial files with their restart points, receipts, and received files that wait to be unpacked.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Row, params};
 
 use super::bodies::full_is_full;
-use super::disk::{Place, Settled, Spill, SpoolFile, fresh_name, sync_folder};
+use super::disk::{Place, Settled, Spill, SpoolFile};
 use super::ledger::Fact;
 use super::rows::{PurposeRow, count, from_json, integer, json};
 use super::{BodyId, Change, Store, StoreError, View};
@@ -164,7 +162,7 @@ impl Receiving {
         fact: Fact,
         also: impl FnOnce(&mut Change<'_>) -> Result<(), StoreError> + Send,
     ) -> Result<(), StoreError> {
-        self.copy_to(target, mode & 0o777).map_err(|e| StoreError::io(target, e))?;
+        self.spill.copy_to(target, mode & 0o777).map_err(|e| StoreError::io(target, e))?;
         self.store.write(|change| {
             change.note_receipt(&self.file, fact.at)?;
             change.record(fact)?;
@@ -175,36 +173,6 @@ impl Receiving {
             file.abandon();
         }
         Ok(())
-    }
-
-    fn copy_to(&self, target: &Path, mode: u32) -> io::Result<()> {
-        let Some(folder) = target.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
-        // Hidden from those who look into the folder: it is of no use to them before it is whole.
-        let temporary = folder.join(format!(".bangpath-{}", fresh_name()?));
-        let rename = || self.store.inner.disk.point(|| fs::rename(&temporary, target));
-        let copied = self.fill(&temporary, mode).and_then(|()| rename());
-        if copied.is_err() {
-            // It may not even have been made.
-            let _gone = fs::remove_file(&temporary);
-        }
-        copied?;
-        sync_folder(folder)
-    }
-
-    fn fill(&self, path: &Path, mode: u32) -> io::Result<()> {
-        let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        let mut piece = vec![0; BODY_INLINE_MAX];
-        let mut offset = 0;
-        while offset < self.len() {
-            let n = self.spill.read_at(offset, &mut piece)?;
-            if n == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            out.write_all(&piece[..n])?;
-            offset += n as u64;
-        }
-        out.set_permissions(fs::Permissions::from_mode(mode))?;
-        File::sync_all(&out)
     }
 
     fn settle(&mut self) -> Result<Settled, StoreError> {
@@ -432,6 +400,9 @@ impl Change<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::super::testing::*;
     use super::*;
 

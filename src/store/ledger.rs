@@ -11,7 +11,7 @@ use crate::base::names::SiteName;
 use crate::base::time::Timestamp;
 
 /// One done deed. `verb` is one of a small closed list: `accepted`, `delivered`, `sent`, `received`, `refused`,
-/// `returned`, `retried`, `dropped`, `buried`, `began`, `called`, `warned`.
+/// `returned`, `retried`, `dropped`, `buried`, `began`, `done`, `called`, `warned`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fact {
     pub at: Timestamp,

@@ -29,6 +29,7 @@ mod rows;
 mod schema;
 pub mod sites;
 pub mod statistics;
+pub mod workroom;
 pub mod wrong_logins;
 
 use commit::{Committer, Effects, Failure};

@@ -583,10 +583,20 @@ pub struct ExecutionFile {
     pub input: Option<String>,
     /// `F`: files that must be there, and the name that the command has for each.
     pub files: Vec<(String, Option<String>)>,
+    /// `O`: where its output goes.
+    pub output: Option<Output>,
     /// `R`: where mail about the job goes.
     pub requestor: Option<String>,
     /// `N`, `Z`, `n`: of what end mail tells.
     pub reports: Reports,
+}
+
+/// Where what a command writes is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    pub file: String,
+    /// `None`: it stays where the command runs.
+    pub site: Option<String>,
 }
 
 impl ExecutionFile {
@@ -608,6 +618,10 @@ impl ExecutionFile {
                 Some('U') => (file.user, file.system) = (word(), word()),
                 Some('I') => file.input = Some(word()),
                 Some('F') => file.files.push((word(), Some(word()).filter(|name| !name.is_empty()))),
+                Some('O') => {
+                    let output = Output { file: word(), site: Some(word()).filter(|site| !site.is_empty()) };
+                    file.output = Some(output).filter(|output| !output.file.is_empty());
+                }
                 Some('R') => file.requestor = Some(word()),
                 Some(letter @ ('N' | 'Z' | 'n')) => letters.push(letter),
                 _ => {}
@@ -633,6 +647,12 @@ impl ExecutionFile {
         }
         if let Some(name) = &self.input {
             let _ = writeln!(text, "I {name}");
+        }
+        if let Some(Output { file, site }) = &self.output {
+            let _ = match site {
+                Some(site) => writeln!(text, "O {file} {site}"),
+                None => writeln!(text, "O {file}"),
+            };
         }
         let _ = writeln!(text, "U {} {}", self.user, self.system);
         if let Some(address) = &self.requestor {

@@ -82,8 +82,8 @@ fn a_letter_is_what_the_command_reads_and_not_a_file_beside_it() {
 /// What is said of an execution file that can never be run; its data is kept with it, and its sender told.
 fn check_buried(execution: &str, expected: &str) {
     let hub = Site::new("hub", HUB);
-    for name in ["D.1", "D.2"] {
-        give(&hub, name, &article(1), 0);
+    for number in [1, 2] {
+        give(&hub, &format!("D.{number}"), &article(number), 0);
     }
     give(&hub, "X.3", &format!("{execution}U ann village\n"), 0);
     unpack(&hub);
@@ -107,6 +107,19 @@ fn names_that_are_places_are_refused_with_a_clear_word() {
     check_buried("F D.1 one\nF D.2 two\nI X.9\nC rnews\n", "`X.9` to read, which is no file");
     check_buried("F D.1 one\nF D.2 one\nC rnews one\n", "two files of the command are to be called `one`");
     check_buried("F D.1 one\nF D.2 two\nC rmail bob\n", "nothing came for the command to read");
+}
+
+/// As Taylor's `uux` does with a file that is named twice.
+#[test]
+fn a_file_that_comes_twice_is_one() {
+    let hub = Site::new("hub", HUB);
+    for name in ["D.1", "D.2"] {
+        give(&hub, name, &article(1), 0);
+    }
+    give(&hub, "X.3", "F D.1 one\nF D.2 one\nU ann village\nC rnews one one\n", 0);
+    unpack(&hub);
+    assert_eq!((hub.articles().len(), hub.dead().len()), (1, 0));
+    assert!(hub.is_unpacked());
 }
 
 #[test]
@@ -201,7 +214,10 @@ fn uux_says_what_it_cannot_send() {
         (&["nowhere!x"], "`nowhere!x` lies at another site"),
         (&[&one, &other], "would have one name there: rename one"),
         (&["!/nonexistent/file"], "cannot read /nonexistent/file"),
-        (&[">!out"], "nothing comes back from a command"),
+        (&[">out"], "write `>!~/file` for a file of this site"),
+        (&[">!out"], "what comes back lies in the public directory"),
+        (&[">!~/a", ">!~/b"], "two outputs"),
+        (&["x|y"], "no shell runs the command"),
         (&["<one"], "a file of this site is to be read: write `<!one`"),
         (&["!a/.."], "a name holds a blank or a special character"),
         (&["-", "<", &one], "two inputs"),
@@ -214,4 +230,80 @@ fn uux_says_what_it_cannot_send() {
     // What is at the site already is named there, and what is in parentheses is no file.
     village.run(&["uux", "hub!lp", "hub!~/x", "(far!bob)"], b"");
     assert!(village.run(&["queue", "list"], b"").contains("lp ~/x far!bob"));
+}
+
+/// A site that may have this script run as `tell`, and has asked for it with these words.
+fn asked(script: &str, words: &str) -> Site {
+    let hub = Site::new("hub", "");
+    let program = hub.path("tell");
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a file");
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("a file");
+    hub.configure(&format!("[sites.village]\ncommands = [\"rmail\", {:?}]\n", program.display().to_string()));
+    std::fs::create_dir_all(hub.path("spool/public")).expect("a folder");
+    std::fs::write(hub.path("spool/public/notes"), "notes\n").expect("a file");
+    give(&hub, "X.villageN0001", &format!("U ann village\nO ~/said\nC tell {words}\n"), 0);
+    hub
+}
+
+fn said_by(hub: &Site) -> Option<String> {
+    std::fs::read_to_string(hub.path("spool/public/said")).ok()
+}
+
+#[test]
+fn a_program_finds_its_own_folder_and_nothing_of_us() {
+    let hub = asked("env | sort; ls -A; cat \"$1\"", "~/notes");
+    unpack(&hub);
+    let said = said_by(&hub).unwrap_or_default();
+    let variables: Vec<&str> = said.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
+    // The shell adds its own.
+    let expected = ["HOME", "PATH", "PWD", "UU_MACHINE", "UU_USER"];
+    assert!(
+        variables.iter().all(|name| expected.contains(name) || *name == "OLDPWD" || *name == "_" || *name == "SHLVL"),
+        "{said}"
+    );
+    assert!(
+        said.contains("UU_MACHINE=village\n") && said.contains("UU_USER=ann\n") && said.ends_with("\nnotes\n"),
+        "{said}"
+    );
+    assert!(!hub.path("spool/running").exists() && hub.is_unpacked() && hub.dead().is_empty());
+}
+
+#[test]
+fn a_program_gets_no_file_that_is_not_for_others() {
+    for words in ["/etc/passwd", "../x", "~root/x", "-o/etc/passwd", "~/none", "x/y"] {
+        let hub = asked("echo \"$*\"", words);
+        unpack(&hub);
+        assert_eq!(said_by(&hub), None, "{words}");
+        assert!(hub.run(&["log"], b"").contains("refused command village"), "{words}");
+    }
+}
+
+#[test]
+fn a_program_that_fails_leaves_what_came_with_its_words_and_may_ask_for_later() {
+    let check = |script: &str, dead: &[&str], waiting: bool| {
+        let hub = asked(script, "x");
+        unpack(&hub);
+        let why: Vec<String> = hub.dead().into_iter().map(|letter| letter.why).collect();
+        assert_eq!(why.len(), dead.len(), "{script}: {why:?}");
+        assert!(why.iter().zip(dead).all(|(why, part)| why.contains(part)), "{script}: {why:?}");
+        assert_eq!((hub.is_unpacked(), said_by(&hub)), (!waiting, None), "{script}");
+        hub
+    };
+    let hub = check("echo no paper >&2; exit 1", &["ended with exit status: 1: no paper"], false);
+    assert_eq!(hub.queued(), 1, "who asked is told");
+    check("echo no paper >&2; exit 75", &[], true);
+}
+
+/// Whether it has done its work nobody knows, so a person decides.
+#[test]
+fn a_program_in_whose_midst_the_machine_went_down_is_not_run_again_by_itself() {
+    let hub = asked("echo run >> ../../../runs; kill -9 $PPID", "x");
+    unpack(&hub);
+    unpack(&hub);
+    assert_eq!(std::fs::read_to_string(hub.path("runs")).expect("it ran"), "run\n");
+    let dead = hub.dead();
+    assert!(dead.len() == 1 && dead[0].why.contains("nobody knows whether it is done"), "{dead:?}");
+    hub.run(&["dead", "retry", "1"], b"");
+    unpack(&hub);
+    assert_eq!(std::fs::read_to_string(hub.path("runs")).expect("it ran"), "run\nrun\n");
 }

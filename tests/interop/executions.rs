@@ -1,6 +1,7 @@
-//! Commands with several files, between Taylor's `uux` and us, and between us and its `uuxqt`.
+//! Commands with several files and with output, between Taylor's `uux` and us, and between us and its `uuxqt`.
 
 use std::fs;
+use std::path::Path;
 
 use super::ours::Ours;
 use super::session::{complete, pair, reverse};
@@ -94,5 +95,72 @@ fn a_command_with_files_of_ours_is_run_by_taylor() {
         taylor.run_arrived();
         let gathered = fs::read_to_string(&out).unwrap_or_default();
         assert_eq!(gathered, format!("one two\n{two}\n{one}\n{one}\n"), "{protocol} {}", taylor.log());
+    }
+}
+
+/// A program that says what it is told and what it finds.
+const TELL: &str = "#!/bin/sh\nPATH=/usr/bin:/bin\necho \"ARGS $*\"\n\
+                    for name in \"$@\"; do test -f \"$name\" && cat \"$name\"; done\ncat\n";
+
+/// Command lines, with `FROM` for the folder of the files `one` and `two`, and what the program must have said.
+const LINES: [(&str, &str); 5] = [
+    ("tell !FROM/one (a!b)", "ARGS one a!b\none\n"),
+    ("tell !FROM/one !FROM/two !FROM/one", "ARGS one two one\none\ntwo\none\n"),
+    ("tell !FROM/two <!FROM/one", "ARGS two\ntwo\none\n"),
+    ("tell <!FROM/two", "ARGS \ntwo\n"),
+    ("tell word", "ARGS word\n"),
+];
+
+fn lines(from: &Path) -> Vec<(String, &'static str)> {
+    for name in ["one", "two"] {
+        fs::write(from.join(name), format!("{name}\n")).expect("a file");
+    }
+    LINES.map(|(line, expected)| (line.replace("FROM", &from.display().to_string()), expected)).into()
+}
+
+#[test]
+fn what_taylor_writes_for_our_commands_comes_back() {
+    for protocol in ["t", "i"] {
+        let Some((village, taylor)) = pair("", &format!("protocol {protocol}")) else { return };
+        taylor.allow("rmail rnews tell");
+        taylor.provide("tell", TELL);
+        let lines = lines(village.folder.path());
+        for (n, (line, _)) in lines.iter().enumerate() {
+            village.run(&["uux", &format!("hub!{line} >!~/said{n}")], b"");
+        }
+        village.run(&["uux", "hub!tell", "there", ">hub!~/kept"], b"");
+        complete(&village);
+        taylor.run_arrived();
+        complete(&village);
+        for (n, (line, expected)) in lines.iter().enumerate() {
+            let said = fs::read_to_string(village.public().join(format!("said{n}"))).unwrap_or_default();
+            assert_eq!(&said, expected, "{protocol} {line}: {}", taylor.log());
+        }
+        assert_eq!(fs::read_to_string(taylor.path("pub/kept")).unwrap_or_default(), "ARGS there\n", "{}", taylor.log());
+    }
+}
+
+#[test]
+fn what_a_program_of_ours_writes_for_taylor_comes_back() {
+    for protocol in ["t", "i"] {
+        let Some((village, taylor)) = reverse("", &format!("protocol {protocol}")) else { return };
+        taylor.provide("tell", TELL);
+        let program = taylor.path("bin/tell").display().to_string();
+        village.configure(&format!("[sites.hub]\ncommands = [\"rmail\", {program:?}]\n"));
+        let lines = lines(taylor.folder.path());
+        let public = taylor.path("pub").display().to_string();
+        for (n, (line, _)) in lines.iter().enumerate() {
+            taylor.uux(&["-C", &format!("village!{line} >!{public}/said{n}")], b"");
+        }
+        taylor.uux(&["village!tell", "there", ">village!~/kept"], b"");
+        call(&taylor);
+        call(&taylor);
+        let log = village.run(&["log", "-n", "1000"], b"");
+        for (n, (line, expected)) in lines.iter().enumerate() {
+            let said = fs::read_to_string(taylor.path(&format!("pub/said{n}"))).unwrap_or_default();
+            assert_eq!(&said, expected, "{protocol} {line}: {} {log}", taylor.log());
+        }
+        assert_eq!(fs::read_to_string(village.public().join("kept")).unwrap_or_default(), "ARGS there\n", "{log}");
+        assert!(!village.run(&["dead", "list"], b"").contains("hub"));
     }
 }

@@ -27,13 +27,19 @@ pub(super) fn run(
         requestor: wanted.requestor.as_deref(),
         reports: wanted.reports,
         brought: brought(&wanted, &here),
+        output: wanted.output.as_ref(),
         file,
         told_to_stop,
     };
     if let Some(why) = flaw(&wanted) {
         return Ok(execution.told(context, Fate::Bad(why)));
     }
-    let Some(missing) = missing else { return execution.run(context, now) };
+    let Some(missing) = missing else {
+        return match doubled(context, &execution.brought)? {
+            Some(why) => Ok(execution.told(context, Fate::Bad(why))),
+            None => execution.run(context, now),
+        };
+    };
     let older: Vec<ReceivedId> = here.iter().filter(|(_, r)| r.received < file.received).map(|(_, r)| r.id).collect();
     if !older.is_empty() {
         context.store.write::<_, StoreError>(|change| {
@@ -100,19 +106,17 @@ fn gather<'a>(context: &Context, file: &Received, wanted: &'a ExecutionFile) -> 
 fn brought(wanted: &ExecutionFile, here: &[(&str, Received)]) -> Brought {
     let body = |spool: &str| here.iter().find(|(name, _)| *name == spool).map(|(_, data)| data.body);
     let files = wanted.files.iter().filter_map(|(spool, name)| Some((name.clone()?, body(spool)?)));
-    // Without an `I` line the only file is the input: some peers mean that.
-    let input = match (&wanted.input, &wanted.files[..]) {
-        (Some(input), _) => body(input),
+    let only = match (&wanted.input, &wanted.files[..]) {
         (None, [(only, _)]) => body(only),
-        (None, _) => None,
+        (Some(_), _) | (None, _) => None,
     };
-    Brought { input, files: files.collect(), ids: here.iter().map(|(_, data)| data.id).collect() }
+    let input = wanted.input.as_deref().and_then(body);
+    Brought { input, only, files: files.collect(), ids: here.iter().map(|(_, data)| data.id).collect() }
 }
 
-/// What is wrong with the names: a file is in the folder of the command, under a name of its own, or it came with the command.
+/// What is wrong with the names: a file is in the folder of the command, or it came with it.
 fn flaw(wanted: &ExecutionFile) -> Option<String> {
-    let shown = |name: &str| name.chars().filter(|c| !c.is_control()).take(60).collect::<String>();
-    for (number, (spool, name)) in wanted.files.iter().enumerate() {
+    for (spool, name) in &wanted.files {
         if is_place(spool) || is_execution_file(spool) {
             return Some(format!("the command wants `{}`, which is no file that came with it", shown(spool)));
         }
@@ -120,12 +124,24 @@ fn flaw(wanted: &ExecutionFile) -> Option<String> {
         if is_place(name) {
             return Some(format!("a file of the command is to be called `{}`, which is no plain name", shown(name)));
         }
-        if wanted.files[..number].iter().any(|(_, earlier)| earlier.as_ref() == Some(name)) {
-            return Some(format!("two files of the command are to be called `{}`", shown(name)));
-        }
     }
     let input = wanted.input.as_deref().filter(|input| is_place(input) || is_execution_file(input))?;
     Some(format!("the command wants `{}` to read, which is no file that came with it", shown(input)))
+}
+
+/// Taylor's `uux` sends a file as often as it is named. Two that differ under one name are two files of the user, and one would be lost.
+fn doubled(context: &Context, brought: &Brought) -> Result<Option<String>, StoreError> {
+    for (number, (name, body)) in brought.files.iter().enumerate() {
+        let Some((_, earlier)) = brought.files[..number].iter().find(|(earlier, _)| earlier == name) else { continue };
+        if !context.store.read::<_, StoreError>(|view| view.are_equal(*earlier, *body))? {
+            return Ok(Some(format!("two files of the command are to be called `{}`", shown(name))));
+        }
+    }
+    Ok(None)
+}
+
+fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
 fn is_place(name: &str) -> bool {

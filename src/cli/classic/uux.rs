@@ -11,7 +11,7 @@ use crate::call::{spool_name, word_of};
 use crate::cli::{Failure, USAGE};
 use crate::store::ledger::Fact;
 use crate::store::{BodyId, Cargo, Change, Draft, Hop, ItemId, NewItem, StoreError};
-use crate::wire::uucp::ExecutionFile;
+use crate::wire::uucp::{ExecutionFile, Output};
 
 /// What a command line for a site comes to.
 #[derive(Default)]
@@ -22,6 +22,7 @@ struct Wanted {
     input: Option<String>,
     /// Files of ours that go along, and what the command calls them.
     files: Vec<(String, String)>,
+    output: Option<Output>,
 }
 
 /// `uux - -r -gC hub!rmail '(bob)'`, `uux 'hub!lp' '!letter'`
@@ -48,7 +49,7 @@ pub fn uux(here: &Here, words: Vec<String>) -> Result<(), Failure> {
         }
         (None, false) => None,
     };
-    if !wanted.files.is_empty() {
+    if !wanted.files.is_empty() || wanted.output.is_some() {
         return queue_with_files(&opened, &site, &told, wanted, input);
     }
     let line = wanted.line;
@@ -79,13 +80,18 @@ fn wanted<'a>(
     while let Some(word) = words.next() {
         // Parentheses keep an address with a `!` from being taken for a file.
         let plain = word.strip_prefix('(').and_then(|word| word.strip_suffix(')'));
+        if let Some(file) = word.strip_prefix('>').filter(|_| plain.is_none()) {
+            let file = if file.is_empty() { words.next().unwrap_or_default() } else { file };
+            wanted.write(opened, site, file)?;
+            continue;
+        }
         let (word, read) = match (plain, word.strip_prefix('<')) {
             (None, Some("")) => (words.next().unwrap_or_default(), true),
             (None, Some(file)) => (file, true),
             (Some(_), _) | (None, None) => (word, false),
         };
         if plain.is_none() && word.contains(['<', '>', '|', ';', '&']) {
-            let why = "nothing comes back from a command, and one is all: leave out";
+            let why = "no shell runs the command: leave out";
             return Err(usage(format!("{why} `{word}`, or put it in parentheses if it is an address")));
         }
         let argument = match plain.map_or_else(|| word.split_once('!'), |_| None) {
@@ -117,6 +123,33 @@ impl Wanted {
         match self.input.replace(file.to_owned()) {
             None => Ok(()),
             Some(_) => Err(Failure::new(USAGE, "the command has two inputs: leave out one `<`")),
+        }
+    }
+
+    /// `>!~/file` comes back to us, `>site!~/file` goes there.
+    fn write(&mut self, opened: &Opened, site: &SiteName, word: &str) -> Result<(), Failure> {
+        let usage = |why: &str| Failure::new(USAGE, format!("`>{word}`: {why}"));
+        let (host, file) = word.split_once('!').ok_or_else(|| usage("write `>!~/file` for a file of this site"))?;
+        let host = if host.is_empty() { opened.context.our_name.as_str() } else { host };
+        let file = file.to_owned();
+        if file.is_empty() || file.contains(['<', '>', '|', ';', '&', '!']) {
+            return Err(usage("this is no name of a file"));
+        }
+        let output = match (host == site.as_str(), host == opened.context.our_name) {
+            (true, _) => Output { file, site: None },
+            // It comes as any file of a neighbour does.
+            (false, true) if !file.starts_with("~/") => {
+                return Err(usage("what comes back lies in the public directory: ~/file"));
+            }
+            (false, true) => Output {
+                file,
+                site: Some(opened.context.site(site.as_str()).map_or(host, |site| &site.our_name).to_owned()),
+            },
+            (false, false) => Output { file, site: Some(host.to_owned()) },
+        };
+        match self.output.replace(output) {
+            None => Ok(()),
+            Some(_) => Err(usage("the command has two outputs: leave out one")),
         }
     }
 
@@ -165,6 +198,7 @@ fn queue_with_files(
     let us = opened.context.site(site.as_str()).map_or("", |site| site.our_name.as_str()).to_owned();
     let execution = ExecutionFile {
         command: wanted.line,
+        output: wanted.output,
         user: user(),
         system: us,
         requestor: told.requestor.clone(),
