@@ -58,11 +58,11 @@ impl Execution<'_> {
                        runs it again";
             return Ok(Fate::Bad(why.to_owned()));
         }
-        if let Err(error) = context.store.room_for(self.file.size) {
-            return Ok(Fate::Later(LATER, with_causes(&error)));
-        }
         let room = context.store.workroom()?;
-        let input = self.furnish(context, &room)?;
+        let input = match self.furnish(context, &room) {
+            Err(error @ StoreError::Full(_)) => return Ok(Fate::Later(LATER, with_causes(&error))),
+            furnished => furnished?,
+        };
         let (output, errors) = (room.scratch("output")?, room.scratch("errors")?);
         context.store.write::<_, StoreError>(|change| change.note_progress(self.file.id, begun))?;
         tracing::info!(site = %self.site, program = name, "running a program");
@@ -97,7 +97,10 @@ impl Execution<'_> {
 
     /// Puts the files in their places, and gives the standard input.
     fn furnish(&self, context: &Context, room: &Workroom<'_>) -> Result<File, StoreError> {
-        let body = |id| context.store.read::<_, StoreError>(|view| view.body(id));
+        let body = |id| {
+            let body = context.store.read::<_, StoreError>(|view| view.body(id))?;
+            context.store.room_for(body.len()).map(|()| body)
+        };
         for (name, id) in &self.brought.files {
             room.put(name, &body(*id)?)?;
         }
