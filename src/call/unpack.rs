@@ -312,7 +312,10 @@ impl Execution<'_> {
     ) -> Result<Option<Fate>, StoreError> {
         let mut reader = match Reader::new(body(&context.store, batch)?) {
             Ok(reader) => reader,
-            Err(error) => return Ok(Some(Fate::Bad(format!("the batch cannot be read: {error}")))),
+            Err(error) => {
+                filing.trouble.get_or_insert_with(|| format!("the batch cannot be read: {error}"));
+                return Ok(None);
+            }
         };
         loop {
             if let Some(fate) = self.pause(context, filing.number, reader.is_packed()) {

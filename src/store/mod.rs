@@ -588,7 +588,10 @@ mod tests {
         let run = |path: &Path, sql: &str| {
             Connection::open(path).and_then(|c| c.execute_batch(sql)).expect("a changed database");
         };
-        refused(&|path| run(path, "PRAGMA user_version = 99"), "it has schema 99, this one knows 9; use the newer one");
+        refused(
+            &|path| run(path, "PRAGMA user_version = 99"),
+            "it has schema 99, this one knows 10; use the newer one",
+        );
         refused(&|path| run(path, "PRAGMA application_id = 7"), "it belongs to another program");
         let garbage = |path: &Path| std::fs::write(path, [b'x'; 5000]).expect("writable");
         refused(&garbage, "it is no database; put back a copy");

@@ -52,6 +52,27 @@ fn a_command_is_run_once_when_all_its_files_are_here_in_whatever_order_they_come
 }
 
 #[test]
+fn a_batch_that_cannot_be_read_keeps_nothing_from_those_beside_it() {
+    let broken = "#! cunbatch\nnothing compressed";
+    for order in [[broken, "1", "2"], ["1", broken, "2"], ["1", "2", broken]] {
+        let hub = Site::new("hub", HUB);
+        for (n, text) in (1..).zip(order) {
+            let text = text.parse().map_or(text.to_owned(), article);
+            give(&hub, &format!("D.{n}"), &text, 0);
+        }
+        give(&hub, "X.4", "F D.1 one\nF D.2 two\nF D.3 three\nU ann village\nC rnews one two three\n", 0);
+        unpack(&hub);
+        assert_eq!(hub.articles().len(), 2, "{order:?}");
+        let dead = hub.dead();
+        assert!(dead.len() == 4 && dead[0].why.contains("cannot be read"), "{order:?}: {dead:?}");
+        // What is mended by hand in the spool comes once more, and what was filed is known.
+        hub.run(&["dead", "retry", &dead[0].number.to_string()], b"");
+        unpack(&hub);
+        assert_eq!(hub.articles().len(), 2, "{order:?}");
+    }
+}
+
+#[test]
 fn a_command_has_its_files_under_the_names_that_it_gives_them_and_its_input_beside_them() {
     let hub = Site::new("hub", HUB);
     for (name, text) in [("D.1", "first"), ("D.2", "second"), ("D.3", "input")] {

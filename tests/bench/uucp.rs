@@ -41,7 +41,7 @@ const CASES: [Case; 7] = [
     Case { protocol: "i", line: clean(115_200), files: 2, size: 50_000, runs: 3 },
     Case { protocol: "g", line: far(), files: 20, size: 2_000, runs: 1 },
     Case { protocol: "i", line: far(), files: 20, size: 2_000, runs: 3 },
-    Case { protocol: "i", line: Nature { noise: 3e-4, ..clean(57_600) }, files: 2, size: 30_000, runs: 5 },
+    Case { protocol: "i", line: Nature { noise: 3e-4, ..clean(57_600) }, files: 2, size: 30_000, runs: 9 },
 ];
 
 /// The other letters: a clean line, and one with latency. Two Taylors fail at the second file of a call with f.
