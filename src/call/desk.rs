@@ -23,6 +23,7 @@ use crate::files::FileError;
 use crate::files::public::{self, PublicDirectory};
 use crate::mail::delivery::{Verdict, settle_whole};
 use crate::mail::{self, Failure};
+use crate::proto::Packets;
 use crate::sched::{fits_ever, size_limit_now};
 use crate::session::{Deed, Desk, Inbox, Incoming, Refusal, Restart, Spread, Task, TaskId, Wanted};
 use crate::store::inbound::{Announced, Purpose, Receiving};
@@ -484,9 +485,13 @@ impl Desk for StoreDesk {
         if self.called {
             self.log(taylor::NOBODY, &format!("Incoming call (port {})", self.port), None);
         }
-        self.log(taylor::NOBODY, &format!("Handshake successful (protocol '{protocol}')"), None);
         // Once a call: who was talked to is not called over another way.
         let _ = self.progress.agreed.set(protocol);
+    }
+
+    fn started(&mut self, packets: Option<Packets>) {
+        let Some(protocol) = self.progress.agreed.get() else { return };
+        self.log(taylor::NOBODY, &taylor::handshake(*protocol, packets), None);
     }
 
     fn stop_wanted(&mut self) -> io::Result<Option<Stop>> {

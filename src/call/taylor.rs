@@ -6,6 +6,7 @@ use super::Context;
 use crate::base::time::{Instant, Timestamp};
 use crate::base::words::with_causes;
 use crate::files;
+use crate::proto::Packets;
 
 /// The user of what is done for none.
 pub(super) const NOBODY: &str = "-";
@@ -17,6 +18,14 @@ pub(super) fn log(context: &Context, site: &str, user: &str, text: &str) {
     let text = text.replace(char::is_control, "?");
     let at = stamp(context.now());
     append(path, &format!("uucico {site} {user} ({at} {}) {text}\n", std::process::id()));
+}
+
+/// The words of the `Log` when a protocol has started.
+pub(super) fn handshake(protocol: char, packets: Option<Packets>) -> String {
+    let sizes = packets.map_or(String::new(), |Packets { sending, receiving }| {
+        format!(" sending packet/window {}/{} receiving {}/{}", sending.0, sending.1, receiving.0, receiving.1)
+    });
+    format!("Handshake successful (protocol '{protocol}'{sizes})")
 }
 
 /// A line of the `Log` for a file that begins to be sent or received.

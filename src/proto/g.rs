@@ -11,7 +11,7 @@ use self::opening::{Heard, Opening};
 use self::outbox::{Outbox, Payload, Sizes};
 use super::scan::{Scanned, Scanner};
 use super::window::{Pace, Tally, push_control};
-use super::{Channel, Counters, Event, Protocol, Start, Violation, Way};
+use super::{Channel, Counters, Event, Packets, Protocol, Start, Violation, Way};
 use crate::base::limits::{TRANSMIT_MAX, UUCP_COMMAND_MAX};
 use crate::base::time::{Instant, Now};
 use crate::wire::packet::{Control, G_FIELD_MAX, G_MARK, GPacket, HEADER, parse_g, write_g_control, write_g_data};
@@ -658,6 +658,13 @@ impl Protocol for G {
 
     fn unread(&mut self) -> Vec<u8> {
         self.scanner.take_rest()
+    }
+
+    fn packets(&self) -> Option<Packets> {
+        Some(Packets {
+            sending: (self.opening.peer_field(), self.opening.peer_window().min(7) as u8),
+            receiving: (self.opening.our_field(), self.opening.our_window()),
+        })
     }
 
     fn counters(&self) -> Counters {

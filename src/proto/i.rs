@@ -13,7 +13,7 @@ use self::outbox::{Outbox, Piece};
 use self::outstanding::{Acknowledged, Outstanding};
 use super::scan::{Scanned, Scanner};
 use super::window::{Pace, Tally};
-use super::{Channel, Counters, Event, Protocol, Start, Violation, Way};
+use super::{Channel, Counters, Event, Packets, Protocol, Start, Violation, Way};
 use crate::base::limits::{CHANNELS_MAX, TRANSMIT_MAX};
 use crate::base::time::{Instant, Now};
 use crate::wire::packet::{I_DATA_MAX, I_MARK, I_OVERHEAD, IKind, IPacket, parse_i, write_i};
@@ -774,6 +774,11 @@ impl Protocol for I {
 
     fn unread(&mut self) -> Vec<u8> {
         self.scanner.take_rest()
+    }
+
+    fn packets(&self) -> Option<Packets> {
+        let (sending, receiving) = ((self.peer_size, self.peer_window), (self.sync.size, self.our_window()));
+        Some(Packets { sending, receiving })
     }
 
     fn counters(&self) -> Counters {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use self::envelope::{Avoided, Front, OPEN, PACKET_MAX, Unwrapped, unwrap, wrap};
 use super::i::I;
-use super::{Channel, Counters, Event, Protocol, Start, Violation, Way};
+use super::{Channel, Counters, Event, Packets, Protocol, Start, Violation, Way};
 use crate::base::limits::J_SKIPPED_MAX;
 use crate::base::time::{Instant, Now};
 use crate::dialogue::Facts;
@@ -281,6 +281,10 @@ impl Protocol for J {
 
     fn counters(&self) -> Counters {
         self.inner.counters()
+    }
+
+    fn packets(&self) -> Option<Packets> {
+        self.inner.packets()
     }
 
     fn round_trip(&self) -> Option<Duration> {

@@ -71,6 +71,11 @@ pub trait Protocol: Send {
     /// last event; input that comes later is the session's alone.
     fn unread(&mut self) -> Vec<u8>;
 
+    /// How large the packets may be and how many go unacknowledged, from when it has started; `None` where there are no packets.
+    fn packets(&self) -> Option<Packets> {
+        None
+    }
+
     /// What has been counted so far, for logs and `call`'s report.
     fn counters(&self) -> Counters;
 
@@ -78,6 +83,13 @@ pub trait Protocol: Send {
     fn round_trip(&self) -> Option<Duration> {
         None
     }
+}
+
+/// What the two sides have told each other of packets: the bytes of data in one at most, and the window, of what we send and of what we take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packets {
+    pub sending: (usize, u8),
+    pub receiving: (usize, u8),
 }
 
 /// Which conversation within the session: the one that we began by our command number n, or they by theirs.

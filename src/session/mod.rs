@@ -8,7 +8,7 @@ use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Instant, Now};
 use crate::base::wishes::{CopyWishes, Reports};
 use crate::dialogue::{Dialogue, Facts, LineRequest, Nudge, Request, Stop};
-use crate::proto::{self, Counters, Parameters, Settings, Violation};
+use crate::proto::{self, Counters, Packets, Parameters, Settings, Violation};
 pub use crate::wire::uucp::Restart;
 use crate::wire::uucp::{HandshakeReader, handshake_message};
 
@@ -580,6 +580,8 @@ pub trait Desk: Send {
     fn counted(&mut self) -> io::Result<()>;
     /// The handshake is done, and this protocol comes.
     fn agreed(&mut self, protocol: char);
+    /// The protocol has started, with such packets.
+    fn started(&mut self, _packets: Option<Packets>) {}
     /// Whether an operator wants this call to end.
     fn stop_wanted(&mut self) -> io::Result<Option<Stop>>;
 }

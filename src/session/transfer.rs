@@ -288,7 +288,10 @@ impl Transfer {
 
     fn handle_event(&mut self, now: Now, event: Event) -> io::Result<()> {
         match event {
-            Event::Started => self.started = true,
+            Event::Started => {
+                self.started = true;
+                self.desk.started(self.protocol.packets());
+            }
             Event::Command { channel, text } => {
                 self.movement.count(now.instant, text.len() as u64);
                 return self.handle_line(now, channel, &text);

@@ -382,3 +382,30 @@ fn what_an_execution_file_says_of_mail_about_success_holds() {
         assert_eq!(queue.contains("<> > ann"), told, "{letter} {queue}");
     }
 }
+
+/// What the log of a site says of packets: of those sent and those received, nothing where there are none.
+fn packets(log: &str) -> Vec<String> {
+    let line = log.lines().rfind(|line| line.contains("Handshake successful")).unwrap_or_else(|| panic!("{log}"));
+    let (_, words) = line.split_once(") Handshake successful (protocol '").expect("the protocol");
+    let words = words.trim_end_matches(')').split_once('\'').expect("one letter").1;
+    let parts = words.replace(" sending packet/window ", "").replace(" receiving ", " ");
+    parts.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn our_log_and_that_of_taylor_tell_the_same_packets_of_a_call() {
+    for protocol in ["t", "g", "G", "v", "i", "j", "e", "y", "f"] {
+        let ours = "[sites.hub.protocol.g]\nwindow = 3\n[sites.hub.protocol.i]\npacket-size = 500";
+        let theirs = format!("protocol {protocol}\nprotocol-parameter i packet-size 700");
+        let Some((village, taylor)) = reverse(ours, &theirs) else { return };
+        let log = village.folder.path().join("Log");
+        let config = fs::read_to_string(&village.config).expect("a file");
+        let line = format!("taylor-log = {:?}\n\n[sites.hub]", log.display().to_string());
+        fs::write(&village.config, config.replacen("[sites.hub]", &line, 1)).expect("a file");
+        assert!(taylor.call("village").status.success(), "{}", taylor.log());
+        let (told, expected) = (packets(&fs::read_to_string(&log).expect("a log")), packets(&taylor.log()));
+        let turned: Vec<String> = expected.iter().rev().cloned().collect();
+        assert_eq!(told, turned, "{protocol}");
+        assert_eq!(told.len(), if "gGvij".contains(protocol) { 2 } else { 0 }, "{protocol}: {told:?}");
+    }
+}
