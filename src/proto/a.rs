@@ -71,6 +71,8 @@ pub struct A {
     rewound: Instant,
     again: bool,
     quiet_until: Instant,
+    /// The line has enough until then.
+    busy_until: Option<Instant>,
 
     intake: Intake,
     peer_closed: bool,
@@ -150,6 +152,7 @@ impl A {
             rewound: Instant::default(),
             again: false,
             quiet_until: Instant::default(),
+            busy_until: None,
             intake: Intake::default(),
             peer_closed: false,
             finish_until: None,
@@ -344,7 +347,13 @@ impl A {
     fn transmit_data(&mut self, now: Now, out: &mut Vec<u8>, budget: usize) {
         let before = out.len();
         let reached = (self.furthest, self.ended);
+        self.busy_until = None;
         while out.len() - before < budget && now.instant >= self.quiet_until && !self.end_sent {
+            self.busy_until =
+                self.pace.busy_until(now.instant, out.len() - before).filter(|_| self.counters.rejects > 0);
+            if self.busy_until.is_some() {
+                break;
+            }
             let Some(message) = self.messages.front() else { break };
             let done = self.unacknowledged();
             let rest = message.bytes.len() - done;
@@ -651,7 +660,7 @@ impl Protocol for A {
                 let least = self.wake_at().min(self.gives_up_at());
                 let waits = !self.messages.is_empty() && !self.awaits_answer() && !self.frame_out;
                 let quiet = waits.then(|| self.quiet_until.max(self.pace.clear_at()));
-                [quiet, self.finish_until].into_iter().flatten().chain([least]).min()
+                [quiet, self.busy_until, self.finish_until].into_iter().flatten().chain([least]).min()
             }
         }
     }

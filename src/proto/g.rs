@@ -94,6 +94,8 @@ pub struct G {
     asked: Instant,
     /// When anything last came that looked like a packet.
     heard: Instant,
+    /// The line has enough until then.
+    busy_until: Option<Instant>,
     /// Something came since the last good packet that was none: one may have been lost.
     doubtful: bool,
 }
@@ -168,6 +170,7 @@ impl G {
             progress: Instant::default(),
             asked: Instant::default(),
             heard: Instant::default(),
+            busy_until: None,
             doubtful: false,
             start,
         }
@@ -434,8 +437,11 @@ impl G {
     /// Writes data packets as far as the window and the budget allow.
     fn transmit_data(&mut self, now: Now, out: &mut Vec<u8>, budget: usize) {
         let (start, acknowledged) = (out.len(), self.last_taken());
+        let lossy = self.tally.counters.rejects + self.tally.counters.resent > 0;
+        self.busy_until = None;
         for sent in self.outstanding.iter_mut().filter(|sent| sent.due) {
-            if out.len() - start >= budget {
+            self.busy_until = self.pace.busy_until(now.instant, 0).filter(|_| lossy);
+            if out.len() - start >= budget || self.busy_until.is_some() {
                 return;
             }
             write_g_data(sent.number, acknowledged, &sent.payload.bytes, sent.payload.field, out);
@@ -446,6 +452,10 @@ impl G {
             self.tally.counters.resent += 1;
         }
         while out.len() - start < budget && self.outstanding.len() < self.window() {
+            self.busy_until = self.pace.busy_until(now.instant, 0).filter(|_| lossy && self.outbox.is_ready());
+            if self.busy_until.is_some() {
+                return;
+            }
             let Some(payload) = self.outbox.next() else { return };
             write_g_data(self.next, acknowledged, &payload.bytes, payload.field, out);
             let left = self.pace.sent(now.instant, HEADER + payload.field);
@@ -592,7 +602,7 @@ impl Protocol for G {
                 let least = self.wake_at().min(self.gives_up_at());
                 let closing = self.stage == Stage::Closing && self.outbox.is_empty();
                 let least = if closing { least.min(self.close_at) } else { least };
-                Some(owes_at.map_or(least, |at| least.min(at)))
+                [owes_at, self.busy_until].into_iter().flatten().chain([least]).min()
             }
         }
     }

@@ -64,6 +64,19 @@ impl Bench {
         }
     }
 
+    /// What it sends in so long, as the line has room for it.
+    pub fn sent_within(&mut self, time: Duration) -> Vec<u8> {
+        let mut out = self.sent();
+        let end = self.now.instant + time;
+        while let Some(at) = self.protocol.poll_timeout().filter(|at| *at < end) {
+            self.now.instant = self.now.instant.max(at);
+            self.protocol.handle_timeout(self.now);
+            out.extend(self.sent());
+        }
+        self.now.instant = end;
+        out
+    }
+
     /// Lets time pass and tells the protocol at the end of it.
     pub fn pass(&mut self, seconds: u64) {
         self.now.instant = self.now.instant + Duration::from_secs(seconds);

@@ -35,6 +35,9 @@ pub struct Pace {
     meter: Meter,
 }
 
+/// How long the line may be busy with what it has been given before more is given, where all that is under way goes again with
+/// what is lost.
+const GIVEN_AHEAD: Duration = Duration::from_millis(40);
 /// Over what time the rate of a line is measured.
 const METER_TIME: Duration = Duration::from_millis(500);
 /// What may be under way beyond one way there and back: enough that the line is never idle, and little enough that a
@@ -139,6 +142,13 @@ impl Pace {
     /// When all that was handed out will have left.
     pub fn clear_at(&self) -> Instant {
         self.clear_at
+    }
+
+    /// Until when the line has enough, with so many bytes more, if every byte ahead is one that may go for nothing. Where one
+    /// side sends at a time, what is given goes in one turn.
+    pub fn busy_until(&self, now: Instant, more: usize) -> Option<Instant> {
+        let busy = self.clear_at.since(now) + self.line_time(more);
+        (self.facts.full_duplex && busy > GIVEN_AHEAD).then(|| now + (busy - GIVEN_AHEAD))
     }
 
     pub fn line_time(&self, bytes: usize) -> Duration {
