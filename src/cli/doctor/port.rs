@@ -382,6 +382,11 @@ async fn test(
             let advice = "run `bangpath doctor PORT --answer` at the other end, or plug in a loop, and try again";
             chart.remark("line", format!("not tested: {}", LineTestFailure::Silence), advice)
         }
+        Err(LineTestFailure::Talks) => {
+            let advice = "a modem wants `modem` at the port; at a login, log in with `bangpath terminal` and run \
+                          `bangpath doctor - --answer` there";
+            chart.remark("line", format!("not tested: {}", LineTestFailure::Talks), advice)
+        }
         Err(why) => chart.trouble("line", why.to_string(), ""),
     }
 }
