@@ -7,9 +7,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, broadcast};
 
+use super::signals::{self, Signals};
 use super::{Failure, Here, TEMPORARY, runtime};
 use crate::base::limits::LEARNT_PIECE_MAX;
 use crate::base::time::{Instant, Now};
@@ -61,9 +61,13 @@ fn converse(here: &Here, name: &str, learns: bool) -> Result<Vec<Said>, Failure>
         return Err(Failure::new(TEMPORARY, format!("port {port} is in use")));
     };
     runtime()?.block_on(async {
-        let mut link = call::open_port(kind).await.map_err(|error| Failure::of(TEMPORARY, &error))?;
+        let mut signals = Signals::listen()?;
+        let opened = tokio::select! {
+            opened = call::open_port(kind) => opened,
+            () = signals.next() => return Err(signals::ended()),
+        };
+        let mut link = opened.map_err(|error| Failure::of(TEMPORARY, &error))?;
         eprintln!("bangpath: connected to {}; ~. ends, ~? helps", link.facts);
-        let mut told = Told::listen()?;
         let _raw = RawTerminal::begin()?;
         let (wake, mut nudges) = broadcast::channel(64);
         let mut hand = ByHand::new(keyboard(wake), learns);
@@ -71,31 +75,11 @@ fn converse(here: &Here, name: &str, learns: bool) -> Result<Vec<Said>, Failure>
         let ended = tokio::select! {
             _ = link::drive(&mut link, &mut hand, &[], &mut nudges, crate::daemon::now) => Ok(()),
             () = quit.notified() => Ok(()),
-            () = told.to_end() => Err(Failure::new(TEMPORARY, "ended by a signal")),
+            () = signals.next() => Err(signals::ended()),
         };
         link.close().await;
         ended.map(|()| hand.said)
     })
-}
-
-/// Signals that would end us at once: the user's terminal would stay raw, and the lock of the line where it is.
-struct Told([Signal; 3]);
-
-impl Told {
-    fn listen() -> io::Result<Self> {
-        let [hangup, interrupt, terminate] =
-            [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-        Ok(Self([hangup?, interrupt?, terminate?]))
-    }
-
-    async fn to_end(&mut self) {
-        let [hangup, interrupt, terminate] = &mut self.0;
-        tokio::select! {
-            _ = hangup.recv() => {}
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    }
 }
 
 /// What is typed, as it comes; the end of the input closes it.

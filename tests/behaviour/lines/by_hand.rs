@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -149,13 +150,25 @@ fn what_may_keep_us_or_has_no_end_is_no_file() {
     hand.ends();
 }
 
-#[test]
-fn told_to_end_it_gives_back_the_terminal_and_the_lock_of_the_line() {
-    let (device, _slave, _master) = raw_pty();
+/// A site with a line at which nobody speaks, and the folder of its locks.
+fn at_a_silent_line() -> (Site, tempfile::TempDir, [OwnedFd; 2]) {
+    let (device, slave, master) = raw_pty();
     let locks = tempfile::tempdir().expect("a folder");
     let (shown, folder) = (device.display(), locks.path().display());
-    let port = format!("[port.line]\ntype = \"serial\"\ndevice = \"{shown}\"\nspeed = 230400\nlocks = \"{folder}\"\n");
-    let site = Site::new("hub", &port);
+    let port = format!(
+        "[port.line]\ntype = \"serial\"\ndevice = \"{shown}\"\nspeed = 230400\nlocks = \"{folder}\"\n\
+         [sites.village]\ncall = [{{ port = \"line\", chat = 'never\\W600 x' }}, {{ port = \"line\", chat = 'again\\W600 x' }}]\n"
+    );
+    (Site::new("hub", &port), locks, [slave, master])
+}
+
+fn count(folder: &tempfile::TempDir) -> usize {
+    fs::read_dir(folder.path()).expect("a folder").count()
+}
+
+#[test]
+fn told_to_end_it_gives_back_the_terminal_and_the_lock_of_the_line() {
+    let (site, locks, _line) = at_a_silent_line();
     for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
         let users = openpty(None, None).expect("a pty");
         let mut command = Command::new(BANGPATH);
@@ -166,10 +179,26 @@ fn told_to_end_it_gives_back_the_terminal_and_the_lock_of_the_line() {
             !modes.local_flags.contains(LocalFlags::ICANON)
         };
         until("the terminal is raw", || is_raw().then_some(()));
-        assert_eq!(fs::read_dir(locks.path()).expect("a folder").count(), 1);
+        assert_eq!(count(&locks), 1);
         kill(Pid::from_raw(child.id().cast_signed()), signal).expect("it lives");
         until("it ends", || child.try_wait().expect("a child of ours"));
         assert!(!is_raw(), "{signal}: the terminal stays raw");
-        assert_eq!(fs::read_dir(locks.path()).expect("a folder").count(), 0, "{signal}: the lock stays");
+        assert_eq!(count(&locks), 0, "{signal}: the lock stays");
+    }
+}
+
+#[test]
+fn told_to_end_a_call_and_a_line_test_give_back_the_lock_of_the_line() {
+    let (site, locks, _line) = at_a_silent_line();
+    for words in [&["call", "village"][..], &["doctor", "line", "--wait", "600"]] {
+        for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+            let mut command = Command::new(BANGPATH);
+            command.args(words).env("BANGPATH_CONFIG", site.config()).stdin(Stdio::null());
+            let mut child = command.spawn().expect("it starts");
+            until("the line is locked", || (count(&locks) == 1).then_some(()));
+            kill(Pid::from_raw(child.id().cast_signed()), signal).expect("it lives");
+            until("it ends", || child.try_wait().expect("a child of ours"));
+            assert_eq!(count(&locks), 0, "{words:?}, {signal}: the lock stays");
+        }
     }
 }
