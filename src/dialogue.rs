@@ -156,7 +156,10 @@ impl Facts {
     /// How long `bytes` take on the line; zero where the speed is unknown.
     pub fn line_time(&self, bytes: usize) -> Duration {
         match self.speed {
-            Some(bps) if bps > 0 => Duration::from_micros(bytes as u64 * 10_000_000 / u64::from(bps)),
+            Some(bps) if bps > 0 => {
+                // A radio modem program may say that any number is unsent.
+                Duration::from_micros((bytes as u64).saturating_mul(10_000_000) / u64::from(bps))
+            }
             _ => Duration::ZERO,
         }
     }
@@ -169,5 +172,17 @@ impl fmt::Display for Facts {
             write!(f, " at {bps} bit/s")?;
         }
         if self.full_duplex { Ok(()) } else { f.write_str(", half duplex") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_bytes_takes_some_time() {
+        let facts = Facts::serial("test", 1200);
+        assert_eq!(facts.line_time(120), Duration::from_secs(1));
+        assert!(facts.line_time(usize::MAX) > Duration::from_secs(86400));
     }
 }

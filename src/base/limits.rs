@@ -167,3 +167,6 @@ pub const WRONG_LOGINS_HELD_MAX: i64 = 10_000;
 pub const WRONG_LOGIN_DELAY_S: u64 = 2;
 /// Bytes that are read of what the holder of a lock has noted in it: a few numbers and a name.
 pub const LOCK_NOTE_MAX: u64 = 4096;
+/// What `learn` keeps of what came between two keys: an echo at its beginning and a prompt at its end are short, a far end may talk
+/// for hours.
+pub const LEARNT_PIECE_MAX: usize = 16 * 1024;

@@ -18,7 +18,7 @@ use crate::news;
 use crate::sched::{Retry, SizeLimit, Window, Zone};
 use crate::session::chat::{Chat, ChatFailure, Credentials, Script};
 use crate::session::dial::DialFailure;
-use crate::session::login::{Gatekeeper, LoginFailure, LoginPrompt};
+use crate::session::login::{Gatekeeper, LOGIN_TIMEOUT, LoginFailure, LoginPrompt};
 use crate::session::{Answering, CallResult, Ending, Rejection, Session, SettingsByProtocol};
 use crate::store::ledger::Fact;
 use crate::store::{Lock, Store, StoreError};
@@ -61,6 +61,8 @@ use report::Report;
 
 /// How often a call that no daemon watches looks whether it is to be hung up.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the last words of a login may take to leave.
+const LOGIN_GRACE: Duration = Duration::from_secs(1);
 
 /// A configured neighbour.
 #[derive(Debug, Clone)]
@@ -409,7 +411,8 @@ async fn answer_on(
             Some(name) => LoginPrompt::for_password(clock(), gatekeeper, name),
             None => LoginPrompt::new(clock(), gatekeeper),
         };
-        let (outcome, rest) = link::drive(link, &mut prompt, &unread, nudges, clock).await;
+        let asking = link::drive(link, &mut prompt, &unread, nudges, clock);
+        let (outcome, rest) = in_time(LOGIN_TIMEOUT + LOGIN_GRACE, asking).await;
         login = Some(match outcome {
             Ok(login) => login,
             Err(failure) => return Err(record_failed_login(context, failure)?.into()),
@@ -427,6 +430,13 @@ async fn answer_on(
         Ending::Complete => Ok(result),
         _ => Err(CallError::Ended(Box::new(result))),
     }
+}
+
+type LoggedIn = (Result<String, LoginFailure>, Vec<u8>);
+
+/// What a login comes to within its time: for a caller that takes nothing of what he is told the driver has more patience.
+async fn in_time(limit: Duration, asking: impl Future<Output = LoggedIn>) -> LoggedIn {
+    tokio::time::timeout(limit, asking).await.unwrap_or((Err(LoginFailure::Silence), Vec::new()))
 }
 
 fn record_answered(context: &Context, result: &CallResult, line: Connected) -> Result<(), StoreError> {
@@ -536,5 +546,35 @@ pub async fn unwatched<T>(nudges: &tokio::sync::broadcast::Sender<Nudge>, call: 
     tokio::select! {
         done = call => done,
         never = looking => never,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Now;
+    use crate::dialogue::Facts;
+
+    struct Nobody;
+    impl Gatekeeper for Nobody {
+        fn admits(&mut self, _login: &str, _password: &str) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_caller_that_takes_no_prompt_is_not_waited_for_beyond_the_time_of_a_login() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            // No room for the prompt.
+            let (near, _far) = tokio::io::duplex(1);
+            let (reader, writer) = tokio::io::split(near);
+            let mut link = Link::new(Facts::stream("test"), reader, writer);
+            let mut prompt = LoginPrompt::new(Now::default(), Box::new(Nobody));
+            let (_keep, mut nudges) = own_nudges();
+            let asking = link::drive(&mut link, &mut prompt, &[], &mut nudges, Now::default);
+            let (outcome, _) = in_time(Duration::from_millis(50), asking).await;
+            assert_eq!(outcome, Err(LoginFailure::Silence));
+        });
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::classic::{for_each_option, unknown};
+use super::signals::{self, Signals};
 use super::{Failure, Here, Opened, TEMPORARY, UNAVAILABLE, USAGE, runtime};
 use crate::base::names::{Grade, PortName};
 use crate::call::{self, Only, Origin, Progress, Site, Unmet};
@@ -77,12 +78,12 @@ fn place(
         let worst = grade.unwrap_or(Grade::LEAST);
         let first = first.as_ref().map(|(name, only)| (name, *only));
         let placing = call::place(&opened.context, &site, first, worst, &progress, &mut nudges);
-        let result = call::unwatched(&ours, placing).await;
+        let result = Signals::listen()?.heed(&ours, call::unwatched(&ours, placing)).await;
         if let Some(drawing) = drawing {
             drawing.abort();
         }
         result
-    });
+    })?;
     unpack(opened)?;
     opened.nudge();
     result.map_err(|error| Failure::of(TEMPORARY, &error))
@@ -221,6 +222,9 @@ fn call_all(opened: &Opened) -> Result<(), Failure> {
         if let Err(failure) = place(opened, planned.site.as_str(), Some(planned.worst), None, false) {
             eprintln!("bangpath: {}: {failure}", planned.site);
             failed = Some(failure);
+        }
+        if signals::came() {
+            break;
         }
     }
     failed.map_or(Ok(()), Err)

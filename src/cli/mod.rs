@@ -22,6 +22,7 @@ mod mail;
 mod manual;
 mod news;
 mod queue;
+mod signals;
 mod sites;
 mod statistics;
 mod terminal;

@@ -264,6 +264,8 @@ impl Tnc {
     /// What is told next. Data that comes before a connection is of an earlier one, and thrown away.
     async fn told(&self) -> io::Result<Told> {
         loop {
+            // Where both sides never stop, something is always ready: others must have their turn.
+            tokio::task::yield_now().await;
             tokio::select! {
                 biased;
                 told = self.control.told() => return told,
@@ -512,6 +514,37 @@ mod tests {
         check("IAMALIVE", Told::Other);
         check("STATUS CONNECT TO K1ABC FAILED!", Told::Trouble("STATUS CONNECT TO K1ABC FAILED!".to_owned()));
         check("", Told::Other);
+    }
+
+    #[test]
+    fn a_program_that_never_stops_on_either_side_keeps_us_from_nothing() {
+        use std::io::Write;
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let flood = move || {
+            let (mut side, _) = listener.accept().expect("a client");
+            std::thread::spawn(move || while side.write_all(&[b'x'; 4096]).is_ok() {});
+            listener
+        };
+        std::thread::spawn(move || {
+            let listener = flood();
+            let (mut side, _) = listener.accept().expect("a client");
+            while side.write_all(&[b'y'; 4096]).is_ok() {}
+        });
+        let (ended, end) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let (commands, data) = (address.clone(), address);
+            let call_sign = "N0CALL".to_owned();
+            let line = TncLine { commands, data, dialect: Dialect::Vara, call_sign, setup: Vec::new(), speed: 1200 };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let tnc = Tnc::reach(&line).await.expect("it is there");
+                let waiting = tokio::time::timeout(Duration::from_millis(300), tnc.listen()).await;
+                ended.send(waiting.is_err()).expect("somebody waits");
+            });
+        });
+        assert_eq!(end.recv_timeout(Duration::from_secs(20)), Ok(true), "nothing else has its turn");
     }
 
     #[test]

@@ -21,6 +21,10 @@ const PATIENCE_FIRST: Duration = Duration::from_secs(10);
 const PATIENCE_CALLING: Duration = Duration::from_secs(3);
 /// How long an answer may take beyond what the way is known to take.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// What makes somebody speak who shows what he hears: a modem answers it, a login asks for the password. A plug gives it back.
+const PROBE: &[u8] = b"\rAT\r";
+/// So many bytes more than were sent may come back from a plug: noise.
+const ECHO_ADDS_MAX: usize = 4;
 /// A partner that has said its last waits so long, in case it was not heard.
 const LINGER: Duration = Duration::from_secs(6);
 /// What a quick test sends, both ways and some of it twice.
@@ -104,6 +108,8 @@ impl LineReport {
 pub enum LineTestFailure {
     #[error("nobody answers: neither a partner nor an echo")]
     Silence,
+    #[error("what is sent comes back with other words: a modem or a login, and no partner")]
+    Talks,
     #[error("the partner was heard, but no longer")]
     Ceased,
     #[error("the line damages too much: nothing comes through in {LINE_TEST_TURNS_MAX} turns")]
@@ -214,6 +220,11 @@ pub struct Asker {
     /// The protocols that the partner would speak, once it has answered.
     letters: Option<String>,
     echo_heard: bool,
+    /// Whoever sends it back has been asked to say something of his own.
+    probed: bool,
+    /// Bytes sent, and bytes that came.
+    sent: usize,
+    came: usize,
     /// There is no partner, but what we say comes back.
     echo: bool,
     forth: Search,
@@ -275,6 +286,9 @@ impl Asker {
             question: Question::new(0),
             letters: None,
             echo_heard: false,
+            probed: false,
+            sent: 0,
+            came: 0,
             echo: false,
             forth: Search::default(),
             back: Search::default(),
@@ -303,6 +317,9 @@ impl Asker {
         if !self.is_met() {
             question.say(Word::Hello(self.number.clone()), Last::Hello);
             question.greeting_end = question.out.len();
+            if self.probed {
+                question.out.extend_from_slice(PROBE);
+            }
         }
         // Raw bytes are for a partner only: at a login or a modem they would do harm.
         let (mut forth, mut back) = (None, None);
@@ -368,6 +385,7 @@ impl Asker {
     fn patience(&self) -> Duration {
         match (&self.way, self.depth) {
             (Some(timing), _) => timing.took * 2 + PATIENCE,
+            (None, _) if self.probed && !self.is_met() && self.facts.full_duplex => PATIENCE,
             (None, Depth::Thorough { .. }) if !self.is_met() && self.facts.full_duplex => PATIENCE_CALLING,
             (None, _) => PATIENCE_FIRST,
         }
@@ -462,9 +480,14 @@ impl Asker {
             self.fail(if self.is_met() { LineTestFailure::Ceased } else { LineTestFailure::Silence });
         } else if now.instant >= self.deadline && self.question.sent_at.is_some() {
             if self.echo_heard && !self.is_met() && self.depth != Depth::Quick {
-                self.echo = true;
-                self.listener = Listener::new(Side::Asker);
-                self.give_up_at = now.instant + limit(self.depth, &self.facts);
+                if self.came > self.sent + ECHO_ADDS_MAX {
+                    return self.fail(LineTestFailure::Talks);
+                }
+                self.echo = std::mem::replace(&mut self.probed, true);
+                if self.echo {
+                    self.listener = Listener::new(Side::Asker);
+                    self.give_up_at = now.instant + limit(self.depth, &self.facts);
+                }
             }
             self.fruitless += u16::from(self.is_met() && !self.question.learnt);
             match self.fruitless < LINE_TEST_TURNS_MAX {
@@ -510,6 +533,7 @@ impl Dialogue for Asker {
     type Outcome = Outcome;
 
     fn handle_input(&mut self, now: Now, bytes: &[u8]) {
+        self.came = self.came.saturating_add(bytes.len());
         for byte in bytes {
             if let Some(event) = self.listener.push(now.instant, *byte)
                 && self.outcome.is_none()
@@ -543,6 +567,7 @@ impl Dialogue for Asker {
             self.question.sent_at = Some(now.instant);
             self.deadline = now.instant + self.facts.line_time(self.question.length) + self.patience();
         }
+        self.sent += self.question.out.len();
         out.append(&mut self.question.out);
     }
 

@@ -7,7 +7,7 @@ use crate::base::time::{Instant, Now};
 use crate::dialogue::{Dialogue, Request};
 
 /// How long the whole login may take (4.3BSD's uucpd: 60 s).
-const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
+pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Name or password.
 const WORD_MAX: usize = 128;
 const TRIES_MAX: u32 = 3;

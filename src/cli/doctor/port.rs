@@ -15,6 +15,7 @@ use super::{Chart, Doctor, Finding, State};
 use crate::base::words::count;
 use crate::call::{self, Modem, PortKind, StatedLine};
 use crate::cli::local::name_of;
+use crate::cli::signals::{self, Signals};
 use crate::cli::{Failure, Here, Opened, UNAVAILABLE, runtime};
 use crate::daemon::now;
 use crate::dialogue::Facts;
@@ -44,10 +45,11 @@ pub(super) fn examine(
     if name == "-" {
         return runtime()?.block_on(async {
             let mut link = link::standard_streams().map_err(|error| Failure::of(UNAVAILABLE, &error))?;
-            let (_keep, mut nudges) = call::own_nudges();
-            let result = test(&mut link, told, wait, &mut nudges, chart).await;
+            let (ours, mut nudges) = call::own_nudges();
+            let testing = test(&mut link, told, wait, &mut nudges, chart);
+            let result = Signals::listen()?.heed(&ours, testing).await;
             link.close().await;
-            result
+            result?
         });
     }
     let opened = here.open()?;
@@ -71,22 +73,28 @@ pub(super) fn examine(
         return chart.remark("port", "no station to call", "name a site that is called over this radio: --site SITE");
     }
     runtime()?.block_on(async {
+        let mut signals = Signals::listen()?;
         // A radio that answers is open when somebody calls.
-        let opening = tokio::time::timeout(wait.max(OPEN_TIMEOUT), call::open_port(&kind)).await;
-        let mut link = match opening {
+        let opening = tokio::time::timeout(wait.max(OPEN_TIMEOUT), call::open_port(&kind));
+        let opened = tokio::select! {
+            opened = opening => opened,
+            () = signals.next() => return Err(signals::ended()),
+        };
+        let mut link = match opened {
             Err(_) => return chart.trouble("port", "nobody called", ""),
             Ok(Ok(link)) => link,
             Ok(Err(error)) => return chart.trouble("port", Failure::of(UNAVAILABLE, &error).to_string(), ""),
         };
         stated.describe(&mut link.facts);
         chart.good("port", format!("{name} is open: {}", link.facts))?;
-        let (_keep, mut nudges) = call::own_nudges();
-        let result = over_link(&mut link, &kind, told, wait, &mut nudges, chart).await;
+        let (ours, mut nudges) = call::own_nudges();
+        let testing = over_link(&mut link, &kind, told, wait, &mut nudges, chart);
+        let result = signals.heed(&ours, testing).await;
         let dialled =
             told.answer || matches!(&kind, PortKind::Serial { modem: Some(Modem { number: Some(_), .. }), .. });
         call::hang_up(&mut link, &kind, dialled, &mut nudges, now).await;
         link.close().await;
-        result
+        result?
     })
 }
 
@@ -381,6 +389,11 @@ async fn test(
         Err(LineTestFailure::Silence) if !told.answer => {
             let advice = "run `bangpath doctor PORT --answer` at the other end, or plug in a loop, and try again";
             chart.remark("line", format!("not tested: {}", LineTestFailure::Silence), advice)
+        }
+        Err(LineTestFailure::Talks) => {
+            let advice = "a modem wants `modem` at the port; at a login, log in with `bangpath terminal` and run \
+                          `bangpath doctor - --answer` there";
+            chart.remark("line", format!("not tested: {}", LineTestFailure::Talks), advice)
         }
         Err(why) => chart.trouble("line", why.to_string(), ""),
     }

@@ -185,13 +185,19 @@ fn what_a_partner_or_a_caller_says_is_believed_within_bounds() {
 
 /// A plug: what goes in comes out.
 fn echo(asker: Asker, quality: Quality, seed: u64) -> Result<LineReport, LineTestFailure> {
-    let world = World::new(asker, Plug::default(), quality, seed);
+    echo_with(asker, b"", quality, seed)
+}
+
+/// The same with something said after each return: a modem or a login that shows what it hears.
+fn echo_with(asker: Asker, said: &'static [u8], quality: Quality, seed: u64) -> Result<LineReport, LineTestFailure> {
+    let world = World::new(asker, Plug { said, ..Plug::default() }, quality, seed);
     world.run(Duration::from_secs(600)).unwrap_or_else(|stuck| panic!("{stuck}")).caller
 }
 
 #[derive(Default)]
 struct Plug {
     bytes: Vec<u8>,
+    said: &'static [u8],
     closed: bool,
 }
 
@@ -199,7 +205,10 @@ impl bangpath::dialogue::Dialogue for Plug {
     type Outcome = ();
 
     fn handle_input(&mut self, _now: Now, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        for byte in bytes {
+            self.bytes.push(*byte);
+            self.bytes.extend(if *byte == b'\r' { self.said } else { b"" });
+        }
     }
 
     fn handle_timeout(&mut self, _now: Now) {}
@@ -218,6 +227,16 @@ impl bangpath::dialogue::Dialogue for Plug {
 
     fn poll_request(&mut self) -> Option<bangpath::dialogue::Request<()>> {
         self.closed.then_some(bangpath::dialogue::Request::Finish { outcome: (), unread: Vec::new() })
+    }
+}
+
+#[test]
+fn a_modem_or_a_login_that_shows_what_it_hears_is_taken_for_no_plug() {
+    let now = bangpath::base::time::Now::default();
+    for said in [&b"\r\nOK\r\n"[..], b"\r\nPassword: "] {
+        let quality = Quality::clean(9600);
+        let asker = Asker::new(now, THOROUGH, facts(quality), 1);
+        assert_eq!(echo_with(asker, said, quality, 1), Err(LineTestFailure::Talks), "{said:?}");
     }
 }
 
