@@ -20,7 +20,7 @@ pub struct Ours {
 impl Ours {
     /// `rest` is the configuration behind `[site]`.
     pub fn new(name: &str, rest: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("bangpath-").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new().prefix("site-").tempdir().expect("a folder");
         let config = folder.path().join("bangpath.toml");
         let site = Self { folder, config, name: name.to_owned() };
         site.configure(rest);
