@@ -104,6 +104,8 @@ pub const LOCAL_BATCH_FILES_MAX: usize = 500;
 pub const CHANNELS_MAX: u8 = 7;
 /// Clients of one service at the same time.
 pub const CLIENTS_MAX: usize = 200;
+/// Those of one address among them (of IPv6: of one network of 64 bits): half, for behind it may be a whole village.
+pub const CLIENTS_OF_ONE_MAX: usize = 100;
 /// Turns in following an address from form to form (`a%b%c@us`): real ones take three.
 pub const ROUTE_STEPS_MAX: usize = 32;
 /// An `rmail` command line: with the rest of an E command around it (names, size, requestor) it stays under `UUCP_COMMAND_SENT_MAX`.

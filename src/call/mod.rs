@@ -54,7 +54,7 @@ pub use relay::{Outgoing, can_be_notified, can_be_said, copy_command, file_cargo
 pub use report::Watch;
 pub use underway::Underway;
 pub use ways::{Only, ways_in_order};
-pub use wrong_logins::Origin;
+pub use wrong_logins::{Origin, network_of};
 
 use count::Connected;
 use report::Report;

@@ -39,16 +39,20 @@ impl Origin {
         })
     }
 
-    /// Whoever has an IPv6 address has all of its network (RFC 4291 section 2.5.4: 64 bits).
     fn counted_as(&self) -> String {
         match self {
             Self::Port(name) => format!("port {name}"),
             Self::Terminal(path) => format!("terminal {}", path.display()),
-            Self::Address(address) => match address.to_canonical() {
-                IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).to_string(),
-                IpAddr::V4(address) => address.to_string(),
-            },
+            Self::Address(address) => network_of(*address).to_string(),
         }
+    }
+}
+
+/// Whoever has an IPv6 address has all of its network (RFC 4291 section 2.5.4: 64 bits).
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address @ IpAddr::V4(_) => address,
     }
 }
 

@@ -25,6 +25,7 @@ mod clock;
 mod deliver;
 mod lend;
 mod nudge;
+mod places;
 mod scheduler;
 mod serve;
 mod systemd;

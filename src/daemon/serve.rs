@@ -4,10 +4,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
+use super::places::{Place, Places};
 use super::{DaemonError, Shared};
-use crate::base::limits::CLIENTS_MAX;
 use crate::base::words::with_causes;
 use crate::call::{self, Origin, Progress, Unmet};
 use crate::config::Listen;
@@ -108,7 +106,7 @@ fn door_of(name: &str, address: &str, listen: &Listen) -> Option<Door> {
 }
 
 async fn accept(shared: Shared, door: Door, listener: Listener) {
-    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+    let places = Places::default();
     let mut stop = shared.nudges.subscribe();
     loop {
         let accepted = tokio::select! {
@@ -120,9 +118,9 @@ async fn accept(shared: Shared, door: Door, listener: Listener) {
             Ok((_, peer)) if is_barred(&shared, door, peer) => {
                 tracing::warn!(?door, %peer, "too many wrong logins from there");
             }
-            Ok((mut link, peer)) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(place) => drop(shared.tasks.spawn(converse(shared.clone(), door, link, peer, place))),
-                Err(_) => {
+            Ok((mut link, peer)) => match places.take(peer) {
+                Some(place) => drop(shared.tasks.spawn(converse(shared.clone(), door, link, peer, place))),
+                None => {
                     tracing::warn!(?door, %peer, "too many clients at once");
                     link.refuse(door.too_many()).await;
                 }
@@ -152,7 +150,7 @@ pub(super) async fn wound_down(nudges: &mut Nudges) {
     }
 }
 
-async fn converse(shared: Shared, door: Door, mut link: Link, peer: Peer, _place: OwnedSemaphorePermit) {
+async fn converse(shared: Shared, door: Door, mut link: Link, peer: Peer, _place: Place) {
     let mut nudges = shared.nudges.subscribe();
     let clock = shared.context.clock;
     match door {
