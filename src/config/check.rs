@@ -438,13 +438,13 @@ impl Checker<'_> {
         script.unwrap_or_default()
     }
 
-    /// Those that are built in, and programs by their paths.
+    /// Those that are built in, and programs by their paths. What `uucp` may do is said elsewhere, but Taylor's lists have it.
     fn commands(&mut self, key: &str, value: Option<&raw::At<Vec<String>>>) -> (Vec<String>, Vec<PathBuf>) {
         let usual = ["rmail", "rnews"];
         let Some(value) = value else { return (usual.map(str::to_owned).into(), Vec::new()) };
         let built_in = |name: &str| usual.contains(&name) || name == "uucp" || bsmtp::COMMANDS.contains(&name);
         let (programs, commands): (Vec<_>, Vec<_>) = value.get_ref().iter().cloned().partition(|c| c.starts_with('/'));
-        for command in commands.iter().filter(|command| !built_in(command) || *command == "uucp") {
+        for command in commands.iter().filter(|command| !built_in(command)) {
             let known = bsmtp::COMMANDS.join(", ");
             let hint = format!("built in are: rmail, rnews, {known}; a program has its path: /usr/bin/{command}");
             self.complain(value.span(), key, format!("no command `{command}`"), hint);

@@ -300,6 +300,10 @@ fn mail_for_a_site_goes_one_by_one_or_in_batches() {
     check("mail = { format = \"rgsmtp\" }", "packing: Gzip");
     check("mail = { format = \"bsmtp\" }", "no mail format `bsmtp`: known are rmail, rsmtp, rcsmtp, rgsmtp");
     check("commands = [\"rsmtp\", \"zrsmtp\"]", "None");
+    check("commands = [\"uucp\", \"/bin/cat\"]", "None");
+    check("commands = [\"/usr/bin/rmail\"]", "`rmail` is built in");
+    check("commands = [\"/none/such\"]", "there is no program /none/such");
+    check("commands = [\"lp\"]", "a program has its path: /usr/bin/lp");
     check("commands = [\"rsmtpd\"]", "no command `rsmtpd`; built in are: rmail, rnews, rsmtp, bsmtp,");
 }
 

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use bangpath::base::names::{Grade, SiteName};
 use bangpath::base::time::Now;
@@ -18,6 +19,7 @@ use crate::sim::shelf::{OpenDoor, Shelf};
 
 struct Scene {
     name: String,
+    now: Now,
     shelf: Shelf,
     session: Option<Session>,
     peer: Option<Box<dyn Protocol>>,
@@ -57,8 +59,10 @@ impl Scene {
 
     /// Carries bytes both ways until nobody has any.
     fn pump(&mut self) {
-        let now = Now::default();
         loop {
+            // The line has carried what went before.
+            self.now.instant = self.now.instant + Duration::from_millis(100);
+            let now = self.now;
             let mut forth = Vec::new();
             self.session().poll_transmit(now, &mut forth);
             let quiet = forth.is_empty();
@@ -104,7 +108,7 @@ impl Scene {
     }
 
     fn play(&mut self, line: &str) {
-        let now = Now::default();
+        let now = self.now;
         let (word, text) = line.split_once(' ').unwrap_or((line, ""));
         match word {
             "role" => self.we_call = text == "caller",
@@ -255,6 +259,7 @@ fn old_programs_hear_what_they_understand() {
         let path = entry.expect("an entry").path();
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         let mut scene = Scene {
+            now: Now::default(),
             name,
             shelf: Shelf::default(),
             session: None,

@@ -121,7 +121,7 @@ fn a_client_for_whom_there_is_no_place_is_told_so() {
             let greeting = client.hear().expect("a greeting");
             (client, greeting)
         };
-        let clients: Vec<_> = (0..bangpath::base::limits::CLIENTS_MAX).map(|_| connect()).collect();
+        let clients: Vec<_> = (0..bangpath::base::limits::CLIENTS_OF_ONE_MAX).map(|_| connect()).collect();
         assert!(clients.iter().all(|(_, greeting)| greeting.starts_with('2')), "{service}");
         assert!(connect().1.starts_with(busy), "{service}");
         drop(clients);
