@@ -14,6 +14,7 @@ use super::pack::{self, PackError};
 use super::relay::{self, Asker, RelayError, Source};
 use super::taylor::{self, FileCount};
 use super::{Context, Progress, Site};
+use crate::base::limits::EXECUTION_FILE_MAX;
 use crate::base::names::{Grade, SiteName};
 use crate::base::time::{Now, Timestamp};
 use crate::base::wishes::Reports;
@@ -32,6 +33,7 @@ use crate::store::ledger::Fact;
 use crate::store::sites::CallNumber;
 use crate::store::{Body, Cargo, Change, Item, Lock, Store, StoreError};
 use crate::wire::smtp::Status;
+use crate::wire::uucp::ExecutionFile;
 
 /// How often, in bytes of a file, the space on the disk is looked at.
 const LOOK_AT_DISK: u64 = 4 << 20;
@@ -560,30 +562,78 @@ fn settle_item(
             }
         }
         JobVerdict::Later(why) => change.defer_item(item.id, now.wall + LATER, why),
-        // An article that one neighbour does not want is no loss; a file or command is kept, and its user told.
         JobVerdict::Never(why) => {
             change.record(item_fact(now.wall, "refused", site, item, why))?;
-            match &item.cargo {
-                Cargo::Article { .. } => change.finish_item(item.id),
-                Cargo::Mail { .. } => change.bury_item(item.id, &format!("site {} {why}", site.name), now.wall),
-                Cargo::File { user, to: what, .. }
-                | Cargo::Fetch { user, from: what, .. }
-                | Cargo::Expand { user, from: what, .. } => {
-                    change.bury_item(item.id, &format!("site {} {why}", site.name), now.wall)?;
-                    notices.refused(change, (user, what), why)
-                }
-                Cargo::Command { user, line, requestor, reports, .. } => {
-                    change.bury_item(item.id, &format!("site {} {why}", site.name), now.wall)?;
-                    match reports {
-                        Reports::Never => Ok(()),
-                        Reports::Unsaid | Reports::Failures | Reports::All => {
-                            notices.refused(change, (requestor.as_ref().unwrap_or(user), line), why)
-                        }
-                    }
-                }
-            }
+            settle_refused(change, notices, item, why)
         }
     }
+}
+
+/// An article that one neighbour does not want is no loss; a file or command is kept, and its user told.
+fn settle_refused(change: &mut Change<'_>, notices: Notices<'_>, item: &Item, why: &str) -> Result<(), StoreError> {
+    let (buried, at) = (format!("site {} {why}", notices.site), notices.now.wall);
+    match &item.cargo {
+        Cargo::Article { .. } => change.finish_item(item.id),
+        Cargo::Mail { .. } => change.bury_item(item.id, &buried, at),
+        Cargo::File { from, to, user, execution: Some(execution), .. } => {
+            let command = command_of(change, item, execution)?;
+            change.bury_item(item.id, &buried, at)?;
+            let Some(command) = command else { return notices.refused(change, (user, from), why) };
+            let why = match to == execution {
+                true => why.to_owned(),
+                false => format!("{why} ({from}, without which the command is of no use)"),
+            };
+            let whom = command.requestor.as_ref().unwrap_or(user);
+            tell_refused(change, notices, (whom, &command.command), &why, command.reports)
+        }
+        Cargo::File { user, to: what, .. }
+        | Cargo::Fetch { user, from: what, .. }
+        | Cargo::Expand { user, from: what, .. } => {
+            change.bury_item(item.id, &buried, at)?;
+            notices.refused(change, (user, what), why)
+        }
+        Cargo::Command { user, line, requestor, reports, .. } => {
+            change.bury_item(item.id, &buried, at)?;
+            tell_refused(change, notices, (requestor.as_ref().unwrap_or(user), line), why, *reports)
+        }
+    }
+}
+
+/// Of a command, if that is wished.
+fn tell_refused(
+    change: &mut Change<'_>,
+    notices: Notices<'_>,
+    (whom, command): (&str, &str),
+    why: &str,
+    reports: Reports,
+) -> Result<(), StoreError> {
+    match reports {
+        Reports::Never => Ok(()),
+        Reports::Unsaid | Reports::Failures | Reports::All => notices.refused(change, (whom, command), why),
+    }
+}
+
+/// What the execution file asks for that an item goes with, or is, if it is still here and can be read.
+fn command_of(change: &Change<'_>, item: &Item, execution: &str) -> Result<Option<ExecutionFile>, StoreError> {
+    let companions = change.companions(item.id)?;
+    let body = [item].into_iter().chain(&companions).find_map(|item| match &item.cargo {
+        Cargo::File { to, body, .. } if to == execution => Some(*body),
+        Cargo::File { .. }
+        | Cargo::Mail { .. }
+        | Cargo::Article { .. }
+        | Cargo::Fetch { .. }
+        | Cargo::Expand { .. }
+        | Cargo::Command { .. } => None,
+    });
+    let Some(body) = body else { return Ok(None) };
+    let bytes = match change.body(body) {
+        Ok(body) => body.bytes(EXECUTION_FILE_MAX as u64).ok(),
+        Err(StoreError::Damaged(_) | StoreError::Io { .. }) => None,
+        Err(error @ (StoreError::Full(_) | StoreError::Database { .. } | StoreError::Schema { .. })) => {
+            return Err(error);
+        }
+    };
+    Ok(bytes.and_then(|bytes| ExecutionFile::parse(&bytes).ok()))
 }
 
 fn item_fact(at: Timestamp, verb: &'static str, site: &Site, item: &Item, detail: &str) -> Fact {

@@ -85,7 +85,7 @@ fn pack(
             Some(form) => pack_letters(context, site, items, form, size_max),
         },
         Cargo::Article { .. } => pack_articles(context, site, items, size_max),
-        Cargo::File { from, to, user, mode, wishes, body } => {
+        Cargo::File { from, to, user, mode, wishes, body, .. } => {
             let (from, to, user, wishes) = (from.clone(), to.clone(), user.clone(), wishes.clone());
             pack_as_is(context, site, first, Deed::Store { from, to, user, mode: *mode, wishes }, Some(*body))
         }

@@ -223,7 +223,7 @@ pub struct Outgoing {
 pub fn file_cargo(outgoing: Outgoing, body: BodyId) -> Cargo {
     let Outgoing { from, to, user, mode, wishes } = outgoing;
     if !to.contains('!') {
-        return Cargo::File { from, to, user, mode, wishes, body };
+        return Cargo::File { from, to, user, mode, wishes, execution: None, body };
     }
     let last = from.rsplit('/').next().unwrap_or(&from).to_owned();
     let line = copy_command(&wishes, Grade::FILE, &last, &to);

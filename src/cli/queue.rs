@@ -9,7 +9,7 @@ use crate::base::limits::BODY_INLINE_MAX;
 use crate::base::words::count;
 use crate::mail::delivery;
 use crate::store::ledger::{Entry, Fact, Retried};
-use crate::store::queue::ItemFilter;
+use crate::store::queue::{ItemFilter, QueueRefusal};
 use crate::store::{BodyId, Cargo, Hop, Item, ItemId, StoreError, View};
 
 /// What waits to leave.
@@ -42,7 +42,7 @@ pub enum Queue {
         /// The item, by its number in `queue list`
         item: i64,
     },
-    /// Throw an item away
+    /// Throw an item away; of a command with files all of it
     Drop {
         /// The item, by its number in `queue list`
         item: i64,
@@ -193,28 +193,27 @@ fn warn_of_offer(item: &Item) {
     }
 }
 
+/// With a file of a command all that is left of that: the site could do nothing with the rest.
 fn drop_item(opened: &Opened, id: i64, force: bool) -> Result<(), Failure> {
-    let item = find(opened, id)?;
     let now = opened.context.now();
-    let (kind, what, _) = describe(&item.cargo);
     let dropped = opened.store.write::<_, StoreError>(|change| {
         let dropped = change.drop_item(ItemId(id), force)?;
-        if dropped.is_ok() {
-            let (place, detail) = (place(&item.hop), "by hand".to_owned());
-            change.record(Fact {
-                at: now,
-                verb: "dropped",
-                what: kind,
-                place,
-                id: what.clone(),
-                bytes: item.size,
-                detail,
-            })?;
+        for item in dropped.iter().flatten() {
+            let (what, id, _) = describe(&item.cargo);
+            let (place, bytes, detail) = (place(&item.hop), item.size, "by hand".to_owned());
+            change.record(Fact { at: now, verb: "dropped", what, place, id, bytes, detail })?;
         }
         Ok(dropped)
     })?;
-    dropped.map_err(|refusal| Failure::of(TEMPORARY, &refusal))?;
-    warn_of_offer(&item);
+    let items = dropped.map_err(|refusal| match refusal {
+        QueueRefusal::Unknown(_) => Failure::of(UNAVAILABLE, &refusal),
+        QueueRefusal::InDoubt(_) => Failure::of(TEMPORARY, &refusal),
+    })?;
+    items.iter().for_each(warn_of_offer);
+    let others: Vec<String> = items.iter().skip(1).map(|item| item.id.0.to_string()).collect();
+    if !others.is_empty() {
+        ui::print(&format!("dropped with what was left of its command: item {}\n", others.join(", ")))?;
+    }
     Ok(())
 }
 
@@ -235,12 +234,12 @@ pub enum Dead {
         #[arg(long)]
         all: bool,
     },
-    /// Back to where it came from: the queue, or the files to be unpacked
+    /// Back to where it came from: the queue, or the files to be unpacked; of a command with files all of it
     Retry {
         /// The letter, by its number in `dead list`
         number: i64,
     },
-    /// Throw it away
+    /// Throw it away; of a command for a site all of it
     Drop {
         /// The letter, by its number in `dead list`
         number: i64,
@@ -272,7 +271,7 @@ pub fn dead(here: &Here, command: Dead) -> Result<(), Failure> {
             let now = opened.context.now();
             let found = opened.store.write::<_, StoreError>(|change| {
                 let found = change.drop_dead_letter(number)?;
-                if found {
+                if found > 0 {
                     let (place, id) = (String::new(), format!("dead letter {number}"));
                     change.record(Fact {
                         at: now,
@@ -286,7 +285,11 @@ pub fn dead(here: &Here, command: Dead) -> Result<(), Failure> {
                 }
                 Ok(found)
             })?;
-            if found { Ok(()) } else { Err(none(number)) }
+            match found {
+                0 => Err(none(number)),
+                1 => Ok(()),
+                more => ui::print(&format!("dropped with {} of its command\n", count(more as u64 - 1, "other letter"))),
+            }
         }
     }
 }

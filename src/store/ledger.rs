@@ -201,15 +201,30 @@ impl Change<'_> {
     }
 
     /// Back to where it came from, as if it were new; a file goes on where its unpacking had come to, and with an execution file
-    /// come those that were buried in the same change. `None`: there was none.
+    /// come those that were buried in the same change, as with an item all of its command. `None`: there was none.
     pub fn retry_dead_letter(&mut self, number: i64, now: Timestamp) -> Result<Option<Retried>, StoreError> {
         let sql = "SELECT number FROM dead WHERE number = ?1 OR spool IS NOT NULL AND
                    (at, site) = (SELECT at, site FROM dead WHERE number = ?1 AND spool IS NOT NULL) ORDER BY number";
+        let mut letters = self.rows(sql, [number], |row| row.get::<_, i64>(0))?;
+        letters.extend(self.dead_companions(number)?);
+        letters.sort_unstable();
         let mut retried = None;
-        for one in self.rows(sql, [number], |row| row.get::<_, i64>(0))? {
+        for one in letters {
             retried = self.revive(one, now)?.or(retried);
         }
+        if let Some(Retried::Item(id)) = retried
+            && let Some((hop, execution)) = self.execution_of(id)?
+        {
+            self.keep_order(&hop, &execution)?;
+        }
         Ok(retried)
+    }
+
+    /// The other dead letters of the command that this one was for.
+    fn dead_companions(&self, number: i64) -> Result<Vec<i64>, StoreError> {
+        let sql = "SELECT number FROM dead WHERE number <> ?1 AND (hop, cargo ->> '$.execution') =
+                   (SELECT hop, cargo ->> '$.execution' FROM dead WHERE number = ?1) ORDER BY number";
+        self.rows(sql, [number], |row| row.get(0))
     }
 
     fn revive(&mut self, number: i64, now: Timestamp) -> Result<Option<Retried>, StoreError> {
@@ -228,14 +243,19 @@ impl Change<'_> {
         Ok(item.or((received > 0).then_some(Retried::Received)))
     }
 
-    /// For ever. Whether there was one.
-    pub fn drop_dead_letter(&mut self, number: i64) -> Result<bool, StoreError> {
-        let sql = "DELETE FROM dead WHERE number = ? RETURNING body";
-        match self.row(sql, [number], |row| row.get::<_, Option<BodyId>>(0))? {
-            Some(Some(body)) => self.release_body(body).map(|()| true),
-            Some(None) => Ok(true),
-            None => Ok(false),
+    /// For ever, and what was for the same command at a site. How many there were.
+    pub fn drop_dead_letter(&mut self, number: i64) -> Result<usize, StoreError> {
+        let mut letters = self.dead_companions(number)?;
+        letters.push(number);
+        let mut dropped = 0;
+        for number in letters {
+            let sql = "DELETE FROM dead WHERE number = ? RETURNING body";
+            if let Some(body) = self.row(sql, [number], |row| row.get::<_, Option<BodyId>>(0))? {
+                dropped += 1;
+                body.map_or(Ok(()), |body| self.release_body(body))?;
+            }
         }
+        Ok(dropped)
     }
 }
 
@@ -323,8 +343,8 @@ mod tests {
         write(&store, |c| c.bury_item(items[0].id, "no way", NOW));
         let number = buried(&store).number;
         assert_ne!(number, letter.number);
-        assert!(write(&store, |c| c.drop_dead_letter(number)));
-        assert!(!write(&store, |c| c.drop_dead_letter(number)));
+        assert_eq!(write(&store, |c| c.drop_dead_letter(number)), 1);
+        assert_eq!(write(&store, |c| c.drop_dead_letter(number)), 0);
         assert!(read(&store, |v| v.dead_letter(number)).is_none());
         assert_eq!(remains(&store), (0, 0, 0));
     }

@@ -20,6 +20,7 @@ pub mod articles;
 pub mod bodies;
 mod commit;
 mod disk;
+mod executions;
 pub mod inbound;
 pub mod jobs;
 pub mod ledger;
@@ -82,13 +83,15 @@ pub enum Cargo {
         message_id: String,
         body: BodyId,
     },
-    /// A file to be sent (`to` is the name at the peer).
+    /// A file to be sent (`to` is the name at the peer). `execution`: the execution file, by its name there, that it is, or whose
+    /// data it is.
     File {
         from: String,
         to: String,
         user: String,
         mode: u32,
         wishes: CopyWishes,
+        execution: Option<String>,
         body: BodyId,
     },
     /// A file to be fetched from a site into the public directory or, for local users, an absolute path.

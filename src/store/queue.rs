@@ -182,13 +182,30 @@ impl Change<'_> {
         let size = body.map_or(Ok(0), |id| self.count_body(id))?;
         let sql = "INSERT INTO item (hop, grade, cargo, body, size, queued, not_before) VALUES (?, ?, ?, ?, ?, ?, ?)";
         let row = params![item.hop, item.grade, json(&cargo), body, integer(size), item.queued, item.queued];
-        self.insert(sql, row).map(ItemId)
+        let id = self.insert(sql, row).map(ItemId)?;
+        match &item.cargo {
+            Cargo::File { to, execution: Some(execution), .. } if to == execution => {
+                self.keep_order(&item.hop, execution)?;
+            }
+            Cargo::File { .. }
+            | Cargo::Mail { .. }
+            | Cargo::Article { .. }
+            | Cargo::Fetch { .. }
+            | Cargo::Expand { .. }
+            | Cargo::Command { .. } => {}
+        }
+        Ok(id)
     }
 
-    /// Done: gone from the queue, its body released. The caller records why in the ledger in the same change.
+    /// Done: gone from the queue, its body released. The caller records why in the ledger in the same change. The last data of a
+    /// command lets its execution file go.
     pub fn finish_item(&mut self, id: ItemId) -> Result<(), StoreError> {
-        match self.take_item(id)?.flatten() {
-            Some(body) => self.release_body(body),
+        let execution = self.execution_of(id)?;
+        if let Some(body) = self.take_item(id)?.flatten() {
+            self.release_body(body)?;
+        }
+        match execution {
+            Some((hop, execution)) => self.keep_order(&hop, &execution),
             None => Ok(()),
         }
     }
@@ -226,21 +243,29 @@ impl Change<'_> {
         self.execute("UPDATE item SET held = ? WHERE id = ?", params![why, id]).map(drop)
     }
 
-    /// Not held any more, and ready at once, even if its hop could not be reached before.
+    /// Not held any more, and ready at once, even if its hop could not be reached before; an execution file only when its data is
+    /// there.
     pub fn release_item(&mut self, id: ItemId) -> Result<(), StoreError> {
         self.execute("DELETE FROM hop WHERE hop = (SELECT hop FROM item WHERE id = ?)", [id])?;
         let sql = "UPDATE item SET held = NULL, not_before = min(not_before, queued) WHERE id = ?";
-        self.execute(sql, [id]).map(drop)
+        self.execute(sql, [id])?;
+        match self.execution_of(id)? {
+            Some((hop, execution)) => self.keep_order(&hop, &execution),
+            None => Ok(()),
+        }
     }
 
-    /// An operator's wish. Refused while in doubt, unless `force`; then a job with no other item goes with it.
-    pub fn drop_item(&mut self, id: ItemId, force: bool) -> Result<Result<(), QueueRefusal>, StoreError> {
-        let sql = "SELECT job.offered IS NOT NULL FROM item LEFT JOIN job ON job.id = item.job WHERE item.id = ?";
-        match self.row(sql, [id], |row| row.get::<_, bool>(0))? {
-            None => Ok(Err(QueueRefusal::Unknown(id.0))),
-            Some(true) if !force => Ok(Err(QueueRefusal::InDoubt(id.0))),
-            Some(_) => self.finish_item(id).map(Ok),
+    /// An operator's wish. Refused while in doubt, unless `force`; then a job with no other item goes with it. Gives what has gone:
+    /// with a file of a command all that is left of that.
+    pub fn drop_item(&mut self, id: ItemId, force: bool) -> Result<Result<Vec<Item>, QueueRefusal>, StoreError> {
+        let Some(item) = self.item(id)? else { return Ok(Err(QueueRefusal::Unknown(id.0))) };
+        let mut items = vec![item];
+        items.extend(self.companions(id)?);
+        if let Some(doubtful) = items.iter().find(|item| item.in_doubt && !force) {
+            return Ok(Err(QueueRefusal::InDoubt(doubtful.id.0)));
         }
+        items.iter().try_for_each(|item| self.finish_item(item.id))?;
+        Ok(Ok(items))
     }
 
     /// Replaces the envelope of a mail item: those recipients that are still to be served.
@@ -249,7 +274,7 @@ impl Change<'_> {
     }
 
     /// Out of the queue, into the dead letters, with its body.
-    pub fn bury_item(&mut self, id: ItemId, why: &str, now: Timestamp) -> Result<(), StoreError> {
+    pub(super) fn bury_alone(&mut self, id: ItemId, why: &str, now: Timestamp) -> Result<(), StoreError> {
         let sql = "INSERT INTO dead (at, why, size, body, hop, grade, cargo)
                    SELECT ?, ?, size, body, hop, grade, cargo FROM item WHERE id = ?";
         self.execute(sql, params![now, why, id])?;
@@ -316,6 +341,7 @@ mod tests {
                 user: "ann".to_owned(),
                 mode: 0o644,
                 wishes: CopyWishes::parse("fmn", "ann"),
+                execution: Some("X.hubN0001".to_owned()),
                 body,
             },
             |_| Cargo::Fetch {
@@ -455,11 +481,15 @@ mod tests {
         let job = pack(&store, &[a, b]);
         write(&store, |c| c.offer_job(job));
         assert!(read(&store, |v| v.item(a)).expect("an item").in_doubt);
-        assert_eq!(write(&store, |c| c.drop_item(a, false)), Err(QueueRefusal::InDoubt(a.0)));
-        assert_eq!(write(&store, |c| c.drop_item(a, true)), Ok(()));
-        assert_eq!(write(&store, |c| c.drop_item(a, true)), Err(QueueRefusal::Unknown(a.0)));
+        let dropped = |id, force| {
+            let dropped = write(&store, |c| c.drop_item(id, force))?;
+            Ok(dropped.iter().map(|item| item.id).collect::<Vec<_>>())
+        };
+        assert_eq!(dropped(a, false), Err(QueueRefusal::InDoubt(a.0)));
+        assert_eq!(dropped(a, true), Ok(vec![a]));
+        assert_eq!(dropped(a, true), Err(QueueRefusal::Unknown(a.0)));
         assert!(read(&store, |v| v.job(job)).is_some());
-        assert_eq!(write(&store, |c| c.drop_item(b, true)), Ok(()));
+        assert_eq!(dropped(b, true), Ok(vec![b]));
         assert_eq!(read(&store, |v| v.job(job)), None);
         assert_eq!(remains(&store), (0, 0, 0));
     }
@@ -468,7 +498,7 @@ mod tests {
     fn a_job_that_no_peer_has_seen_dissolves_when_one_of_its_items_leaves() {
         type Leave = fn(&mut Change<'_>, ItemId) -> Result<(), StoreError>;
         let ways: [Leave; 3] = [
-            |c, id| c.drop_item(id, false).map(|dropped| dropped.expect("not in doubt")),
+            |c, id| c.drop_item(id, false).map(|dropped| drop(dropped.expect("not in doubt"))),
             |c, id| c.hold_item(id, "wait"),
             |c, id| c.bury_item(id, "hopeless", NOW),
         ];

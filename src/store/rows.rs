@@ -182,6 +182,8 @@ pub(super) enum CargoRow {
         mode: u32,
         #[serde(flatten)]
         wishes: WishesRow,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        execution: Option<String>,
     },
     Fetch {
         from: String,
@@ -235,8 +237,8 @@ impl CargoRow {
         match cargo.clone() {
             Cargo::Mail { envelope, body } => (Self::mail(&envelope), Some(body)),
             Cargo::Article { message_id, body } => (Self::Article { message_id }, Some(body)),
-            Cargo::File { from, to, user, mode, wishes, body } => {
-                (Self::File { from, to, user, mode, wishes: wishes.into() }, Some(body))
+            Cargo::File { from, to, user, mode, wishes, execution, body } => {
+                (Self::File { from, to, user, mode, wishes: wishes.into(), execution }, Some(body))
             }
             Cargo::Fetch { from, to, user, wishes } => (Self::Fetch { from, to, user, wishes: wishes.into() }, None),
             Cargo::Expand { from, to, user, wishes } => (Self::Expand { from, to, user, wishes: wishes.into() }, None),
@@ -265,8 +267,8 @@ impl CargoRow {
                 Cargo::Mail { envelope: Envelope { sender, recipients }, body: with_body()? }
             }
             Self::Article { message_id } => Cargo::Article { message_id, body: with_body()? },
-            Self::File { from, to, user, mode, wishes } => {
-                Cargo::File { from, to, user, mode, wishes: wishes.into(), body: with_body()? }
+            Self::File { from, to, user, mode, wishes, execution } => {
+                Cargo::File { from, to, user, mode, wishes: wishes.into(), execution, body: with_body()? }
             }
             Self::Fetch { from, to, user, wishes } => Cargo::Fetch { from, to, user, wishes: wishes.into() },
             Self::Expand { from, to, user, wishes } => Cargo::Expand { from, to, user, wishes: wishes.into() },

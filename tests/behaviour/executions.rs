@@ -200,25 +200,117 @@ fn data_without_a_command_is_buried_in_the_end() {
 
 #[test]
 fn what_uux_sends_with_its_files_is_run_by_one_of_us() {
-    let hub = Site::new("hub", HUB);
-    let config = hub.config().display().to_string();
-    let village = Site::new(
-        "village",
-        &format!(
-            "[port.p]\ntype = \"pipe\"\ncommand = [\"{BANGPATH}\", \"uucico\", \"-I\", \"{config}\", \"-u\", \"village\"]\n\
-             [sites.hub]\ncall = [{{ port = \"p\" }}]\n"
-        ),
-    );
-    let files = [1, 2].map(|number| village.path(&format!("batch{number}")));
-    for (number, path) in (1..).zip(&files) {
-        std::fs::write(path, article(number)).expect("a file");
-    }
-    let [one, two] = files.map(|path| format!("!{}", path.display()));
-    village.run(&["uux", "hub!rnews", &one, &two], b"");
+    let (hub, village) = asked(HUB, "");
     assert_eq!(village.queued(), 3);
     village.run(&["call", "hub"], b"");
     assert_eq!((hub.articles().len(), village.queued()), (2, 0));
     assert!(hub.is_unpacked() && hub.dead().is_empty());
+}
+
+/// How the village calls the hub, and what more it has of it.
+fn calling(hub: &Site, more: &str) -> String {
+    let config = hub.config().display().to_string();
+    format!(
+        "[port.p]\ntype = \"pipe\"\ncommand = [\"{BANGPATH}\", \"uucico\", \"-I\", \"{config}\", \"-u\", \"village\"]\n\
+         [sites.hub]\ncall = [{{ port = \"p\" }}]\n{more}\n"
+    )
+}
+
+/// The village has asked the hub for `rnews one two`, of which the second is long; the items are 1, 2 and 3.
+fn asked(hub: &str, more: &str) -> (Site, Site) {
+    let hub = Site::new("hub", hub);
+    let village = Site::new("village", &calling(&hub, more));
+    let words = [1, 2].map(|number| {
+        let path = village.path(["one", "two"][number as usize - 1]);
+        let padding = "#! rnews 0\n".repeat(if number == 2 { 500 } else { 0 });
+        std::fs::write(&path, article(number) + &padding).expect("a file");
+        format!("!{}", path.display())
+    });
+    let [one, two] = &words;
+    village.run(&["uux", "-a", "bob", "hub!rnews", one, two], b"");
+    (hub, village)
+}
+
+fn why_dead(site: &Site) -> Vec<String> {
+    site.dead().into_iter().map(|letter| letter.why).collect()
+}
+
+#[test]
+fn a_command_of_which_a_file_is_refused_for_good_stays_here_and_is_tried_again_as_a_whole() {
+    let limited = HUB.replace("[sites.village]\n", "[sites.village]\nreceive-limits = [{ size = \"2K\" }]\n");
+    for (hub, more, why) in [
+        (limited.as_str(), "protocols = \"t\"", "site hub too large"),
+        (&limited, "protocols = \"i\"", "site hub too large"),
+        (HUB, "send-limits = [{ size = \"2K\" }]", "site hub is never sent so much (send-limits)"),
+    ] {
+        let (hub, village) = asked(hub, more);
+        village.run(&["call", "hub"], b"");
+        let dead = why_dead(&village);
+        assert_eq!((village.queued(), dead.len()), (0, 2), "{more}: {dead:?}");
+        assert!(dead[0] == why && dead[1].contains("goes with D.village"), "{more}: {dead:?}");
+        let mail = village.mail("bob");
+        assert!(mail.len() == 1 && mail[0].contains("\n    rnews one two\n"), "{more}: {mail:?}");
+        assert!(mail[0].contains("/two, without which the command is of no use)"), "{more}: {mail:?}");
+        assert!(village.run(&["log"], b"").contains(" buried file hub X.village"), "{more}");
+        // The first file was there already, and waits for the others.
+        assert!(hub.articles().is_empty() && !hub.is_unpacked(), "{more}");
+        hub.configure(HUB);
+        village.configure(&calling(&hub, ""));
+        let number = village.dead()[1].number.to_string();
+        village.run(&["dead", "retry", &number], b"");
+        assert_eq!((village.queued(), village.dead().len()), (2, 0), "{more}");
+        village.run(&["call", "hub"], b"");
+        assert_eq!((village.queued(), hub.articles().len(), hub.is_unpacked()), (0, 2, true), "{more}");
+    }
+}
+
+#[test]
+fn nobody_is_told_of_a_refused_file_of_a_command_that_asked_for_no_word() {
+    let limited = HUB.replace("[sites.village]\n", "[sites.village]\nreceive-limits = [{ size = \"100\" }]\n");
+    let hub = Site::new("hub", &limited);
+    let village = Site::new("village", &calling(&hub, "protocols = \"t\""));
+    let path = village.path("one");
+    std::fs::write(&path, article(1)).expect("a file");
+    village.run(&["uux", "-n", "-a", "bob", "hub!rnews", &format!("!{}", path.display())], b"");
+    village.run(&["call", "hub"], b"");
+    assert_eq!((village.queued(), village.dead().len(), village.mail("bob").len()), (0, 2, 0));
+    assert!(hub.is_unpacked());
+}
+
+#[test]
+fn a_command_of_which_a_file_is_dropped_is_dropped_as_a_whole() {
+    for item in ["1", "3"] {
+        let (_hub, village) = asked(HUB, "");
+        let said = village.run(&["queue", "drop", item], b"");
+        let others = if item == "1" { "2, 3" } else { "1, 2" };
+        assert_eq!(said, format!("dropped with what was left of its command: item {others}\n"));
+        assert_eq!((village.queued(), village.dead().len()), (0, 0));
+        assert_eq!(village.run(&["log"], b"").matches(" dropped file uucp:hub ").count(), 3);
+    }
+    // What is in the dead letters, too; and nothing of another command.
+    let (hub, village) = asked(HUB, "send-limits = [{ size = \"100\" }]");
+    let other = village.path("other");
+    std::fs::write(&other, article(3)).expect("a file");
+    village.run(&["uux", "hub!rnews", &format!("!{}", other.display())], b"");
+    village.run(&["call", "hub"], b"");
+    assert_eq!((village.queued(), village.dead().len()), (0, 5), "{:?}", why_dead(&village));
+    assert_eq!(village.run(&["dead", "drop", "2"], b""), "dropped with 2 other letters of its command\n");
+    assert_eq!((village.dead().len(), hub.is_unpacked()), (2, true));
+}
+
+#[test]
+fn an_execution_file_goes_when_its_data_is_there() {
+    let (hub, village) = asked(HUB, "");
+    let listed = village.run(&["queue", "list"], b"");
+    assert_eq!(listed.matches("held: until the files of its command are there").count(), 1, "{listed}");
+    village.run(&["queue", "hold", "2"], b"");
+    // By hand it goes no earlier.
+    village.run(&["queue", "release", "3"], b"");
+    village.run(&["call", "hub"], b"");
+    assert_eq!((village.queued(), hub.articles().len()), (2, 0));
+    village.run(&["queue", "release", "2"], b"");
+    village.run(&["call", "hub"], b"");
+    assert_eq!((village.queued(), hub.articles().len(), hub.is_unpacked()), (0, 2, true));
 }
 
 #[test]
@@ -254,7 +346,7 @@ fn uux_says_what_it_cannot_send() {
 }
 
 /// A site that may have this script run as `tell`, and has asked for it with these words.
-fn asked(script: &str, words: &str) -> Site {
+fn scripted(script: &str, words: &str) -> Site {
     let hub = Site::new("hub", "");
     let program = hub.path("tell");
     std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a file");
@@ -272,7 +364,7 @@ fn said_by(hub: &Site) -> Option<String> {
 
 #[test]
 fn a_program_finds_its_own_folder_and_nothing_of_us() {
-    let hub = asked("env | sort; ls -A; cat \"$1\"", "~/notes");
+    let hub = scripted("env | sort; ls -A; cat \"$1\"", "~/notes");
     unpack(&hub);
     let said = said_by(&hub).unwrap_or_default();
     let variables: Vec<&str> = said.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
@@ -292,7 +384,7 @@ fn a_program_finds_its_own_folder_and_nothing_of_us() {
 #[test]
 fn a_program_gets_no_file_that_is_not_for_others() {
     for words in ["/etc/passwd", "../x", "~root/x", "-o/etc/passwd", "~/none", "x/y"] {
-        let hub = asked("echo \"$*\"", words);
+        let hub = scripted("echo \"$*\"", words);
         unpack(&hub);
         assert_eq!(said_by(&hub), None, "{words}");
         assert!(hub.run(&["log"], b"").contains("refused command village"), "{words}");
@@ -302,7 +394,7 @@ fn a_program_gets_no_file_that_is_not_for_others() {
 #[test]
 fn a_program_that_fails_leaves_what_came_with_its_words_and_may_ask_for_later() {
     let check = |script: &str, dead: &[&str], waiting: bool| {
-        let hub = asked(script, "x");
+        let hub = scripted(script, "x");
         unpack(&hub);
         let why: Vec<String> = hub.dead().into_iter().map(|letter| letter.why).collect();
         assert_eq!(why.len(), dead.len(), "{script}: {why:?}");
@@ -318,7 +410,7 @@ fn a_program_that_fails_leaves_what_came_with_its_words_and_may_ask_for_later() 
 /// Whether it has done its work nobody knows, so a person decides.
 #[test]
 fn a_program_in_whose_midst_the_machine_went_down_is_not_run_again_by_itself() {
-    let hub = asked("echo run >> ../../../runs; kill -9 $PPID", "x");
+    let hub = scripted("echo run >> ../../../runs; kill -9 $PPID", "x");
     unpack(&hub);
     unpack(&hub);
     assert_eq!(std::fs::read_to_string(hub.path("runs")).expect("it ran"), "run\n");

@@ -226,11 +226,12 @@ impl Queueing<'_> {
         let count = parts.len();
         self.opened.store.write::<_, Failure>(|change| {
             let mut bytes = 0;
+            let last = self.name(change, 'X', &execution.system)?;
             for part in parts {
                 let name = self.name(change, 'D', &execution.system)?;
                 bytes += part.draft.len();
                 let body = change.keep(part.draft)?;
-                self.enqueue(change, part.from, (name.clone(), body), &execution.user)?;
+                self.enqueue(change, (part.from, name.clone(), body), &execution.user, &last)?;
                 execution.files.push((name, part.name));
             }
             execution.input = execution.files.last().filter(|_| has_input).map(|(name, _)| name.clone());
@@ -238,9 +239,8 @@ impl Queueing<'_> {
             if text.len() > EXECUTION_FILE_MAX {
                 return Err(Failure::new(USAGE, "the command is too long"));
             }
-            let name = self.name(change, 'X', &execution.system)?;
             let body = change.keep_bytes(text.as_bytes())?;
-            let item = self.enqueue(change, name.clone(), (name, body), &execution.user)?;
+            let item = self.enqueue(change, (last.clone(), last.clone(), body), &execution.user, &last)?;
             let (place, id) = (self.site.to_string(), execution.command.clone());
             let detail = format!("item {} and {count} before it", item.0);
             change.record(Fact { at: now, verb: "accepted", what: "command", place, id, bytes, detail })?;
@@ -257,11 +257,12 @@ impl Queueing<'_> {
     fn enqueue(
         &self,
         change: &mut Change<'_>,
-        from: String,
-        (to, body): (String, BodyId),
+        (from, to, body): (String, String, BodyId),
         user: &str,
+        execution: &str,
     ) -> Result<ItemId, StoreError> {
-        let cargo = Cargo::File { from, to, user: user.to_owned(), mode: 0o666, wishes: CopyWishes::default(), body };
+        let (user, wishes, execution) = (user.to_owned(), CopyWishes::default(), Some(execution.to_owned()));
+        let cargo = Cargo::File { from, to, user, mode: 0o666, wishes, execution, body };
         let hop = Hop::Site(self.site.clone());
         change.enqueue(NewItem { hop, cargo, grade: self.grade, queued: self.opened.context.now() })
     }
