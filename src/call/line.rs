@@ -130,7 +130,10 @@ pub fn connected(link: &mut Link, profile: &Profile, connection: &Connection) {
         if !profile.fixed_speed {
             link.set_speed(speed);
         }
-        link.facts.speed = Some(link.facts.speed.map_or(speed, |cable| cable.min(speed)));
+        // Modems that compress take more than they carry, and stop us where it is too much.
+        let may_be_more = connection.compressed && profile.fixed_speed;
+        link.facts.speed =
+            Some(link.facts.speed.map_or(speed, |cable| if may_be_more { cable } else { cable.min(speed) }));
     }
     link.facts.reliable |= connection.corrected;
     if profile.carrier {
@@ -148,5 +151,27 @@ pub async fn hang_up(link: &mut Link, kind: &PortKind, connected: bool, nudges: 
     if !link.drop_carrier().await && connected {
         let mut hang_up = HangUp::new(clock(), &modem.profile);
         let _ = link::drive(link, &mut hang_up, &[], nudges, clock).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialogue::Facts;
+    use crate::session::dial::tests::profile;
+
+    #[test]
+    fn a_line_is_as_fast_as_its_modems_and_as_its_cable_where_they_compress() {
+        let check = |compressed: bool, fixed_speed: bool, expected: u32| {
+            let (near, _far) = tokio::io::duplex(1);
+            let (reader, writer) = tokio::io::split(near);
+            let mut link = Link::new(Facts::serial("line", 57_600), reader, writer);
+            let connection = Connection { speed: Some(14_400), corrected: true, compressed, words: String::new() };
+            super::connected(&mut link, &Profile { fixed_speed, ..profile() }, &connection);
+            assert_eq!((link.facts.speed, link.facts.reliable), (Some(expected), true), "{compressed} {fixed_speed}");
+        };
+        check(false, true, 14_400);
+        check(true, true, 57_600);
+        check(true, false, 14_400);
     }
 }

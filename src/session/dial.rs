@@ -78,6 +78,8 @@ pub struct Connection {
     pub speed: Option<u32>,
     /// The modems correct errors between them.
     pub corrected: bool,
+    /// They compress what they carry: it may be more than their speed says.
+    pub compressed: bool,
     /// The line itself, for people.
     pub words: String,
 }
@@ -250,6 +252,7 @@ impl Dial {
             let connection = Connection {
                 speed: self.foretold.speed.or(told.speed),
                 corrected: self.foretold.corrected || told.corrected,
+                compressed: self.foretold.compressed || told.compressed,
                 words: told.words,
             };
             self.stage = Stage::Connected { until: now.instant + LINE_FEED_WAIT, connection };
@@ -257,6 +260,8 @@ impl Dial {
             self.foretold.speed = leading_number(speed);
         } else if let Some(protocol) = line.strip_prefix("PROTOCOL:").or(line.strip_prefix("+ER:")) {
             self.foretold.corrected |= self.profile.corrected.iter().any(|word| protocol.contains(word.as_str()));
+        } else if let Some(how) = line.strip_prefix("COMPRESSION:").or(line.strip_prefix("+DR:")) {
+            self.foretold.compressed |= how.trim() != "NONE";
         } else if self.profile.fail.iter().any(|word| line.starts_with(word.as_str())) {
             self.fail(DialFailure::Refused(line.to_owned()));
         }
@@ -516,9 +521,13 @@ fn read_connect(line: &str, corrected: &[String]) -> Connection {
     Connection {
         speed: speed.map(|(_, number)| number),
         corrected: corrected.iter().any(|word| words.contains(&word.as_str())),
+        compressed: COMPRESSIONS.iter().any(|word| words.contains(word)),
         words: line.to_owned(),
     }
 }
+
+/// What modems call compression at CONNECT: V.42bis, its forms, V.44, and classes 5 and 7 of MNP.
+const COMPRESSIONS: [&str; 8] = ["V42BIS", "V42bis", "V42B", "V42b", "V44", "MNP5", "MNP7", "COMP"];
 
 fn leading_number(text: &str) -> Option<u32> {
     let digits: String = text.trim().chars().take_while(char::is_ascii_digit).collect();
@@ -526,10 +535,10 @@ fn leading_number(text: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn profile() -> Profile {
+    pub(crate) fn profile() -> Profile {
         Profile {
             name: "test".to_owned(),
             init: vec!["ATZ".to_owned(), "ATE0".to_owned()],
@@ -634,6 +643,11 @@ mod tests {
             &call("\r\nCARRIER 31200\r\n\r\nPROTOCOL: LAPM\r\n\r\nCONNECT 115200\r\nx"),
             "ATZ|ATE0|ATDT5551234| -> Some(31200) true CONNECT 115200 [x]",
         );
+        let (_, outcome, _) = play(
+            Dial::calling(Now::default(), profile(), "5551234"),
+            &call("\r\nCARRIER 31200\r\n\r\nPROTOCOL: LAPM\r\n\r\nCOMPRESSION: V.42 BIS\r\n\r\nCONNECT 115200\r\n"),
+        );
+        assert!(outcome.is_ok_and(|connection| connection.compressed));
         check_call(
             &call("ATDT5551234\r\r\nRINGING\r\n\r\nCONNECT\r"),
             "ATZ|ATE0|ATDT5551234| -> None false CONNECT []",
@@ -721,6 +735,9 @@ mod tests {
         check("CONNECT 33600/ARQ/V34/LAPM/V42BIS", Some(33_600), true);
         check("CONNECT 115200/V34/LAPM/V42BIS/33600:TX/31200:RX", Some(33_600), true);
         check("CONNECT FAST", None, false);
+        let compressed = |line: &str| read_connect(line, &[]).compressed;
+        assert!(compressed("CONNECT 33600/ARQ/V34/LAPM/V42BIS") && compressed("CONNECT 14400/ARQ/V32b/V42b"));
+        assert!(!compressed("CONNECT 14400/ARQ/V32/LAPM") && !compressed("CONNECT 9600"));
         check("CONNECT 99999999999", None, false);
     }
 
