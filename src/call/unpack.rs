@@ -15,7 +15,7 @@ use crate::base::words::with_causes;
 use crate::mail::rmail::{BodyReader, incoming_rmail};
 use crate::mail::{self, IntakeError, Origin, Refused};
 use crate::news::{self, Source};
-use crate::store::inbound::{KEPT, Purpose, Received, ReceivedId};
+use crate::store::inbound::{KEPT, Purpose, Received};
 use crate::store::ledger::Fact;
 use crate::store::{BodyId, Change, Store, StoreError};
 use crate::wire::batch::{Found, Reader};
@@ -79,7 +79,7 @@ fn unpack(context: &Context, file: &Received, told_to_stop: &dyn Fn() -> bool) -
         Err(error @ StoreError::Damaged(_)) => Fate::Bad(with_causes(&error)),
         Err(error @ StoreError::Io { .. }) => {
             tracing::error!(site = %file.site, error = with_causes(&error), "cannot unpack a received file");
-            waiting(now.wall, file, KEPT, (with_causes(&error), || "it could not be read for a week".to_owned()))
+            unreadable(now.wall, file, with_causes(&error))
         }
         Err(error @ (StoreError::Full(_) | StoreError::Database { .. } | StoreError::Schema { .. })) => {
             return Err(error);
@@ -163,6 +163,11 @@ fn waiting(
     Fate::Later(PARTNER.saturating_mul(1 << file.attempts.min(7)), why)
 }
 
+/// It may be read when the disk is itself again.
+fn unreadable(now: Timestamp, file: &Received, why: String) -> Fate {
+    waiting(now, file, KEPT, (why, || "it could not be read for a week".to_owned()))
+}
+
 fn fact(at: Timestamp, verb: &'static str, what: &'static str, site: &SiteName, bytes: u64, detail: String) -> Fact {
     Fact { at, verb, what, place: site.to_string(), id: String::new(), bytes, detail }
 }
@@ -217,8 +222,8 @@ impl Execution<'_> {
     }
 
     fn finish(&self, change: &mut Change<'_>) -> Result<(), StoreError> {
-        for id in &self.brought.ids {
-            change.finish_received(*id)?;
+        for data in &self.brought.data {
+            change.finish_received(data.id)?;
         }
         change.finish_received(self.file.id)
     }
@@ -282,22 +287,27 @@ impl Execution<'_> {
         room.err().map(|error| Fate::Later(LATER, with_causes(&error)))
     }
 
-    /// Its batches: the files that it names, as one long one, or else its input. Arguments that name no file which came along
+    /// Its batches: the files that it names, one after the other, or else its input. Arguments that name no file which came along
     /// are options, of which none matters here.
     fn rnews(&self, context: &Context, arguments: &[&str]) -> Result<Fate, StoreError> {
-        let mut batches: Vec<BodyId> = arguments.iter().filter_map(|name| self.brought.file(name)).collect();
+        let mut batches = Vec::new();
+        for batch in arguments.iter().filter_map(|name| self.brought.file(name)) {
+            if !batches.contains(&batch) {
+                batches.push(batch);
+            }
+        }
         if batches.is_empty() {
             batches.extend(self.brought.read());
         }
-        let Some(last) = batches.pop() else { return Ok(no_input()) };
-        let mut filing = Filing::default();
-        for batch in batches {
-            if let Some(fate) = self.file_articles(context, batch, false, &mut filing)? {
+        let Some(last) = batches.last() else { return Ok(no_input()) };
+        let mut filing = Filing { alone: batches.len() == 1, ..Filing::default() };
+        for batch in &batches {
+            if let Some(fate) = self.file_articles(context, *batch, batch == last, &mut filing)? {
                 return Ok(fate);
             }
         }
-        let fate = self.file_articles(context, last, true, &mut filing)?;
-        Ok(fate.unwrap_or_else(|| filing.trouble.map_or(Fate::Done, Fate::Bad)))
+        // Of several the last change has kept what is damaged.
+        Ok(filing.damaged.pop().filter(|_| filing.alone).map_or(Fate::Done, |(_, why)| Fate::Bad(why)))
     }
 
     /// A batch, in runs of articles; each run is one change that also notes how far the batches have come. What is
@@ -310,21 +320,26 @@ impl Execution<'_> {
         last: bool,
         filing: &mut Filing,
     ) -> Result<Option<Fate>, StoreError> {
-        let mut reader = match Reader::new(body(&context.store, batch)?) {
-            Ok(reader) => reader,
-            Err(error) => {
-                filing.trouble.get_or_insert_with(|| format!("the batch cannot be read: {error}"));
-                return Ok(None);
-            }
+        let mut reader = match body(&context.store, batch) {
+            Ok(bytes) => Reader::new(bytes),
+            Err(StoreError::Damaged(why)) => Err(io::Error::new(io::ErrorKind::InvalidData, why)),
+            Err(error) => return Err(error),
         };
         loop {
-            if let Some(fate) = self.pause(context, filing.number, reader.is_packed()) {
+            let packed = reader.as_ref().is_ok_and(Reader::is_packed);
+            if let Some(fate) = self.pause(context, filing.number, packed) {
                 return Ok(Some(fate));
             }
-            let (run, end) = next_run(&mut reader);
+            let (run, end) = match &mut reader {
+                Ok(reader) => next_run(reader),
+                Err(error) => (Vec::new(), End::of(error, "the batch cannot be read")),
+            };
+            if let End::Trouble(why) = end {
+                return Ok(Some(unreadable((context.clock)().wall, self.file, why)));
+            }
             let first = filing.number;
             filing.number += run.len() as u64;
-            let ended = filing.note(&run, end);
+            let ended = filing.note(batch, &run, end);
             if filing.number <= self.file.progress && !(ended && last) {
                 if ended {
                     return Ok(None);
@@ -339,11 +354,12 @@ impl Execution<'_> {
                         news::accept(change, &context.news, now, &source, article)?;
                     }
                 }
-                match (ended && last, &filing.trouble) {
+                match (ended && last, &filing.damaged[..]) {
                     (false, _) => change.note_progress(self.file.id, filing.number),
-                    (true, None) => self.succeed(context, now, change),
+                    (true, []) => self.succeed(context, now, change),
                     // Tried again by an operator, it is read from its beginning: the history makes that harmless.
-                    (true, Some(_)) => change.note_progress(self.file.id, 0),
+                    (true, _) if filing.alone => change.note_progress(self.file.id, 0),
+                    (true, damaged) => self.keep_damaged(context, now, change, damaged),
                 }
             });
             match filed {
@@ -353,6 +369,32 @@ impl Execution<'_> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Of several batches only those that are damaged stay in the dead letters, each as if it had come by itself.
+    fn keep_damaged(
+        &self,
+        context: &Context,
+        now: Now,
+        change: &mut Change<'_>,
+        damaged: &[(BodyId, String)],
+    ) -> Result<(), StoreError> {
+        let (command, user) = ("rnews".to_owned(), self.user.to_owned());
+        let requestor = self.requestor.map(str::to_owned);
+        let alone = Purpose::Execute { command, user, requestor, reports: self.reports };
+        for (batch, why) in damaged {
+            tracing::error!(site = %self.site, why, "one batch of several is damaged: see `bangpath dead`");
+            for data in self.brought.data.iter().filter(|data| data.body == *batch) {
+                change.set_purpose(data.id, &alone)?;
+                change.bury_received(data.id, why, now.wall)?;
+                change.record(fact(now.wall, "buried", "file", self.site, data.size, why.clone()))?;
+            }
+        }
+        self.finish(change)?;
+        let Some(to) = self.reported_to(context) else { return Ok(()) };
+        let whys: Vec<&str> = damaged.iter().map(|(_, why)| why.as_str()).collect();
+        let how = format!("failed in part, and what is damaged is kept for our postmaster: {}", whys.join("; "));
+        Notices { policy: &context.mail, now, site: self.site }.ended(change, &to, (self.command, &how))
     }
 
     /// Files are sent on. All of the command is done, or nothing.
@@ -427,8 +469,8 @@ struct Brought {
     only: Option<BodyId>,
     /// What the command calls a file, and its bytes.
     files: Vec<(String, BodyId)>,
-    /// Received files that go when the command has been run, beside the one that names it.
-    ids: Vec<ReceivedId>,
+    /// What goes when the command has been run, beside the file that names it.
+    data: Vec<Received>,
 }
 
 impl Brought {
@@ -455,22 +497,25 @@ fn no_input() -> Fate {
 struct Filing {
     /// Articles seen, and what else counts as one.
     number: u64,
-    /// What is damaged is found again each time: it decides what becomes of the batches.
-    trouble: Option<String>,
+    /// There is one batch only.
+    alone: bool,
+    /// Batches with what is wrong with each. It is found again each time, and decides what becomes of them.
+    damaged: Vec<(BodyId, String)>,
 }
 
 impl Filing {
-    /// Whether the batch ends with this run; what is wrong with it is remembered.
-    fn note(&mut self, run: &[Found], end: End) -> bool {
-        self.trouble = self.trouble.take().or_else(|| run.iter().find_map(flaw));
-        match end {
-            End::More => false,
-            End::Whole => true,
-            End::Broken(why) => {
-                self.trouble.get_or_insert(why);
-                true
-            }
+    /// Whether the batch ends with this run; the first that is wrong with it is remembered.
+    fn note(&mut self, batch: BodyId, run: &[Found], end: End) -> bool {
+        let (ended, broken) = match end {
+            End::More => (false, None),
+            End::Whole => (true, None),
+            End::Broken(why) | End::Trouble(why) => (true, Some(why)),
+        };
+        let known = self.damaged.iter().any(|(known, _)| *known == batch);
+        if let Some(why) = run.iter().find_map(flaw).or(broken).filter(|_| !known) {
+            self.damaged.push((batch, why));
         }
+        ended
     }
 }
 
@@ -496,7 +541,17 @@ fn flaw(found: &Found) -> Option<String> {
 enum End {
     More,
     Whole,
+    /// The rest cannot be read.
     Broken(String),
+    /// The same now, for the disk fails: that may pass.
+    Trouble(String),
+}
+
+impl End {
+    fn of(error: &io::Error, what: &str) -> Self {
+        let why = format!("{what}: {error}");
+        if error.raw_os_error().is_some() { Self::Trouble(why) } else { Self::Broken(why) }
+    }
 }
 
 fn next_run(reader: &mut Reader<'_>) -> (Vec<Found>, End) {
@@ -512,7 +567,7 @@ fn next_run(reader: &mut Reader<'_>) -> (Vec<Found>, End) {
                 run.push(found);
             }
             Ok(None) => return (run, End::Whole),
-            Err(error) => return (run, End::Broken(format!("the batch is damaged: {error}"))),
+            Err(error) => return (run, End::of(&error, "the batch is damaged")),
         }
     }
     (run, End::More)
@@ -545,7 +600,7 @@ pub fn local_rnews(context: &Context, user: &str, input: impl Read) -> Result<(u
         match end {
             End::More => {}
             End::Whole => return Ok((taken, refused)),
-            End::Broken(why) => return Err(LocalError::Damaged(why)),
+            End::Broken(why) | End::Trouble(why) => return Err(LocalError::Damaged(why)),
         }
     }
 }

@@ -39,6 +39,16 @@ pub enum Purpose {
     Spool { name: String },
 }
 
+impl Purpose {
+    /// Its name, if it is a spool file.
+    fn spool(&self) -> Option<&str> {
+        match self {
+            Self::Spool { name } => Some(name),
+            Self::Execute { .. } => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReceivedId(pub i64);
 
@@ -131,11 +141,7 @@ impl Receiving {
             change.note_receipt(&self.file, now)?;
             let sql = "INSERT INTO received (site, purpose, spool, body, received, not_before)
                        VALUES (?, ?, ?, ?, ?, ?)";
-            let spool = match &purpose {
-                Purpose::Spool { name } => Some(name),
-                Purpose::Execute { .. } => None,
-            };
-            let row = params![self.file.site, json(&PurposeRow::from(&purpose)), spool, body, now, now];
+            let row = params![self.file.site, json(&PurposeRow::from(&purpose)), purpose.spool(), body, now, now];
             let id = change.insert(sql, row).map(ReceivedId)?;
             if let Purpose::Spool { .. } = purpose {
                 // Execution files of the site may have waited for this one.
@@ -339,6 +345,12 @@ impl Change<'_> {
     /// How far unpacking has come, in the change that brought it there.
     pub fn note_progress(&mut self, id: ReceivedId, progress: u64) -> Result<(), StoreError> {
         self.execute("UPDATE received SET progress = ? WHERE id = ?", params![integer(progress), id]).map(drop)
+    }
+
+    /// From now on it is there for this by itself, from its beginning, and no file beside it.
+    pub fn set_purpose(&mut self, id: ReceivedId, purpose: &Purpose) -> Result<(), StoreError> {
+        let sql = "UPDATE received SET purpose = ?, spool = ?, progress = 0 WHERE id = ?";
+        self.execute(sql, params![json(&PurposeRow::from(purpose)), purpose.spool(), id]).map(drop)
     }
 
     /// Not now: counts an attempt, notes why, and waits until `until`.

@@ -26,7 +26,7 @@ fn unpack(hub: &Site) {
     hub.try_run(&["uucico"], b"", None);
 }
 
-fn article(number: u32) -> String {
+pub fn article(number: u32) -> String {
     let text = format!(
         "Path: village!ann\nFrom: ann@village.example\nNewsgroups: local.test\nSubject: {number}\n\
          Date: Fri, 27 Nov 2026 10:00:00 +0000\nMessage-ID: <{number}@village.example>\n\nHello\n"
@@ -48,27 +48,6 @@ fn a_command_is_run_once_when_all_its_files_are_here_in_whatever_order_they_come
         }
         assert_eq!(hub.articles().len(), 2, "{order:?}");
         assert!(hub.is_unpacked() && hub.dead().is_empty(), "{order:?}");
-    }
-}
-
-#[test]
-fn a_batch_that_cannot_be_read_keeps_nothing_from_those_beside_it() {
-    let broken = "#! cunbatch\nnothing compressed";
-    for order in [[broken, "1", "2"], ["1", broken, "2"], ["1", "2", broken]] {
-        let hub = Site::new("hub", HUB);
-        for (n, text) in (1..).zip(order) {
-            let text = text.parse().map_or(text.to_owned(), article);
-            give(&hub, &format!("D.{n}"), &text, 0);
-        }
-        give(&hub, "X.4", "F D.1 one\nF D.2 two\nF D.3 three\nU ann village\nC rnews one two three\n", 0);
-        unpack(&hub);
-        assert_eq!(hub.articles().len(), 2, "{order:?}");
-        let dead = hub.dead();
-        assert!(dead.len() == 4 && dead[0].why.contains("cannot be read"), "{order:?}: {dead:?}");
-        // What is mended by hand in the spool comes once more, and what was filed is known.
-        hub.run(&["dead", "retry", &dead[0].number.to_string()], b"");
-        unpack(&hub);
-        assert_eq!(hub.articles().len(), 2, "{order:?}");
     }
 }
 
@@ -153,6 +132,50 @@ fn a_command_that_the_site_may_not_run_takes_its_files_along() {
     unpack(&hub);
     assert!(hub.is_unpacked() && hub.dead().is_empty());
     assert!(hub.run(&["log"], b"").contains("refused command village"));
+}
+
+/// Which articles are here after batches of these came for one command, and what is kept in the dead letters.
+fn check_batches(batches: &[&str], here: usize, kept: &[&str]) -> Site {
+    let hub = Site::new("hub", HUB);
+    let mut names = String::new();
+    let mut execution = String::new();
+    for (number, batch) in batches.iter().enumerate() {
+        give(&hub, &format!("D.{number}"), batch, 0);
+        execution += &format!("F D.{number} f{number}\n");
+        names += &format!(" f{number}");
+    }
+    give(&hub, "X.9", &format!("{execution}U ann village\nC rnews{names}\n"), 0);
+    unpack(&hub);
+    let dead: Vec<(String, String)> = hub.dead().into_iter().map(|letter| (letter.what, letter.why)).collect();
+    assert_eq!((hub.articles().len(), dead.len()), (here, kept.len()), "{batches:?}: {dead:?}");
+    for ((what, why), expected) in dead.iter().zip(kept) {
+        assert_eq!(what, "rnews (for ann)");
+        assert!(why.contains(expected), "{batches:?}: {why}");
+        assert!(hub.waiting_mail().iter().any(|(_, text)| text.contains(expected)), "its sender is told");
+    }
+    assert!(hub.is_unpacked(), "{batches:?}");
+    hub
+}
+
+#[test]
+fn what_can_be_read_of_several_batches_is_filed_and_those_that_are_damaged_are_kept() {
+    let (one, two) = (article(1), article(2));
+    let (unknown, cut) = ("#! zunbatch\nabc", article(3) + "#! rnews 999\nPath: x\n");
+    let (no_head, too_early) = ("batches of the form `zunbatch` are not known", "the batch ends ");
+    check_batches(&[&one, &two], 2, &[]);
+    check_batches(&[&one, unknown, &two], 2, &[no_head]);
+    check_batches(&[&one, &two, unknown], 2, &[no_head]);
+    check_batches(&[&cut, &one, unknown, &two], 3, &[too_early, no_head]);
+    check_batches(&[unknown, unknown], 0, &[no_head, no_head]);
+    let hub = check_batches(&[unknown, &one, &cut], 2, &[no_head, too_early]);
+    // Bytes and all; and tried again it is read by itself.
+    let letters = hub.dead();
+    let number = letters[0].number.to_string();
+    assert_eq!(hub.run(&["dead", "show", "--all", &number], b""), unknown);
+    hub.run(&["dead", "retry", &number], b"");
+    unpack(&hub);
+    assert!(hub.is_unpacked() && hub.dead().iter().any(|letter| letter.why.contains(no_head)));
+    assert_eq!((hub.dead().len(), hub.articles().len()), (2, 2));
 }
 
 const WEEK: u64 = 7 * 24;

@@ -20,13 +20,14 @@ pub(super) fn run(
         Err(why) => return Ok(Fate::Bad(why)),
     };
     let Gathered { here, missing } = gather(context, file, &wanted)?;
+    let older: Vec<ReceivedId> = here.iter().filter(|(_, r)| r.received < file.received).map(|(_, r)| r.id).collect();
     let execution = Execution {
         site: &file.site,
         command: &wanted.command,
         user: &wanted.user,
         requestor: wanted.requestor.as_deref(),
         reports: wanted.reports,
-        brought: brought(&wanted, &here),
+        brought: brought(&wanted, here),
         output: wanted.output.as_ref(),
         file,
         told_to_stop,
@@ -40,7 +41,6 @@ pub(super) fn run(
             None => execution.run(context, now),
         };
     };
-    let older: Vec<ReceivedId> = here.iter().filter(|(_, r)| r.received < file.received).map(|(_, r)| r.id).collect();
     if !older.is_empty() {
         context.store.write::<_, StoreError>(|change| {
             older.into_iter().try_for_each(|id| change.renew_received(id, file.received))
@@ -103,15 +103,15 @@ fn gather<'a>(context: &Context, file: &Received, wanted: &'a ExecutionFile) -> 
     Ok(Gathered { here, missing })
 }
 
-fn brought(wanted: &ExecutionFile, here: &[(&str, Received)]) -> Brought {
+fn brought(wanted: &ExecutionFile, here: Vec<(&str, Received)>) -> Brought {
     let body = |spool: &str| here.iter().find(|(name, _)| *name == spool).map(|(_, data)| data.body);
     let files = wanted.files.iter().filter_map(|(spool, name)| Some((name.clone()?, body(spool)?)));
     let only = match (&wanted.input, &wanted.files[..]) {
         (None, [(only, _)]) => body(only),
         (Some(_), _) | (None, _) => None,
     };
-    let input = wanted.input.as_deref().and_then(body);
-    Brought { input, only, files: files.collect(), ids: here.iter().map(|(_, data)| data.id).collect() }
+    let (input, files) = (wanted.input.as_deref().and_then(body), files.collect());
+    Brought { input, only, files, data: here.into_iter().map(|(_, data)| data).collect() }
 }
 
 /// What is wrong with the names: a file is in the folder of the command, or it came with it.
