@@ -38,6 +38,7 @@ mod place;
 mod reception;
 mod relay;
 mod report;
+mod settle;
 mod taylor;
 mod underway;
 pub mod unpack;
