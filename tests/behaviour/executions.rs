@@ -123,6 +123,8 @@ fn names_that_are_places_are_refused_with_a_clear_word() {
     }
     let of_ours = "`/etc/passwd`, which is no file that came with it";
     let to_read = "`/etc/passwd` to read, which is no file that came with it";
+    let (long, expected) = ("n".repeat(256), format!("is to be called `{}`, which is no plain name", "n".repeat(60)));
+    check_buried(&format!("F D.1 one\nF D.2 {long}\nC rnews one\n"), &expected);
     check_buried("F D.1 one\nF D.2 two\nF /etc/passwd three\nC rnews one two\n", of_ours);
     check_buried("F D.1 one\nF D.2 two\nI /etc/passwd\nC rnews\n", to_read);
     check_buried("F D.1 one\nF D.2 two\nI X.9\nC rnews\n", "`X.9` to read, which is no file");
