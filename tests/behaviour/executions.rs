@@ -330,3 +330,18 @@ fn a_program_in_whose_midst_the_machine_went_down_is_not_run_again_by_itself() {
     unpack(&hub);
     assert_eq!(std::fs::read_to_string(hub.path("runs")).expect("it ran"), "run\nrun\n");
 }
+
+/// Unpacks, as [`unpack`] does, in circumstances that these words make.
+fn started_by(hub: &Site, words: &[&str]) {
+    let mut command = std::process::Command::new(words[0]);
+    command.args(&words[1..]).args([BANGPATH, "uucico"]).env("BANGPATH_CONFIG", hub.config());
+    command.stdin(std::process::Stdio::null()).output().expect("it runs");
+}
+
+/// As some that start programs for the network do.
+#[test]
+fn who_ignores_the_end_of_its_children_may_start_us_all_the_same() {
+    let hub = asked("true & wait $!; echo $?", "x");
+    started_by(&hub, &["env", "--ignore-signal=CHLD"]);
+    assert_eq!((said_by(&hub).as_deref(), hub.dead().len()), (Some("0\n"), 0));
+}
