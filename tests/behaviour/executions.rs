@@ -331,6 +331,16 @@ fn a_program_in_whose_midst_the_machine_went_down_is_not_run_again_by_itself() {
     assert_eq!(std::fs::read_to_string(hub.path("runs")).expect("it ran"), "run\nrun\n");
 }
 
+#[test]
+fn what_a_program_leaves_running_ends_with_it() {
+    let hub = asked("sleep 600 & echo $!", "x");
+    unpack(&hub);
+    let left = said_by(&hub).expect("it is done");
+    // A dead child of nobody may stay a zombie where nobody waits for it.
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", left.trim())).unwrap_or_else(|_| "gone Z".to_owned());
+    assert!(state.contains(" Z"), "{state}");
+}
+
 /// Unpacks, as [`unpack`] does, in circumstances that these words make.
 fn started_by(hub: &Site, words: &[&str]) {
     let mut command = std::process::Command::new(words[0]);
