@@ -215,6 +215,7 @@ pub fn run(mut words: Vec<OsString>) -> ExitCode {
         }
     };
     ui::start_log(arguments.verbose, matches!(arguments.command, Command::Run));
+    signals::hear_of_children();
     end(dispatch(arguments.config, arguments.command))
 }
 

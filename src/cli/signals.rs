@@ -55,6 +55,16 @@ pub(super) fn ended() -> Failure {
     Failure::new(TEMPORARY, "ended by a signal")
 }
 
+/// Whoever started us may ignore the ends of its children, and that is handed down: we would not learn how programs of ours end,
+/// and neither would they of theirs.
+pub(super) fn hear_of_children() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: no handler of ours is there yet, and the default runs no code.
+    if let Err(error) = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) } {
+        tracing::warn!(%error, "cannot hear how programs end");
+    }
+}
+
 /// Where the kernel does not say (it is not Linux), none is.
 fn is_ignored(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

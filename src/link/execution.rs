@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::ProgramFailure;
@@ -36,21 +37,20 @@ pub struct Program<'a> {
 }
 
 impl Program<'_> {
-    /// Waits for its end. It is killed, with all that it has started, when it goes too far. Blocks.
+    /// Waits for its end. It is killed when it goes too far, and in any case what it has started goes with it: nothing watches
+    /// over that any more. Blocks.
     pub fn run(self, told_to_stop: &dyn Fn() -> bool) -> Result<(), ProgramFailure> {
         let program = self.path.display().to_string();
         let broken = |error| ProgramFailure::Broken { program: program.clone(), error };
         let mut child = self.start().map_err(broken)?;
-        let ended = self.watch(&mut child, told_to_stop);
-        if !matches!(ended, Ok(Ended::By(_)))
-            && let Ok(group) = i32::try_from(child.id())
-        {
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-            let _ = child.wait();
-        }
+        let group = Pid::from_raw(child.id().cast_signed());
+        let ended = self.watch(group, told_to_stop);
+        // Until it is waited for, its number is that of its group and of nothing else.
+        let _ = killpg(group, Signal::SIGKILL);
+        let status = child.wait().map_err(broken)?;
         match ended.map_err(broken)? {
-            Ended::By(status) if status.success() => Ok(()),
-            Ended::By(status) => Err(ProgramFailure::Failed { program, status }),
+            Ended::ByItself if status.success() => Ok(()),
+            Ended::ByItself => Err(ProgramFailure::Failed { program, status }),
             Ended::Late => Err(ProgramFailure::Late { program, limit: self.longest }),
             Ended::TooMuch => Err(ProgramFailure::TooMuch { program, limit: self.output_max }),
             Ended::Stopped => Err(ProgramFailure::Stopped { program }),
@@ -68,15 +68,16 @@ impl Program<'_> {
         command.spawn()
     }
 
-    fn watch(&self, child: &mut Child, told_to_stop: &dyn Fn() -> bool) -> io::Result<Ended> {
+    fn watch(&self, child: Pid, told_to_stop: &dyn Fn() -> bool) -> io::Result<Ended> {
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         let (mut pause, mut waited, mut stopping) = (LOOK_FIRST, Duration::ZERO, Duration::ZERO);
         loop {
-            let status = child.try_wait()?;
+            let has_ended = waitid(Id::Pid(child), look)? != WaitStatus::StillAlive;
             if self.output.metadata()?.len().max(self.errors.metadata()?.len()) > self.output_max {
                 return Ok(Ended::TooMuch);
             }
-            if let Some(status) = status {
-                return Ok(Ended::By(status));
+            if has_ended {
+                return Ok(Ended::ByItself);
             }
             if waited >= self.longest {
                 return Ok(Ended::Late);
@@ -95,7 +96,7 @@ impl Program<'_> {
 }
 
 enum Ended {
-    By(ExitStatus),
+    ByItself,
     Late,
     TooMuch,
     Stopped,

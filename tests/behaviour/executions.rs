@@ -102,6 +102,8 @@ fn names_that_are_places_are_refused_with_a_clear_word() {
     }
     let of_ours = "`/etc/passwd`, which is no file that came with it";
     let to_read = "`/etc/passwd` to read, which is no file that came with it";
+    let (long, expected) = ("n".repeat(256), format!("is to be called `{}`, which is no plain name", "n".repeat(60)));
+    check_buried(&format!("F D.1 one\nF D.2 {long}\nC rnews one\n"), &expected);
     check_buried("F D.1 one\nF D.2 two\nF /etc/passwd three\nC rnews one two\n", of_ours);
     check_buried("F D.1 one\nF D.2 two\nI /etc/passwd\nC rnews\n", to_read);
     check_buried("F D.1 one\nF D.2 two\nI X.9\nC rnews\n", "`X.9` to read, which is no file");
@@ -352,6 +354,9 @@ fn uux_says_what_it_cannot_send() {
         (&["!/nonexistent/file"], "cannot read /nonexistent/file"),
         (&[">out"], "write `>!~/file` for a file of this site"),
         (&[">!out"], "what comes back lies in the public directory"),
+        (&[">!~/../out"], "what comes back lies in the public directory"),
+        (&[">>!~/out"], "`>>!~/out`: this is no name of a file"),
+        (&[">hub!a\u{1}b"], "this is no name of a file"),
         (&[">!~/a", ">!~/b"], "two outputs"),
         (&["x|y"], "no shell runs the command"),
         (&["<one"], "a file of this site is to be read: write `<!one`"),
@@ -442,4 +447,89 @@ fn a_program_in_whose_midst_the_machine_went_down_is_not_run_again_by_itself() {
     hub.run(&["dead", "retry", "1"], b"");
     unpack(&hub);
     assert_eq!(std::fs::read_to_string(hub.path("runs")).expect("it ran"), "run\nrun\n");
+}
+
+#[test]
+fn what_a_program_leaves_running_ends_with_it() {
+    let hub = asked("sleep 600 & echo $!", "x");
+    unpack(&hub);
+    let left = said_by(&hub).expect("it is done");
+    // A dead child of nobody may stay a zombie where nobody waits for it.
+    let state = std::fs::read_to_string(format!("/proc/{}/stat", left.trim())).unwrap_or_else(|_| "gone Z".to_owned());
+    assert!(state.contains(" Z"), "{state}");
+}
+
+/// The same as [`unpack`]; tests that are run by root are here nobody's.
+fn unpack_as_nobody(hub: &Site) {
+    if !nix::unistd::geteuid().is_root() {
+        return unpack(hub);
+    }
+    // Where it is built may be a place for root alone.
+    let program = hub.path("bangpath");
+    std::fs::copy(BANGPATH, &program).expect("a file");
+    let shell =
+        "chown -R 65534:65534 \"$0\"; exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$0/bangpath\" uucico";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", shell]).arg(hub.folder()).env("BANGPATH_CONFIG", hub.config());
+    command.stdin(std::process::Stdio::null()).output().expect("it runs");
+}
+
+/// Scripts write to `/dev/stderr`, which opens it once more. Root runs them as whom the spool belongs to.
+#[test]
+fn a_program_may_open_its_input_and_output_by_their_names() {
+    let hub = asked("cat /dev/stdin > /dev/stdout; id -u > /dev/stderr", "x");
+    if nix::unistd::geteuid().is_root() {
+        for path in [hub.folder(), &hub.spool(), &hub.path("spool/public")] {
+            std::os::unix::fs::chown(path, Some(65534), Some(65534)).expect("a folder");
+        }
+    }
+    unpack(&hub);
+    assert_eq!((said_by(&hub).as_deref(), hub.dead().len()), (Some(""), 0));
+}
+
+/// As an archive may hold them: who is not root can neither look into them nor remove them.
+#[test]
+fn folders_that_a_program_has_locked_keep_no_other_from_being_run() {
+    let hub = asked("mkdir -p a/b; touch a/b/c; echo locked; chmod 000 a/b a .. .", "x");
+    unpack_as_nobody(&hub);
+    assert_eq!(said_by(&hub).as_deref(), Some("locked\n"));
+    assert!(hub.is_unpacked() && !hub.path("spool/running").exists());
+}
+
+/// Folders in folders, more than there may be open files: what cannot be removed is out of the way.
+#[test]
+fn what_a_program_has_left_and_cannot_be_removed_keeps_no_other_from_being_run() {
+    let hub = asked("i=0; while test $i -lt 1000; do mkdir d; cd d; i=$((i + 1)); done; echo deep", "x");
+    for number in 2..=3 {
+        started_by(&hub, &["sh", "-c", "ulimit -n 300; exec \"$@\"", "sh"]);
+        assert_eq!(said_by(&hub).as_deref(), Some("deep\n"));
+        std::fs::remove_file(hub.path("spool/public/said")).expect("a file");
+        give(&hub, &format!("X.villageN000{number}"), "U ann village\nO ~/said\nC tell y\n", 0);
+    }
+}
+
+/// Unpacks, as [`unpack`] does, in circumstances that these words make.
+fn started_by(hub: &Site, words: &[&str]) {
+    let mut command = std::process::Command::new(words[0]);
+    command.args(&words[1..]).args([BANGPATH, "uucico"]).env("BANGPATH_CONFIG", hub.config());
+    command.stdin(std::process::Stdio::null()).output().expect("it runs");
+}
+
+/// Its files are the site's, and would be read as settings of programs that it calls.
+#[test]
+fn files_of_a_site_are_not_in_the_home_of_its_program() {
+    let hub = asked("ls -A \"$HOME\" .; test -w \"$HOME\"", "x");
+    give(&hub, "D.1", "output = /etc/passwd\n", 0);
+    give(&hub, "X.villageN0001", "F D.1 .curlrc\nU ann village\nO ~/said\nC tell\n", 0);
+    unpack(&hub);
+    let said = said_by(&hub).unwrap_or_default();
+    assert!(said.starts_with(".:\n.curlrc\n\n/") && said.ends_with("/home:\n"), "{said}");
+}
+
+/// As some that start programs for the network do.
+#[test]
+fn who_ignores_the_end_of_its_children_may_start_us_all_the_same() {
+    let hub = asked("true & wait $!; echo $?", "x");
+    started_by(&hub, &["env", "--ignore-signal=CHLD"]);
+    assert_eq!((said_by(&hub).as_deref(), hub.dead().len()), (Some("0\n"), 0));
 }

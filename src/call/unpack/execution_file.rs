@@ -1,7 +1,7 @@
 //! `X.` files: whether the data that they name is here, and what the command calls it.
 
 use super::{Brought, Context, Execution, Fate, KEPT, is_execution_file, waiting};
-use crate::base::limits::EXECUTION_FILE_MAX;
+use crate::base::limits::{EXECUTION_FILE_MAX, WIRE_NAME_MAX};
 use crate::base::time::Now;
 use crate::base::words::with_causes;
 use crate::store::StoreError;
@@ -121,7 +121,7 @@ fn flaw(wanted: &ExecutionFile) -> Option<String> {
             return Some(format!("the command wants `{}`, which is no file that came with it", shown(spool)));
         }
         let Some(name) = name else { continue };
-        if is_place(name) {
+        if is_place(name) || name.len() > WIRE_NAME_MAX {
             return Some(format!("a file of the command is to be called `{}`, which is no plain name", shown(name)));
         }
     }

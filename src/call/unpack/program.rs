@@ -73,7 +73,7 @@ impl Execution<'_> {
             folder: room.folder(),
             environment: &[
                 ("PATH", PATH.to_owned()),
-                ("HOME", room.folder().display().to_string()),
+                ("HOME", room.home().display().to_string()),
                 ("UU_MACHINE", self.site.to_string()),
                 ("UU_USER", user),
             ],
@@ -148,8 +148,10 @@ impl Execution<'_> {
 fn keep(context: &Context, place: Place, mut output: File) -> io::Result<Vec<Copy>> {
     let mut draft = || -> io::Result<Draft> {
         let mut draft = context.store.draft();
+        // What has left its group may write on, as fast as we read.
+        let length = output.metadata()?.len();
         output.rewind()?;
-        io::copy(&mut output, &mut draft)?;
+        io::copy(&mut (&mut output).take(length), &mut draft)?;
         draft.seal()?;
         Ok(draft)
     };

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::{Here, Opened, Told, Tool, at_site, parse, queue, read_file};
-use crate::base::limits::{EXECUTION_FILE_MAX, EXECUTION_FILES_MAX};
+use crate::base::limits::{EXECUTION_FILE_MAX, EXECUTION_FILES_MAX, WIRE_NAME_MAX};
 use crate::base::names::{Grade, SiteName};
 use crate::base::wishes::CopyWishes;
 use crate::call::{spool_name, word_of};
@@ -132,13 +132,14 @@ impl Wanted {
         let (host, file) = word.split_once('!').ok_or_else(|| usage("write `>!~/file` for a file of this site"))?;
         let host = if host.is_empty() { opened.context.our_name.as_str() } else { host };
         let file = file.to_owned();
-        if file.is_empty() || file.contains(['<', '>', '|', ';', '&', '!']) {
+        let odd = |c: char| c.is_control() || "<>|;&!".contains(c);
+        if file.is_empty() || file.contains(odd) || file.len() > WIRE_NAME_MAX || SiteName::parse(host).is_err() {
             return Err(usage("this is no name of a file"));
         }
         let output = match (host == site.as_str(), host == opened.context.our_name) {
             (true, _) => Output { file, site: None },
             // It comes as any file of a neighbour does.
-            (false, true) if !file.starts_with("~/") => {
+            (false, true) if !file.starts_with("~/") || file.split('/').any(|part| part == "..") => {
                 return Err(usage("what comes back lies in the public directory: ~/file"));
             }
             (false, true) => Output {
