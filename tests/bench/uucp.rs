@@ -97,9 +97,10 @@ fn is_half_duplex(case: &Case) -> bool {
     case.line.turn_round_ms > 0
 }
 
-/// Bytes of files in a second, from when the caller was started until the line fell silent.
+/// Bytes of files in a second, from when the caller was started until it has let the line go, and that is silent. It has just ended.
 fn rate(case: &Case, begun: SystemTime, notes: &Notes) -> f64 {
-    let taken = notes.silent_since().duration_since(begun).expect("the call took some time");
+    let ended = SystemTime::now();
+    let taken = ended.max(notes.silent_since()).duration_since(begun).expect("the call took some time");
     (case.files * case.size) as f64 / taken.as_secs_f64()
 }
 
