@@ -451,7 +451,7 @@ fn a_program_in_whose_midst_the_machine_went_down_is_not_run_again_by_itself() {
 
 #[test]
 fn what_a_program_leaves_running_ends_with_it() {
-    let hub = asked("sleep 600 & echo $!", "x");
+    let hub = scripted("sleep 600 & echo $!", "x");
     unpack(&hub);
     let left = said_by(&hub).expect("it is done");
     // A dead child of nobody may stay a zombie where nobody waits for it.
@@ -477,7 +477,7 @@ fn unpack_as_nobody(hub: &Site) {
 /// Scripts write to `/dev/stderr`, which opens it once more. Root runs them as whom the spool belongs to.
 #[test]
 fn a_program_may_open_its_input_and_output_by_their_names() {
-    let hub = asked("cat /dev/stdin > /dev/stdout; id -u > /dev/stderr", "x");
+    let hub = scripted("cat /dev/stdin > /dev/stdout; id -u > /dev/stderr", "x");
     if nix::unistd::geteuid().is_root() {
         for path in [hub.folder(), &hub.spool(), &hub.path("spool/public")] {
             std::os::unix::fs::chown(path, Some(65534), Some(65534)).expect("a folder");
@@ -490,7 +490,7 @@ fn a_program_may_open_its_input_and_output_by_their_names() {
 /// As an archive may hold them: who is not root can neither look into them nor remove them.
 #[test]
 fn folders_that_a_program_has_locked_keep_no_other_from_being_run() {
-    let hub = asked("mkdir -p a/b; touch a/b/c; echo locked; chmod 000 a/b a .. .", "x");
+    let hub = scripted("mkdir -p a/b; touch a/b/c; echo locked; chmod 000 a/b a .. .", "x");
     unpack_as_nobody(&hub);
     assert_eq!(said_by(&hub).as_deref(), Some("locked\n"));
     assert!(hub.is_unpacked() && !hub.path("spool/running").exists());
@@ -499,7 +499,7 @@ fn folders_that_a_program_has_locked_keep_no_other_from_being_run() {
 /// Folders in folders, more than there may be open files: what cannot be removed is out of the way.
 #[test]
 fn what_a_program_has_left_and_cannot_be_removed_keeps_no_other_from_being_run() {
-    let hub = asked("i=0; while test $i -lt 1000; do mkdir d; cd d; i=$((i + 1)); done; echo deep", "x");
+    let hub = scripted("i=0; while test $i -lt 1000; do mkdir d; cd d; i=$((i + 1)); done; echo deep", "x");
     for number in 2..=3 {
         started_by(&hub, &["sh", "-c", "ulimit -n 300; exec \"$@\"", "sh"]);
         assert_eq!(said_by(&hub).as_deref(), Some("deep\n"));
@@ -518,7 +518,7 @@ fn started_by(hub: &Site, words: &[&str]) {
 /// Its files are the site's, and would be read as settings of programs that it calls.
 #[test]
 fn files_of_a_site_are_not_in_the_home_of_its_program() {
-    let hub = asked("ls -A \"$HOME\" .; test -w \"$HOME\"", "x");
+    let hub = scripted("ls -A \"$HOME\" .; test -w \"$HOME\"", "x");
     give(&hub, "D.1", "output = /etc/passwd\n", 0);
     give(&hub, "X.villageN0001", "F D.1 .curlrc\nU ann village\nO ~/said\nC tell\n", 0);
     unpack(&hub);
@@ -529,7 +529,7 @@ fn files_of_a_site_are_not_in_the_home_of_its_program() {
 /// As some that start programs for the network do.
 #[test]
 fn who_ignores_the_end_of_its_children_may_start_us_all_the_same() {
-    let hub = asked("true & wait $!; echo $?", "x");
+    let hub = scripted("true & wait $!; echo $?", "x");
     started_by(&hub, &["env", "--ignore-signal=CHLD"]);
     assert_eq!((said_by(&hub).as_deref(), hub.dead().len()), (Some("0\n"), 0));
 }
