@@ -523,8 +523,8 @@ impl Gatekeeper for StoreGatekeeper {
             })
         });
         let admitted = crate::base::password::verify(found.and_then(|user| user.password).as_deref(), password);
-        if let Some(Some(login)) = counted.filter(|_| admitted) {
-            wrong_logins::forgive(context, login);
+        if let Some(Some(login)) = counted {
+            wrong_logins::judge(context, login, admitted);
         }
         admitted
     }

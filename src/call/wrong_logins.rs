@@ -2,12 +2,17 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Context;
 use crate::base::names::PortName;
 use crate::base::words::with_causes;
 use crate::store::StoreError;
-use crate::store::wrong_logins::WrongLogin;
+use crate::store::wrong_logins::{Counted, GivenLogin};
+
+/// How often, and how long apart, it is looked whether a login may be looked at, where many are given at once.
+const TURN: Duration = Duration::from_millis(20);
+const TURNS_MAX: u32 = 500;
 
 /// Where somebody comes from who gives a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,14 +34,21 @@ impl Origin {
         })
     }
 
-    /// A name and password are given there, which count as wrong until they are known to be right: many guesses at once are no more
-    /// guesses. `None`: they are not to be looked at.
-    pub(super) fn count(&self, context: &Context) -> Option<WrongLogin> {
-        let change = context.store.write::<_, StoreError>(|c| c.count_wrong_login(&self.counted_as(), context.now()));
-        change.unwrap_or_else(|error| {
-            tracing::error!(error = with_causes(&error), "cannot count a login, so it is not looked at");
-            None
-        })
+    /// A name and password are given there. `None`: they are not to be looked at. Waits for its turn behind others from there.
+    pub(super) fn count(&self, context: &Context) -> Option<GivenLogin> {
+        for _ in 0..TURNS_MAX {
+            let counted = context.store.write::<_, StoreError>(|c| c.count_login(&self.counted_as(), context.now()));
+            match counted {
+                Ok(Counted::Yes(login)) => return Some(login),
+                Ok(Counted::Barred) => return None,
+                Ok(Counted::Later) => std::thread::sleep(TURN),
+                Err(error) => {
+                    tracing::error!(error = with_causes(&error), "cannot count a login, so it is not looked at");
+                    return None;
+                }
+            }
+        }
+        None
     }
 
     fn counted_as(&self) -> String {
@@ -56,10 +68,10 @@ pub fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// It was right.
-pub(super) fn forgive(context: &Context, login: WrongLogin) {
-    if let Err(error) = context.store.write::<_, StoreError>(|change| change.forgive_login(login)) {
-        tracing::error!(error = with_causes(&error), "a right login counts as wrong");
+/// It was right, or was not.
+pub(super) fn judge(context: &Context, login: GivenLogin, right: bool) {
+    if let Err(error) = context.store.write::<_, StoreError>(|change| change.judge_login(login, right)) {
+        tracing::error!(error = with_causes(&error), "cannot note whether a login was right");
     }
 }
 

@@ -10,38 +10,62 @@ use crate::base::limits::{WRONG_LOGINS_HELD_MAX, WRONG_LOGINS_MAX, WRONG_LOGINS_
 use crate::base::time::Timestamp;
 
 const WITHIN: Duration = Duration::from_secs(WRONG_LOGINS_WITHIN_S);
+/// How long it may take to look at one: nobody waits longer for one that a process took with it when it died.
+const LOOKED_AT_MAX: Duration = Duration::from_secs(60);
 
-/// One login that counts as wrong.
+/// One login that may be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WrongLogin(i64);
+pub struct GivenLogin(i64);
+
+/// Whether a login may be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    Yes(GivenLogin),
+    /// As many are looked at as may be wrong: later.
+    Later,
+    /// There were too many wrong ones.
+    Barred,
+}
 
 impl View<'_> {
     /// Whether there have been too many from there for anybody to be heard now.
     pub fn is_barred(&self, origin: &str, now: Timestamp) -> Result<bool, StoreError> {
         // A clock that was set back leaves some in the future, which tell nothing.
-        let sql = "SELECT count(*) AS number FROM wrong_login WHERE origin = ? AND at > ? AND at <= ?";
-        let found = self.row(sql, params![origin, now - WITHIN, now], |row| count(row, "number"))?;
-        Ok(found.unwrap_or_default() >= WRONG_LOGINS_MAX as u64)
+        Ok(self.given(origin, now, WITHIN, false)? >= WRONG_LOGINS_MAX)
+    }
+
+    fn given(&self, origin: &str, now: Timestamp, within: Duration, pending: bool) -> Result<usize, StoreError> {
+        let sql = "SELECT count(*) AS number FROM wrong_login WHERE origin = ? AND at > ? AND at <= ? AND pending = ?";
+        let found = self.row(sql, params![origin, now - within, now, pending], |row| count(row, "number"))?;
+        Ok(found.unwrap_or_default() as usize)
     }
 }
 
 impl Change<'_> {
-    /// Somebody from there gives a name and password, which count as wrong for now. `None`: there were too many before, and these
-    /// are not to be looked at.
-    pub fn count_wrong_login(&mut self, origin: &str, now: Timestamp) -> Result<Option<WrongLogin>, StoreError> {
+    /// Somebody from there gives a name and password. Looked at are only as many at once as may be wrong: many guesses at once
+    /// are no more guesses.
+    pub fn count_login(&mut self, origin: &str, now: Timestamp) -> Result<Counted, StoreError> {
         if self.is_barred(origin, now)? {
-            return Ok(None);
+            return Ok(Counted::Barred);
+        }
+        let (wrong, pending) = (self.given(origin, now, WITHIN, false)?, self.given(origin, now, LOOKED_AT_MAX, true)?);
+        if wrong + pending >= WRONG_LOGINS_MAX {
+            return Ok(Counted::Later);
         }
         let outdated = "DELETE FROM wrong_login WHERE at <= ? OR at > ?";
         self.execute(outdated, params![now - WITHIN, now])?;
-        let id = self.insert("INSERT INTO wrong_login (origin, at) VALUES (?, ?)", params![origin, now])?;
+        let id = self.insert("INSERT INTO wrong_login (origin, at, pending) VALUES (?, ?, 1)", params![origin, now])?;
         self.execute("DELETE FROM wrong_login WHERE id <= ?", [id - WRONG_LOGINS_HELD_MAX])?;
-        Ok(Some(WrongLogin(id)))
+        Ok(Counted::Yes(GivenLogin(id)))
     }
 
-    /// It was right.
-    pub fn forgive_login(&mut self, login: WrongLogin) -> Result<(), StoreError> {
-        self.execute("DELETE FROM wrong_login WHERE id = ?", [login.0]).map(drop)
+    /// It has been looked at.
+    pub fn judge_login(&mut self, login: GivenLogin, right: bool) -> Result<(), StoreError> {
+        let sql = match right {
+            true => "DELETE FROM wrong_login WHERE id = ?",
+            false => "UPDATE wrong_login SET pending = 0 WHERE id = ?",
+        };
+        self.execute(sql, [login.0]).map(drop)
     }
 }
 
@@ -51,8 +75,16 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    fn guess(store: &Store, origin: &str, seconds: i64) -> Option<WrongLogin> {
-        write(store, |c| c.count_wrong_login(origin, later(seconds)))
+    fn give(store: &Store, origin: &str, seconds: i64) -> Counted {
+        write(store, |c| c.count_login(origin, later(seconds)))
+    }
+
+    fn guess(store: &Store, origin: &str, seconds: i64) -> Counted {
+        let given = give(store, origin, seconds);
+        if let Counted::Yes(login) = given {
+            write(store, |c| c.judge_login(login, false));
+        }
+        given
     }
 
     fn is_barred(store: &Store, origin: &str, seconds: i64) -> bool {
@@ -66,7 +98,7 @@ mod tests {
         let (folder, store) = open();
         for n in 0..WRONG_LOGINS_MAX as i64 {
             assert!(!is_barred(&store, "192.0.2.7", n), "after {n}");
-            assert!(guess(&store, "192.0.2.7", n).is_some());
+            assert!(matches!(guess(&store, "192.0.2.7", n), Counted::Yes(_)));
         }
         drop(store);
         let store = Store::open(folder.path()).expect("a store");
@@ -74,8 +106,8 @@ mod tests {
         assert!(is_barred(&store, "192.0.2.7", WITHIN_S - 1));
         assert!(!is_barred(&store, "192.0.2.7", WITHIN_S), "the first is forgotten");
         // One more guess, and it waits for the second to be forgotten.
-        assert_eq!(guess(&store, "192.0.2.7", WITHIN_S - 1), None);
-        assert!(guess(&store, "192.0.2.7", WITHIN_S).is_some());
+        assert_eq!(guess(&store, "192.0.2.7", WITHIN_S - 1), Counted::Barred);
+        assert!(matches!(guess(&store, "192.0.2.7", WITHIN_S), Counted::Yes(_)));
         assert!(is_barred(&store, "192.0.2.7", WITHIN_S));
         assert!(!is_barred(&store, "192.0.2.7", WITHIN_S + 1));
     }
@@ -84,9 +116,22 @@ mod tests {
     fn right_logins_do_not_count() {
         let (_folder, store) = open();
         for n in 0..3 * WRONG_LOGINS_MAX as i64 {
-            let login = guess(&store, "192.0.2.7", n).expect("not barred");
-            write(&store, |c| c.forgive_login(login));
+            let Counted::Yes(login) = give(&store, "192.0.2.7", n) else { panic!("barred") };
+            write(&store, |c| c.judge_login(login, true));
         }
+    }
+
+    #[test]
+    fn many_at_once_wait_for_their_turn_and_are_not_barred() {
+        let (_folder, store) = open();
+        let given: Vec<Counted> = (0..WRONG_LOGINS_MAX).map(|_| give(&store, "192.0.2.7", 0)).collect();
+        assert_eq!((give(&store, "192.0.2.7", 1), is_barred(&store, "192.0.2.7", 1)), (Counted::Later, false));
+        let [Counted::Yes(first), Counted::Yes(second), ..] = given[..] else { panic!("{given:?}") };
+        write(&store, |c| c.judge_login(first, true));
+        assert!(matches!(give(&store, "192.0.2.7", 2), Counted::Yes(_)), "one was right");
+        write(&store, |c| c.judge_login(second, false));
+        assert_eq!(give(&store, "192.0.2.7", 3), Counted::Later, "one was wrong");
+        assert!(matches!(give(&store, "192.0.2.7", 61), Counted::Yes(_)), "nobody looks at the others any more");
     }
 
     #[test]
@@ -104,7 +149,7 @@ mod tests {
         store
             .write::<_, StoreError>(|change| {
                 for n in 0..WRONG_LOGINS_HELD_MAX + 100 {
-                    change.count_wrong_login(&format!("origin {n}"), NOW)?;
+                    change.count_login(&format!("origin {n}"), NOW)?;
                 }
                 Ok(())
             })

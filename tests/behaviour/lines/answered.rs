@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use bangpath::base::limits::WRONG_LOGINS_MAX;
 use bangpath::call::{self, Attended};
-use bangpath::store::{Store, StoreError};
+use bangpath::store::Store;
 use bangpath::{config, daemon};
 use nix::poll::{PollFd, PollFlags, poll};
 
@@ -85,8 +85,7 @@ fn a_port_on_which_logins_are_guessed_is_not_answered_for_a_while() {
     let answering = &config.answering[0];
     let origin = format!("port {}", answering.name);
     for _ in 1..WRONG_LOGINS_MAX {
-        let counted = context.store.write::<_, StoreError>(|c| c.count_wrong_login(&origin, daemon::now().wall));
-        assert!(counted.expect("a store").is_some());
+        crate::lines::servers::guess_wrong(&context.store, &origin);
     }
     let guessing = std::thread::spawn(move || {
         // What comes before the line is waited on is not meant for us, so it is said until it is heard.

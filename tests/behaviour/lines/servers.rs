@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bangpath::base::limits::WRONG_LOGINS_MAX;
 use bangpath::daemon;
-use bangpath::store::StoreError;
+use bangpath::store::wrong_logins::Counted;
+use bangpath::store::{Change, Store, StoreError};
 
 use super::exchange::raw_pty;
 use crate::site::{BANGPATH, Site, said, until};
@@ -229,13 +230,43 @@ fn who_guesses_logins_is_not_heard_for_a_while_on_any_port() {
     assert!(reader.hear().expect("a greeting").starts_with("20"), "where there is no login nobody is barred");
 }
 
-/// Wrong logins of before.
+/// A wrong login of before.
+pub fn guess_wrong(store: &Store, origin: &str) {
+    let guess = |change: &mut Change<'_>| {
+        let Counted::Yes(login) = change.count_login(origin, daemon::now().wall)? else { panic!("barred") };
+        change.judge_login(login, false)
+    };
+    store.write::<_, StoreError>(guess).expect("a store");
+}
+
 fn guessed(hub: &Site, origin: &str, times: usize) {
     let store = hub.store();
-    for _ in 0..times {
-        let counted = store.write::<_, StoreError>(|c| c.count_wrong_login(origin, daemon::now().wall));
-        assert!(counted.expect("a store").is_some());
-    }
+    (0..times).for_each(|_| guess_wrong(&store, origin));
+}
+
+#[test]
+fn many_callers_of_one_address_log_in_at_once() {
+    let hub = hub("[listen]\nuucp = \"127.0.0.1:0\"");
+    let daemon = hub.daemon(None);
+    let address = daemon.address("uucp ").expect("it listens");
+    let callers = (0..4 * WRONG_LOGINS_MAX).map(|_| {
+        let address = address.clone();
+        std::thread::spawn(move || {
+            let mut caller = TcpStream::connect(address).expect("connected");
+            caller.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
+            let mut heard = String::new();
+            for (wanted, word) in [("login: ", "Uvillage\r"), ("Password:", "secret\r"), ("Shere=hub", "")] {
+                while !heard.ends_with(wanted) {
+                    let mut byte = [0];
+                    assert_eq!(caller.read(&mut byte).expect("heard"), 1, "{heard}");
+                    heard.push(char::from(byte[0]));
+                }
+                caller.write_all(word.as_bytes()).expect("said");
+            }
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    callers.into_iter().for_each(|caller| caller.join().expect("it is let in"));
 }
 
 #[test]
