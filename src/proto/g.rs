@@ -274,7 +274,11 @@ impl G {
 
     fn begin(&mut self, now: Now) {
         self.stage = Stage::Ready;
-        self.outbox.set_field(self.opening.peer_field());
+        // What we ask for suits the line, and v may send less than it is asked for: Taylor asks for 1024 on any line.
+        self.outbox.set_field(match self.variant {
+            Variant::Varying => self.opening.peer_field().min(self.opening.our_field()),
+            Variant::Small | Variant::Large => self.opening.peer_field(),
+        });
         self.progress = self.progress.max(now.instant);
     }
 

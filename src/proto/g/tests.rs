@@ -357,6 +357,20 @@ fn v_sends_small_packets_and_the_large_g_fills_all_up() {
 }
 
 #[test]
+fn v_sends_no_larger_packets_than_suit_the_line_whatever_the_peer_announced() {
+    for (letter, packets) in [('v', 4), ('G', 1)] {
+        let mut bench = Bench::with(letter, true, Parameters { packet_size: 256, ..usual(letter) });
+        bench.sent();
+        bench.feed(&hex("10 09 6b aa 3f f7 10 09 75 aa 35 e3 10 09 7b aa 2f f7"));
+        bench.sent();
+        bench.protocol.send_data(CHANNEL, 0, &[b'x'; 1024]);
+        bench.protocol.send_command(CHANNEL, b"H");
+        let command = if letter == 'v' { 32 } else { 1024 };
+        assert_eq!(bench.sent().len(), 1024 + 6 * packets + 6 + command, "{letter}");
+    }
+}
+
+#[test]
 fn with_a_window_of_one_the_close_of_the_peer_is_waited_for_a_moment() {
     let closing = || {
         let mut g = Bench::with('g', true, Parameters { window: 1, ..usual('g') });
