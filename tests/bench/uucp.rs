@@ -46,8 +46,8 @@ const CASES: [Case; 7] = [
 
 /// The other letters: a clean line, and one with latency. Two Taylors fail at the second file of a call with f.
 pub fn letters() -> Vec<Row> {
-    let near = |protocol| Case { protocol, line: clean(115_200), files: 2, size: 50_000, runs: 1 };
-    let distant = |protocol| Case { protocol, line: far(), files: 8, size: 2_000, runs: 1 };
+    let near = |protocol| Case { protocol, line: clean(115_200), files: 2, size: 50_000, runs: 3 };
+    let distant = |protocol| Case { protocol, line: far(), files: 8, size: 2_000, runs: 3 };
     let alone = |case| Case { files: 1, ..case };
     let near = ["t", "e", "y", "G", "v", "j", "a"].map(near).into_iter().chain([alone(near("f"))]);
     let distant = ["t", "e", "y", "G", "v", "j", "a"].map(distant).into_iter().chain([alone(distant("f"))]);
