@@ -8,11 +8,11 @@ use super::Context;
 use crate::base::names::PortName;
 use crate::base::words::with_causes;
 use crate::store::StoreError;
-use crate::store::wrong_logins::{Counted, GivenLogin};
+use crate::store::wrong_logins::{GivenLogin, Turn};
 
 /// How often, and how long apart, it is looked whether a login may be looked at, where many are given at once.
-const TURN: Duration = Duration::from_millis(20);
-const TURNS_MAX: u32 = 500;
+const TURN: Duration = Duration::from_millis(50);
+const TURNS_MAX: u32 = 200;
 
 /// Where somebody comes from who gives a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +37,10 @@ impl Origin {
     /// A name and password are given there. `None`: they are not to be looked at. Waits for its turn behind others from there.
     pub(super) fn count(&self, context: &Context) -> Option<GivenLogin> {
         for _ in 0..TURNS_MAX {
-            let counted = context.store.write::<_, StoreError>(|c| c.count_login(&self.counted_as(), context.now()));
-            match counted {
-                Ok(Counted::Yes(login)) => return Some(login),
-                Ok(Counted::Barred) => return None,
-                Ok(Counted::Later) => std::thread::sleep(TURN),
+            match self.try_count(context) {
+                Ok(Ok(login)) => return Some(login),
+                Ok(Err(Turn::Later | Turn::Now)) => std::thread::sleep(TURN),
+                Ok(Err(Turn::Barred)) => return None,
                 Err(error) => {
                     tracing::error!(error = with_causes(&error), "cannot count a login, so it is not looked at");
                     return None;
@@ -49,6 +48,15 @@ impl Origin {
             }
         }
         None
+    }
+
+    /// Those who wait only look: each of many writing would be a burden.
+    fn try_count(&self, context: &Context) -> Result<Result<GivenLogin, Turn>, StoreError> {
+        let (origin, now) = (self.counted_as(), context.now());
+        match context.store.read::<_, StoreError>(|view| view.login_turn(&origin, now))? {
+            Turn::Now => context.store.write(|change| change.count_login(&origin, now)),
+            turn @ (Turn::Later | Turn::Barred) => Ok(Err(turn)),
+        }
     }
 
     fn counted_as(&self) -> String {

@@ -19,8 +19,8 @@ pub struct GivenLogin(i64);
 
 /// Whether a login may be looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counted {
-    Yes(GivenLogin),
+pub enum Turn {
+    Now,
     /// As many are looked at as may be wrong: later.
     Later,
     /// There were too many wrong ones.
@@ -34,6 +34,17 @@ impl View<'_> {
         Ok(self.given(origin, now, WITHIN, false)? >= WRONG_LOGINS_MAX)
     }
 
+    /// Whether a login from there may be looked at now; asked for without a change while others are looked at.
+    pub fn login_turn(&self, origin: &str, now: Timestamp) -> Result<Turn, StoreError> {
+        let wrong = self.given(origin, now, WITHIN, false)?;
+        let pending = self.given(origin, now, LOOKED_AT_MAX, true)?;
+        Ok(match (wrong >= WRONG_LOGINS_MAX, wrong + pending >= WRONG_LOGINS_MAX) {
+            (true, _) => Turn::Barred,
+            (false, true) => Turn::Later,
+            (false, false) => Turn::Now,
+        })
+    }
+
     fn given(&self, origin: &str, now: Timestamp, within: Duration, pending: bool) -> Result<usize, StoreError> {
         let sql = "SELECT count(*) AS number FROM wrong_login WHERE origin = ? AND at > ? AND at <= ? AND pending = ?";
         let found = self.row(sql, params![origin, now - within, now, pending], |row| count(row, "number"))?;
@@ -44,19 +55,16 @@ impl View<'_> {
 impl Change<'_> {
     /// Somebody from there gives a name and password. Looked at are only as many at once as may be wrong: many guesses at once
     /// are no more guesses.
-    pub fn count_login(&mut self, origin: &str, now: Timestamp) -> Result<Counted, StoreError> {
-        if self.is_barred(origin, now)? {
-            return Ok(Counted::Barred);
-        }
-        let (wrong, pending) = (self.given(origin, now, WITHIN, false)?, self.given(origin, now, LOOKED_AT_MAX, true)?);
-        if wrong + pending >= WRONG_LOGINS_MAX {
-            return Ok(Counted::Later);
+    pub fn count_login(&mut self, origin: &str, now: Timestamp) -> Result<Result<GivenLogin, Turn>, StoreError> {
+        match self.login_turn(origin, now)? {
+            Turn::Now => {}
+            turn @ (Turn::Later | Turn::Barred) => return Ok(Err(turn)),
         }
         let outdated = "DELETE FROM wrong_login WHERE at <= ? OR at > ?";
         self.execute(outdated, params![now - WITHIN, now])?;
         let id = self.insert("INSERT INTO wrong_login (origin, at, pending) VALUES (?, ?, 1)", params![origin, now])?;
         self.execute("DELETE FROM wrong_login WHERE id <= ?", [id - WRONG_LOGINS_HELD_MAX])?;
-        Ok(Counted::Yes(GivenLogin(id)))
+        Ok(Ok(GivenLogin(id)))
     }
 
     /// It has been looked at.
@@ -75,13 +83,13 @@ mod tests {
     use super::super::testing::*;
     use super::*;
 
-    fn give(store: &Store, origin: &str, seconds: i64) -> Counted {
+    fn give(store: &Store, origin: &str, seconds: i64) -> Result<GivenLogin, Turn> {
         write(store, |c| c.count_login(origin, later(seconds)))
     }
 
-    fn guess(store: &Store, origin: &str, seconds: i64) -> Counted {
+    fn guess(store: &Store, origin: &str, seconds: i64) -> Result<GivenLogin, Turn> {
         let given = give(store, origin, seconds);
-        if let Counted::Yes(login) = given {
+        if let Ok(login) = given {
             write(store, |c| c.judge_login(login, false));
         }
         given
@@ -98,7 +106,7 @@ mod tests {
         let (folder, store) = open();
         for n in 0..WRONG_LOGINS_MAX as i64 {
             assert!(!is_barred(&store, "192.0.2.7", n), "after {n}");
-            assert!(matches!(guess(&store, "192.0.2.7", n), Counted::Yes(_)));
+            assert!(guess(&store, "192.0.2.7", n).is_ok());
         }
         drop(store);
         let store = Store::open(folder.path()).expect("a store");
@@ -106,8 +114,8 @@ mod tests {
         assert!(is_barred(&store, "192.0.2.7", WITHIN_S - 1));
         assert!(!is_barred(&store, "192.0.2.7", WITHIN_S), "the first is forgotten");
         // One more guess, and it waits for the second to be forgotten.
-        assert_eq!(guess(&store, "192.0.2.7", WITHIN_S - 1), Counted::Barred);
-        assert!(matches!(guess(&store, "192.0.2.7", WITHIN_S), Counted::Yes(_)));
+        assert_eq!(guess(&store, "192.0.2.7", WITHIN_S - 1), Err(Turn::Barred));
+        assert!(guess(&store, "192.0.2.7", WITHIN_S).is_ok());
         assert!(is_barred(&store, "192.0.2.7", WITHIN_S));
         assert!(!is_barred(&store, "192.0.2.7", WITHIN_S + 1));
     }
@@ -116,7 +124,7 @@ mod tests {
     fn right_logins_do_not_count() {
         let (_folder, store) = open();
         for n in 0..3 * WRONG_LOGINS_MAX as i64 {
-            let Counted::Yes(login) = give(&store, "192.0.2.7", n) else { panic!("barred") };
+            let Ok(login) = give(&store, "192.0.2.7", n) else { panic!("barred") };
             write(&store, |c| c.judge_login(login, true));
         }
     }
@@ -124,21 +132,21 @@ mod tests {
     #[test]
     fn many_at_once_wait_for_their_turn_and_are_not_barred() {
         let (_folder, store) = open();
-        let given: Vec<Counted> = (0..WRONG_LOGINS_MAX).map(|_| give(&store, "192.0.2.7", 0)).collect();
-        assert_eq!((give(&store, "192.0.2.7", 1), is_barred(&store, "192.0.2.7", 1)), (Counted::Later, false));
-        let [Counted::Yes(first), Counted::Yes(second), ..] = given[..] else { panic!("{given:?}") };
+        let given: Vec<_> = (0..WRONG_LOGINS_MAX).map(|_| give(&store, "192.0.2.7", 0)).collect();
+        assert_eq!((give(&store, "192.0.2.7", 1), is_barred(&store, "192.0.2.7", 1)), (Err(Turn::Later), false));
+        let [Ok(first), Ok(second), ..] = given[..] else { panic!("{given:?}") };
         write(&store, |c| c.judge_login(first, true));
-        assert!(matches!(give(&store, "192.0.2.7", 2), Counted::Yes(_)), "one was right");
+        assert!(give(&store, "192.0.2.7", 2).is_ok(), "one was right");
         write(&store, |c| c.judge_login(second, false));
-        assert_eq!(give(&store, "192.0.2.7", 3), Counted::Later, "one was wrong");
-        assert!(matches!(give(&store, "192.0.2.7", 61), Counted::Yes(_)), "nobody looks at the others any more");
+        assert_eq!(give(&store, "192.0.2.7", 3), Err(Turn::Later), "one was wrong");
+        assert!(give(&store, "192.0.2.7", 61).is_ok(), "nobody looks at the others any more");
     }
 
     #[test]
     fn a_clock_that_is_set_back_bars_nobody_for_longer() {
         let (_folder, store) = open();
         for n in 0..WRONG_LOGINS_MAX as i64 {
-            guess(&store, "192.0.2.7", 1_000_000 + n);
+            assert!(guess(&store, "192.0.2.7", 1_000_000 + n).is_ok());
         }
         assert!(is_barred(&store, "192.0.2.7", 1_000_100) && !is_barred(&store, "192.0.2.7", 0));
     }
@@ -149,7 +157,7 @@ mod tests {
         store
             .write::<_, StoreError>(|change| {
                 for n in 0..WRONG_LOGINS_HELD_MAX + 100 {
-                    change.count_login(&format!("origin {n}"), NOW)?;
+                    assert!(change.count_login(&format!("origin {n}"), NOW)?.is_ok());
                 }
                 Ok(())
             })

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bangpath::base::limits::WRONG_LOGINS_MAX;
 use bangpath::daemon;
-use bangpath::store::wrong_logins::Counted;
 use bangpath::store::{Change, Store, StoreError};
 
 use super::exchange::raw_pty;
@@ -233,7 +232,7 @@ fn who_guesses_logins_is_not_heard_for_a_while_on_any_port() {
 /// A wrong login of before.
 pub fn guess_wrong(store: &Store, origin: &str) {
     let guess = |change: &mut Change<'_>| {
-        let Counted::Yes(login) = change.count_login(origin, daemon::now().wall)? else { panic!("barred") };
+        let Ok(login) = change.count_login(origin, daemon::now().wall)? else { panic!("barred") };
         change.judge_login(login, false)
     };
     store.write::<_, StoreError>(guess).expect("a store");
