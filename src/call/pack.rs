@@ -20,8 +20,6 @@ use crate::wire::smtp::Status;
 
 /// Items looked at for one job: more than fit in any batch.
 const RUN: usize = 500;
-/// How much of a body is copied at once.
-const COPY: usize = 64 * 1024;
 
 /// Why nothing could be packed.
 #[derive(Debug, thiserror::Error)]
@@ -199,7 +197,7 @@ fn pack_mail(
     let addressing = policy.site(&site.name).addressing;
     let mut draft = context.store.draft();
     draft.write_all(&first.prefix)?;
-    copy_body(&text, &mut draft)?;
+    text.write_to(&mut draft)?;
     let requestor = envelope.sender.as_ref().and_then(|sender| sender_word(policy, addressing, Some(sender)).ok());
     let deed = Deed::Execute {
         command: first.command,
@@ -252,7 +250,7 @@ fn pack_letters(
         }
         let Some(text) = read_body(context, item, *body)? else { continue };
         batch.begin(told.sender.as_ref(), &told.recipients)?;
-        copy_body(&text, &mut batch)?;
+        text.write_to(&mut batch)?;
         batch.end()?;
         packed.push(item.id);
     }
@@ -269,19 +267,6 @@ fn pack_letters(
         file: None,
     };
     freeze(context, site, grade, packed, deed, JobData::New(batch.finish()?))
-}
-
-fn copy_body(body: &Body, out: &mut impl Write) -> Result<(), PackError> {
-    let mut buffer = vec![0; COPY];
-    let mut at = 0;
-    loop {
-        let count = body.read_at(at, &mut buffer)?;
-        if count == 0 {
-            return Ok(());
-        }
-        out.write_all(&buffer[..count])?;
-        at += count as u64;
-    }
 }
 
 /// A batch of articles: as many of the ready ones of the first one's grade as the site's batches hold.

@@ -274,15 +274,12 @@ fn on_port(opened: &Opened, port: &str) -> Result<call::StatedLine, Failure> {
 /// The caller's program ends us with signals as soon as it has hung up. What has arrived is unpacked all the same:
 /// from here on they only ask for an orderly end.
 fn outlive_hang_up(nudges: tokio::sync::broadcast::Sender<Nudge>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    for kind in [SignalKind::hangup(), SignalKind::terminate(), SignalKind::interrupt()] {
-        // Without a handler we are ended early, and the daemon or the next call unpacks.
-        let Ok(mut heard) = signal(kind) else { continue };
-        let nudges = nudges.clone();
-        tokio::spawn(async move {
-            while heard.recv().await.is_some() {
-                let _ = nudges.send(Nudge::WindDown);
-            }
-        });
-    }
+    // Without handlers we are ended early, and the daemon or the next call unpacks.
+    let Ok(mut signals) = Signals::listen() else { return };
+    tokio::spawn(async move {
+        loop {
+            signals.next().await;
+            let _ = nudges.send(Nudge::WindDown);
+        }
+    });
 }

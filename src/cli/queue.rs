@@ -5,7 +5,6 @@ use serde_json::json;
 use super::sites::place;
 use super::ui::{self, Table};
 use super::{Failure, Here, Opened, TEMPORARY, UNAVAILABLE};
-use crate::base::limits::BODY_INLINE_MAX;
 use crate::base::words::count;
 use crate::mail::delivery;
 use crate::store::ledger::{Entry, Fact, Retried};
@@ -325,15 +324,8 @@ fn retry(opened: &Opened, number: i64) -> Result<Option<String>, Failure> {
 fn write_all(body: &crate::store::Body) -> Result<(), Failure> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
-    let (mut buffer, mut at) = (vec![0; BODY_INLINE_MAX], 0);
-    loop {
-        let count = body.read_at(at, &mut buffer)?;
-        if count == 0 {
-            return Ok(out.flush()?);
-        }
-        out.write_all(&buffer[..count])?;
-        at += count as u64;
-    }
+    body.write_to(&mut out)?;
+    Ok(out.flush()?)
 }
 
 fn list_dead(opened: &Opened, as_json: bool) -> Result<(), Failure> {

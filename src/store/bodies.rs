@@ -98,6 +98,19 @@ impl Body {
             Source::File(file) => read_fully_at(file, offset, out),
         }
     }
+    /// Writes all of it.
+    pub fn write_to(&self, out: &mut impl io::Write) -> io::Result<()> {
+        let mut piece = vec![0; BODY_INLINE_MAX];
+        let mut at = 0;
+        loop {
+            let count = self.read_at(at, &mut piece)?;
+            if count == 0 {
+                return Ok(());
+            }
+            out.write_all(&piece[..count])?;
+            at += count as u64;
+        }
+    }
     /// All of it, for what is known to be small enough; an error above `max`.
     pub fn bytes(&self, max: u64) -> io::Result<Vec<u8>> {
         if self.len > max {

@@ -1,13 +1,12 @@
 //! The folder in which a program of a site runs: its files under the names that it has for them, and nothing else.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::disk::fresh_name;
 use super::{Body, Store, StoreError};
-use crate::base::limits::BODY_INLINE_MAX;
 
 /// An empty folder below the spool, and files beside it. Gone when it is dropped, or when the next one is made.
 pub struct Workroom<'s> {
@@ -35,7 +34,9 @@ impl Store {
 
     /// Programs of all sites need this place, so what cannot be removed is put aside.
     fn clear(&self, top: &Path) -> io::Result<()> {
-        let removed = remove(top).or_else(|_| unlock(top).and_then(|()| remove(top)));
+        // Root needs no permission, and must change none where another user may put a link in the way.
+        let unlocked = |error| if nix::unistd::geteuid().is_root() { Err(error) } else { unlock(top) };
+        let removed = remove(top).or_else(|error| unlocked(error).and_then(|()| remove(top)));
         let Err(error) = removed else { return Ok(()) };
         let aside = self.inner.disk.spool.join(format!("left-{}", fresh_name()?));
         fs::rename(top, &aside)?;
@@ -54,6 +55,13 @@ fn remove(top: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// How a file is made here. What an earlier program has left running may put a link in its place.
+fn anew() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+    options
 }
 
 /// Programs, such as those that unpack archives, leave folders which their owner may not change. No link is followed.
@@ -94,25 +102,16 @@ impl Workroom<'_> {
     /// An empty file for writing and reading, beside the folder.
     pub fn scratch(&self, name: &str) -> Result<File, StoreError> {
         let path = self.top.join(name);
-        let made = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let made = anew().read(true).open(&path);
         // Who opens `/dev/stdout` opens it once more, as who they are.
         let given = made.and_then(|file| self.store.inner.disk.owner.give(&file).map(|()| file));
         given.map_err(|e| StoreError::io(&path, e))
     }
 
     fn fill(&self, path: &Path, body: &Body) -> io::Result<()> {
-        let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let mut out = anew().open(path)?;
         self.store.inner.disk.owner.give(&out)?;
-        let mut piece = vec![0; BODY_INLINE_MAX];
-        let mut at = 0;
-        loop {
-            let count = body.read_at(at, &mut piece)?;
-            if count == 0 {
-                return Ok(());
-            }
-            out.write_all(&piece[..count])?;
-            at += count as u64;
-        }
+        body.write_to(&mut out)
     }
 }
 
