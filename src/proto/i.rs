@@ -4,27 +4,22 @@ mod intake;
 mod noise;
 mod outbox;
 mod outstanding;
+mod sync;
 
 use std::time::Duration;
 
-use self::intake::{End, Intake, Placed, WINDOW_MAX};
+use self::intake::{End, Intake, Placed};
 use self::noise::{Noise, SIZE_MIN};
 use self::outbox::{Outbox, Piece};
 use self::outstanding::{Acknowledged, Outstanding};
+use self::sync::{Sync, Unheard};
 use super::scan::{Scanned, Scanner};
 use super::window::{Pace, Tally};
 use super::{Channel, Counters, Event, Packets, Protocol, Start, Violation, Way};
-use crate::base::limits::{CHANNELS_MAX, TRANSMIT_MAX};
+use crate::base::limits::TRANSMIT_MAX;
 use crate::base::time::{Instant, Now};
 use crate::wire::packet::{I_DATA_MAX, I_MARK, I_OVERHEAD, IKind, IPacket, parse_i, write_i};
 
-/// SYNC packets that we send before giving up.
-const SYNCS_MAX: u32 = 12;
-/// SYNC packets that we answer while running: a peer that repeats its own has missed ours.
-const SYNC_ANSWERS_MAX: u32 = 8;
-/// What a peer will take that runs, but whose SYNC was lost: Taylor does not repeat it.
-const SIZE_UNKNOWN: usize = 256;
-const WINDOW_UNKNOWN: u8 = 4;
 /// Where acknowledgements cost nothing, they go after this time at latest.
 const ACK_DELAY: Duration = Duration::from_millis(100);
 /// Where one side talks at a time: it is silent when nothing has come for this time beyond that of some bytes.
@@ -32,8 +27,6 @@ const GAP: Duration = Duration::from_millis(80);
 const GAP_BYTES: usize = 12;
 /// Bytes that are no packets are taken for talk as long as this beyond the time of a packet; then they are noise.
 const TALK_MAX: Duration = Duration::from_secs(5);
-/// Packets larger than we asked for that may be under way when we ask for smaller ones.
-const UNDER_WAY_MAX: u32 = 32;
 /// How long it takes until a packet that goes again is acknowledged, in round trips of the quickest answer.
 const REPAIR_ROUND_TRIPS: f64 = 1.5;
 
@@ -51,11 +44,6 @@ pub struct I {
     outstanding: Outstanding,
     /// Number of the next new packet.
     next: u8,
-    /// The most that the peer takes, and what it wants now.
-    peer_size: usize,
-    peer_wish: usize,
-    peer_window: u8,
-    channels: u8,
     noise_out: Noise,
     /// Time-outs since the last acknowledgement.
     fruitless: u32,
@@ -93,30 +81,6 @@ enum Stage {
     Ended,
 }
 
-/// What we tell the peer with SYNC.
-struct Sync {
-    /// The packet size that we ask for now.
-    size: usize,
-    due: Option<SyncKind>,
-    sent: u32,
-    answers: u32,
-    left: Instant,
-    /// Packets since then.
-    packets: u32,
-    /// The peer's has come.
-    heard: bool,
-    /// The peer sends what only a running peer sends.
-    peer_runs: bool,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum SyncKind {
-    /// Size, window and channels.
-    Whole,
-    /// Size and window, while running.
-    Size,
-}
-
 /// A NAK for a packet that does not exist yet: Taylor, and we, answer it with an ACK.
 #[derive(Clone, Copy)]
 enum Query {
@@ -137,30 +101,17 @@ struct Owed {
 
 impl I {
     pub fn new(start: Start) -> Self {
-        let size = usize::from(start.parameters.packet_size).clamp(1, I_DATA_MAX);
+        let sync = Sync::new(start.parameters.packet_size, start.parameters.window);
         Self {
             stage: Stage::New,
-            scanner: Scanner::new(parse_i, I_MARK, size, I_DATA_MAX),
+            scanner: Scanner::new(parse_i, I_MARK, sync.size, I_DATA_MAX),
             pace: Pace::new(start.facts.clone()),
             repair: Pace::new(start.facts.clone()),
             tally: Tally::new(start.parameters.errors),
-            sync: Sync {
-                size,
-                due: None,
-                sent: 0,
-                answers: 0,
-                left: Instant::default(),
-                packets: 0,
-                heard: false,
-                peer_runs: false,
-            },
+            sync,
             outbox: Outbox::default(),
             outstanding: Outstanding::default(),
             next: 1,
-            peer_size: SIZE_UNKNOWN,
-            peer_wish: SIZE_UNKNOWN,
-            peer_window: WINDOW_UNKNOWN,
-            channels: CHANNELS_MAX,
             noise_out: Noise::on(&start.facts),
             fruitless: 0,
             intake: Intake::default(),
@@ -175,10 +126,6 @@ impl I {
             talks_until: None,
             start,
         }
-    }
-
-    fn our_window(&self) -> u8 {
-        self.start.parameters.window.clamp(1, WINDOW_MAX)
     }
 
     fn is_running(&self) -> bool {
@@ -244,36 +191,17 @@ impl I {
     }
 
     fn handle_sync(&mut self, now: Now, data: &[u8]) {
-        let &[high, low, window, ref rest @ ..] = data else { return };
-        let size = usize::from(u16::from_be_bytes([high, low]));
-        if size > 0 {
-            // A request in the middle is about noise; what the peer can take it has said at the start.
-            self.peer_wish = size.min(I_DATA_MAX);
-            self.peer_size = if rest.is_empty() { self.peer_size.max(self.peer_wish) } else { self.peer_wish };
-        }
-        self.peer_window = if window == 0 { WINDOW_MAX } else { window.min(WINDOW_MAX) };
-        if let Some(&channels @ 1..=CHANNELS_MAX) = rest.first() {
-            self.channels = channels.min(self.channels);
-        }
-        let first = !std::mem::replace(&mut self.sync.heard, true);
-        if self.stage == Stage::Opening {
+        let opening = self.stage == Stage::Opening;
+        if self.sync.handle(now.instant, data, opening).is_some() && opening {
             self.begin(now);
-        } else if !first && !rest.is_empty() && self.sync.answers < SYNC_ANSWERS_MAX {
-            let just_sent = now.instant < self.sync.left + Duration::from_secs(1);
-            if !just_sent {
-                self.sync.answers += 1;
-                self.sync.due = Some(SyncKind::Whole);
-            }
         }
     }
 
     fn open(&mut self, now: Now) {
         if self.stage == Stage::New {
             self.stage = Stage::Opening;
-            self.sync.left = now.instant;
             // Two that speak at once would turn the line round twice.
-            let waits = !self.start.caller && !self.start.facts.full_duplex;
-            self.sync.due = (!waits).then_some(SyncKind::Whole);
+            self.sync.open(now.instant, !self.start.caller && !self.start.facts.full_duplex);
         }
     }
 
@@ -293,9 +221,7 @@ impl I {
 
     fn begin(&mut self, now: Now) {
         self.stage = Stage::Ready;
-        if self.sync.sent == 0 {
-            self.sync.due = Some(SyncKind::Whole);
-        }
+        self.sync.say();
         self.progress = self.progress.max(now.instant);
     }
 
@@ -327,7 +253,7 @@ impl I {
         self.owed.packets += count;
         let full_duplex = self.start.facts.full_duplex;
         // Where one side talks at a time, a peer that may still go on is not interrupted.
-        let enough = u32::from(self.our_window()).div_ceil(if full_duplex { 2 } else { 1 });
+        let enough = u32::from(self.sync.window).div_ceil(if full_duplex { 2 } else { 1 });
         if self.owed.packets >= enough {
             self.owed.at_once = true;
             self.talks_until = None;
@@ -337,18 +263,11 @@ impl I {
         }
     }
 
-    /// Asks the peer for packets that suit the noise, and asks again when the request seems to have been lost.
+    /// Asks the peer for packets that suit the noise.
     fn ask_for_smaller(&mut self, length: usize) {
         let most = usize::from(self.start.parameters.packet_size).clamp(1, I_DATA_MAX);
         let best = self.noise_in.best_size(most).max(self.least_to_ask()).min(most);
-        self.sync.packets += 1;
-        let unheard = length > self.sync.size && self.sync.packets > UNDER_WAY_MAX;
-        if best <= self.sync.size / 2 && self.noise_in.is_certain() || best >= self.sync.size * 2 {
-            self.sync.size = best;
-            self.sync.due = Some(SyncKind::Size);
-        } else if unheard {
-            self.sync.due = Some(SyncKind::Size);
-        }
+        self.sync.ask_for(best, length, self.noise_in.is_certain());
     }
 
     /// Something came of which nothing can be read, not even a number: what was asked for long enough ago may have been
@@ -410,16 +329,16 @@ impl I {
     }
 
     fn least_to_send(&self) -> usize {
-        self.least_size(self.peer_window, 4.0).min(self.noise_out.bearable_size())
+        self.least_size(self.sync.peer.window, 4.0).min(self.noise_out.bearable_size())
     }
 
     /// What we see of the way back holds the peer's own backlog, so less will do.
     fn least_to_ask(&self) -> usize {
-        self.least_size(self.our_window(), 1.5).min(self.noise_in.bearable_size())
+        self.least_size(self.sync.window, 1.5).min(self.noise_in.bearable_size())
     }
 
     fn packet_size(&self) -> usize {
-        self.noise_out.best_size(self.peer_wish).max(self.least_to_send()).min(self.peer_size)
+        self.noise_out.best_size(self.sync.peer.wish).max(self.least_to_send()).min(self.sync.peer.size)
     }
 
     fn packet(&self, kind: IKind, number: u8, data: Vec<u8>) -> IPacket {
@@ -445,16 +364,10 @@ impl I {
     }
 
     fn transmit_sync(&mut self, now: Now, out: &mut Vec<u8>) {
-        let Some(kind) = self.sync.due.take() else { return };
-        let [high, low] = (self.sync.size as u16).to_be_bytes();
-        let mut data = vec![high, low, self.our_window()];
-        if kind == SyncKind::Whole {
-            data.push(CHANNELS_MAX);
-        }
+        let Some(data) = self.sync.take_due() else { return };
         let packet = IPacket { acknowledged: 0, ..self.packet(IKind::Sync, 0, data) };
-        self.sync.left = self.write(now, &packet, out);
-        self.sync.sent += 1;
-        self.sync.packets = 0;
+        let left = self.write(now, &packet, out);
+        self.sync.has_left(left);
     }
 
     /// Notes which packets to ask for now.
@@ -514,7 +427,7 @@ impl I {
     fn has_room_under_way(&self) -> bool {
         let bound = self.pace.bound().unwrap_or(usize::MAX);
         let under_way = self.outstanding.len();
-        let window = usize::from(self.peer_window) - self.kept_for_repairs();
+        let window = usize::from(self.sync.peer.window) - self.kept_for_repairs();
         under_way < window && (self.outstanding.bytes() < bound || under_way < 2)
     }
 
@@ -526,7 +439,7 @@ impl I {
             return 0;
         }
         let bytes = speed / 10.0 * quickest.as_secs_f64() * REPAIR_ROUND_TRIPS;
-        (bytes as usize / (self.packet_size() + I_OVERHEAD)).min(usize::from(self.peer_window) / 2)
+        (bytes as usize / (self.packet_size() + I_OVERHEAD)).min(usize::from(self.sync.peer.window) / 2)
     }
 
     fn transmit_new(&mut self, now: Now, packet: IPacket, out: &mut Vec<u8>) {
@@ -607,19 +520,11 @@ impl I {
     }
 
     fn sync_again(&mut self, now: Now) {
-        // Taylor does not repeat its SYNC when it runs.
-        if self.sync.peer_runs && self.sync.sent >= 3 {
-            self.begin(now);
-        } else if self.sync.sent >= SYNCS_MAX {
-            self.fail(Violation::NoStart('i'));
-        } else {
-            self.sync.left = now.instant;
-            self.sync.due = Some(SyncKind::Whole);
+        match self.sync.unheard(now.instant) {
+            Unheard::SayAgain => {}
+            Unheard::Begin => self.begin(now),
+            Unheard::GiveUp => self.fail(Violation::NoStart('i')),
         }
-    }
-
-    fn sync_wait(&self) -> Duration {
-        if self.sync.peer_runs { Duration::from_secs(2) } else { self.timeout() / 2 }
     }
 }
 
@@ -654,7 +559,7 @@ impl Protocol for I {
 
     fn handle_timeout(&mut self, now: Now) {
         match self.stage {
-            Stage::Opening if self.sync.left + self.sync_wait() <= now.instant => self.sync_again(now),
+            Stage::Opening if self.sync.again_at(self.timeout()) <= now.instant => self.sync_again(now),
             Stage::Ready | Stage::Running | Stage::Closing => {
                 self.talks_until = self.talks_until.filter(|until| now.instant < *until);
                 if self.gives_up_at() <= now.instant {
@@ -701,7 +606,7 @@ impl Protocol for I {
     fn poll_timeout(&self) -> Option<Instant> {
         match self.stage {
             Stage::New | Stage::Closed | Stage::Failed(_) | Stage::Ended => None,
-            Stage::Opening => Some(self.sync.left + self.sync_wait()),
+            Stage::Opening => Some(self.sync.again_at(self.timeout())),
             Stage::Ready | Stage::Running | Stage::Closing => {
                 let repair = self.intake.ask_at(self.repair_patience());
                 let least = self.wake_at().min(self.gives_up_at());
@@ -769,7 +674,7 @@ impl Protocol for I {
     }
 
     fn channels(&self) -> u8 {
-        self.channels
+        self.sync.peer.channels
     }
 
     fn unread(&mut self) -> Vec<u8> {
@@ -777,7 +682,7 @@ impl Protocol for I {
     }
 
     fn packets(&self) -> Option<Packets> {
-        let (sending, receiving) = ((self.peer_size, self.peer_window), (self.sync.size, self.our_window()));
+        let (sending, receiving) = ((self.sync.peer.size, self.sync.peer.window), (self.sync.size, self.sync.window));
         Some(Packets { sending, receiving })
     }
 
