@@ -5,20 +5,23 @@ mod noise;
 mod outbox;
 mod outstanding;
 mod sync;
+mod torn;
 
 use std::time::Duration;
 
 use self::intake::{End, Intake, Placed};
 use self::noise::{Noise, SIZE_MIN};
 use self::outbox::{Outbox, Piece};
-use self::outstanding::{Acknowledged, Outstanding};
+use self::outstanding::{Acknowledged, Again, Outstanding};
 use self::sync::{Sync, Unheard};
+use self::torn::Torn;
 use super::scan::{Scanned, Scanner};
 use super::window::{Pace, Tally};
 use super::{Channel, Counters, Event, Packets, Protocol, Start, Violation, Way};
 use crate::base::limits::TRANSMIT_MAX;
 use crate::base::time::{Instant, Now};
 use crate::wire::packet::{I_DATA_MAX, I_MARK, I_OVERHEAD, IKind, IPacket, parse_i, write_i};
+use crate::wire::patch::patch;
 
 /// Where acknowledgements cost nothing, they go after this time at latest.
 const ACK_DELAY: Duration = Duration::from_millis(100);
@@ -27,6 +30,8 @@ const GAP: Duration = Duration::from_millis(80);
 const GAP_BYTES: usize = 12;
 /// Bytes that are no packets are taken for talk as long as this beyond the time of a packet; then they are noise.
 const TALK_MAX: Duration = Duration::from_secs(5);
+/// How often a peer that has fallen silent is asked at least, until we give up.
+const QUERIES_MIN: u32 = 4;
 /// How long it takes until a packet that goes again is acknowledged, in round trips of the quickest answer.
 const REPAIR_ROUND_TRIPS: f64 = 1.5;
 
@@ -49,6 +54,7 @@ pub struct I {
     fruitless: u32,
 
     intake: Intake,
+    torn: Torn,
     owed: Owed,
     noise_in: Noise,
     peer_closed: bool,
@@ -115,6 +121,7 @@ impl I {
             noise_out: Noise::on(&start.facts),
             fruitless: 0,
             intake: Intake::default(),
+            torn: Torn::default(),
             owed: Owed::default(),
             noise_in: Noise::on(&start.facts),
             peer_closed: false,
@@ -145,7 +152,7 @@ impl I {
     /// An error on the line. As long as smaller packets may help, it is no reason to give up.
     fn count_error(&mut self) {
         if let Err(why) = self.tally.error()
-            && self.packet_size() <= SIZE_MIN.max(self.least_to_send())
+            && self.packet_size() <= SIZE_MIN
         {
             self.fail(why);
         }
@@ -171,9 +178,11 @@ impl I {
         }
         match packet.kind {
             IKind::Data | IKind::Position | IKind::Close => self.handle_numbered(now, packet),
-            IKind::Nak => self.handle_nak(now, packet.number),
+            IKind::Nak => self.handle_request(now, packet.number, None),
             IKind::Ack => self.handle_answer(now),
-            IKind::Sync | IKind::Unknown => {}
+            IKind::Sums if self.mends() => self.handle_request(now, packet.number, Some(&packet.data)),
+            IKind::Patch if self.mends() => self.handle_patch(now, packet),
+            IKind::Sync | IKind::Sums | IKind::Patch => {}
         }
     }
 
@@ -185,7 +194,7 @@ impl I {
         }
         self.query = Query::No;
         if let Some(oldest) = self.outstanding.oldest().filter(|oldest| oldest.left < left) {
-            oldest.due = true;
+            oldest.due.get_or_insert(Again::Whole);
             self.query = Query::Wanted;
         }
     }
@@ -227,6 +236,7 @@ impl I {
 
     fn handle_numbered(&mut self, now: Now, packet: IPacket) {
         let (kind, length) = (packet.kind, packet.data.len());
+        self.torn.forget(packet.number);
         self.noise_in.carried(length + I_OVERHEAD);
         match self.intake.place(packet) {
             Placed::InOrder { count, asked } => {
@@ -278,11 +288,37 @@ impl I {
         self.ask_for_missing(now);
     }
 
-    fn handle_damaged(&mut self, header: &IPacket, in_step: bool) {
+    /// Whether damaged packets are mended in part: only we can do that.
+    fn mends(&self) -> bool {
+        self.start.facts.peer_is_ours
+    }
+
+    fn handle_damaged(&mut self, now: Now, damaged: IPacket, in_step: bool) {
         self.tally.counters.bad_data += 1;
         self.doubt();
-        if header.caller != self.start.caller && header.kind.is_numbered() && in_step {
-            self.intake.heard_of(header.number);
+        if damaged.caller == self.start.caller || !in_step {
+            return;
+        }
+        match damaged.kind {
+            IKind::Data | IKind::Position | IKind::Close => {
+                if self.mends() && damaged.kind == IKind::Data && self.intake.lacks(damaged.number) {
+                    self.torn.keep(damaged.number, damaged.data);
+                }
+                self.intake.heard_of(damaged.number);
+            }
+            IKind::Patch if self.mends() => self.intake.heard_of(damaged.number),
+            IKind::Sums if self.mends() => self.handle_request(now, damaged.number, None),
+            IKind::Sync | IKind::Ack | IKind::Nak | IKind::Sums | IKind::Patch => {}
+        }
+    }
+
+    fn handle_patch(&mut self, now: Now, patch: IPacket) {
+        if !self.torn.holds(patch.number) {
+            return;
+        }
+        match self.torn.mend(patch.number, &patch.data) {
+            Some(data) => self.handle_numbered(now, IPacket { kind: IKind::Data, data, ..patch }),
+            None => self.intake.heard_of(patch.number),
         }
     }
 
@@ -303,7 +339,8 @@ impl I {
         self.repair.doubt();
     }
 
-    fn handle_nak(&mut self, now: Now, number: u8) {
+    /// The peer lacks a packet, or has it damaged, with these sums.
+    fn handle_request(&mut self, now: Now, number: u8, sums: Option<&[u8]>) {
         self.tally.counters.rejects += 1;
         let Some(sent) = self.outstanding.find(number) else {
             // The peer asks for what we have not sent: it wants to know whether we live, and what we have.
@@ -311,18 +348,27 @@ impl I {
             return;
         };
         // What has not left cannot be what it misses.
-        if sent.due || now.instant < sent.left {
+        if sent.due.is_some() || now.instant < sent.left {
             return;
         }
-        sent.due = true;
-        self.noise_out.lost();
+        let patch = sums.and_then(|sums| patch(&sent.packet.data, sums));
+        // What is mended at the first try costs little in a packet of any size.
+        let is_lost = patch.is_none() || sent.times > 1;
+        sent.due = Some(patch.map_or(Again::Whole, Again::Pieces));
         self.doubt();
-        self.count_error();
+        if is_lost {
+            self.noise_out.lost();
+            self.count_error();
+        }
     }
 
     /// Smaller packets would leave the line idle with such a window, noise or not: a full window must last for so many
-    /// round trips. One brings the first acknowledgement, the others the packets that are repeated.
+    /// round trips. One brings the first acknowledgement, the others the packets that are repeated. After too many errors an
+    /// idle line is the lesser evil.
     fn least_size(&self, window: u8, round_trips: f64) -> usize {
+        if self.tally.is_exhausted() {
+            return 0;
+        }
         let (Some(speed), Some(quickest)) = (self.pace.speed(), self.pace.quickest()) else { return 0 };
         let on_the_way = speed / 10.0 * quickest.as_secs_f64();
         (on_the_way / f64::from(window) * round_trips) as usize
@@ -370,12 +416,15 @@ impl I {
         self.sync.has_left(left);
     }
 
-    /// Notes which packets to ask for now.
+    /// Notes which packets to ask for now. What is held back would be taken for asked.
     fn ask_for_missing(&mut self, now: Now) {
+        if self.holds_back(now) {
+            return;
+        }
         for number in self.intake.to_ask(now.instant, self.repair_patience()) {
             self.naks.push(number);
             let will_have_left = self.pace.clear_at().max(now.instant);
-            if self.intake.has_asked(number, will_have_left) {
+            if self.intake.has_asked(number, will_have_left) && !self.torn.is_fresh(number) {
                 self.noise_in.lost();
                 self.count_error();
             }
@@ -385,8 +434,12 @@ impl I {
     fn transmit_naks(&mut self, now: Now, out: &mut Vec<u8>) {
         for number in std::mem::take(&mut self.naks) {
             if self.intake.lacks(number) {
-                let nak = self.packet(IKind::Nak, number, Vec::new());
-                self.write(now, &nak, out);
+                let (kind, data) = match self.torn.sums(number) {
+                    Some(sums) => (IKind::Sums, sums),
+                    None => (IKind::Nak, Vec::new()),
+                };
+                let request = self.packet(kind, number, data);
+                self.write(now, &request, out);
             }
         }
     }
@@ -394,16 +447,13 @@ impl I {
     /// Writes numbered packets as far as the window and the budget allow.
     fn transmit_numbered(&mut self, now: Now, out: &mut Vec<u8>, budget: usize) {
         let start = out.len();
+        let acknowledged = self.intake.last_in_order();
         while out.len() - start < budget
-            && let Some(sent) = self.outstanding.due()
+            && let Some(packet) = self.outstanding.next_again()
         {
-            sent.packet.acknowledged = self.intake.last_in_order();
-            (sent.due, sent.times) = (false, sent.times + 1);
-            let packet = sent.packet.clone();
+            let packet = IPacket { acknowledged, ..packet };
             let left = self.write(now, &packet, out);
-            if let Some(sent) = self.outstanding.find(packet.number) {
-                sent.left = left;
-            }
+            self.outstanding.has_left(packet.number, left);
             self.asked = self.asked.max(left);
             self.tally.counters.resent += 1;
         }
@@ -461,12 +511,12 @@ impl I {
 
     /// How long a packet may take that was asked for: behind what the peer has given to its line already.
     fn repair_patience(&self) -> Duration {
-        self.repair.patience().min(self.pace.patience() * 2) + self.lag() * 2
+        self.repair.patience().min(self.pace.patience() * 2) + self.lag()
     }
 
-    /// How long an answer may wait at the peer behind one packet of its own data.
+    /// How long an answer may wait at the peer: behind one packet of its own data, and until the next has come, in whose header it is.
     fn lag(&self) -> Duration {
-        self.pace.line_time(self.sync.size + I_OVERHEAD)
+        self.pace.line_time(2 * (self.sync.size + I_OVERHEAD))
     }
 
     /// The callee waits a little longer, so that both do not speak at once.
@@ -482,7 +532,9 @@ impl I {
         let patience = self.pace.patience();
         let longer = patience * (1 << self.fruitless.min(6));
         let since = self.talks_until.map_or(self.asked, |until| self.asked.max(until));
-        since + longer.min(self.timeout().max(patience)) + self.lag()
+        // Where turns of the line were long: often enough before the end of all patience.
+        let longest = self.timeout().max(patience.min(self.total_patience() / QUERIES_MIN));
+        since + longer.min(longest) + self.lag()
     }
 
     fn gives_up_at(&self) -> Instant {
@@ -514,7 +566,7 @@ impl I {
             _ => self.outstanding.oldest(),
         };
         if let Some(sent) = suspect {
-            sent.due = true;
+            sent.due.get_or_insert(Again::Whole);
         }
         self.fruitless += 1;
     }
@@ -543,7 +595,7 @@ impl Protocol for I {
                 }
                 Scanned::Damaged { header, in_step } => {
                     self.heard = self.heard.max(now.instant);
-                    self.handle_damaged(&header, in_step);
+                    self.handle_damaged(now, header, in_step);
                 }
                 Scanned::Noise => {
                     self.tally.counters.bad_header += 1;
@@ -609,6 +661,7 @@ impl Protocol for I {
             Stage::Opening => Some(self.sync.again_at(self.timeout())),
             Stage::Ready | Stage::Running | Stage::Closing => {
                 let repair = self.intake.ask_at(self.repair_patience());
+                let repair = repair.map(|at| self.talks_until.map_or(at, |until| until.max(at)));
                 let least = self.wake_at().min(self.gives_up_at());
                 [self.owed.at, repair, self.talks_until].into_iter().flatten().chain([least]).min()
             }

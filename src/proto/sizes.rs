@@ -14,6 +14,8 @@ const NO_ERRORS: f64 = 1e-6;
 const NOISY: usize = 256;
 /// A packet beyond this saves nothing more.
 const PLENTY: usize = 1024;
+/// How long a packet of i may take on the line.
+const SECONDS: usize = 4;
 /// In G commands and ends are full packets, too: of a small file four or five go for nothing.
 const PADDED: usize = 256;
 const SMALLEST: usize = 64;
@@ -46,7 +48,9 @@ pub fn packet_size(letter: char, window: u8, facts: &Facts) -> u16 {
         }
         // docs/protocol-g.md
         'g' => SMALLEST,
-        // i and j size their packets by the errors that they count.
+        // They size their packets by the errors that they count. But an answer may wait behind two of them, and who hears of none
+        // for long takes the call for dead.
+        'i' | 'j' => second(facts).map_or(PLENTY, |second| (second * SECONDS).clamp(SMALLEST, PLENTY)),
         _ => PLENTY,
     };
     u16::try_from(size).expect("no packet is larger than 4096 bytes")
@@ -225,6 +229,13 @@ mod tests {
     fn g_has_sixty_four_whatever_the_line() {
         check('g', &Facts::stream("pipe"), None, 64);
         check('g', &modems(57_600), Some(1200), 64);
-        check('i', &Facts::serial("line", 1200), None, 1024);
+    }
+
+    #[test]
+    fn a_packet_of_i_takes_four_seconds_at_most() {
+        for (speed, size) in [(50, 64), (300, 128), (1200, 512), (2400, 1024), (57_600, 1024)] {
+            check('i', &Facts::serial("line", speed), None, size);
+        }
+        check('j', &Facts::stream("pipe"), None, 1024);
     }
 }

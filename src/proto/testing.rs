@@ -27,6 +27,12 @@ impl Bench {
         Self::begin(letter, Start { caller: false, facts, parameters: usual(letter) })
     }
 
+    /// One whose peer is ours.
+    pub fn between_us(letter: char, caller: bool) -> Self {
+        let facts = Facts { peer_is_ours: true, ..facts() };
+        Self::begin(letter, Start { caller, parameters: Settings::default().on(letter, &facts), facts })
+    }
+
     fn begin(letter: char, start: Start) -> Self {
         let make = entry(letter).expect("a protocol of the table").make;
         // Not at zero: no protocol may take the origin of the clock for its own beginning.

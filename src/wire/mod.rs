@@ -8,6 +8,7 @@ pub mod line_test;
 pub mod nntp;
 pub mod packet;
 pub mod packing;
+pub mod patch;
 pub mod smtp;
 pub mod text;
 pub mod uucp;

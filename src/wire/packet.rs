@@ -234,8 +234,10 @@ pub enum IKind {
     /// SPOS: where the next data belong.
     Position,
     Close,
-    /// 6 and 7: to be ignored.
-    Unknown,
+    /// Between two of us: the sums of a damaged packet's pieces, which asks for those that are wrong.
+    Sums,
+    /// Between two of us: the pieces of a packet that are wrong at the peer.
+    Patch,
 }
 
 impl IKind {
@@ -252,7 +254,8 @@ impl IKind {
             Self::Nak => 3,
             Self::Position => 4,
             Self::Close => 5,
-            Self::Unknown => 7,
+            Self::Sums => 6,
+            Self::Patch => 7,
         }
     }
 }
@@ -266,7 +269,8 @@ impl From<u8> for IKind {
             3 => Self::Nak,
             4 => Self::Position,
             5 => Self::Close,
-            _ => Self::Unknown,
+            6 => Self::Sums,
+            _ => Self::Patch,
         }
     }
 }
@@ -318,7 +322,7 @@ pub fn parse_i(bytes: &[u8], data_max: usize) -> Front<IPacket> {
     if i_crc(data) == u32::from_be_bytes(*crc) {
         Front::Packet(packet(data), I_OVERHEAD + length)
     } else {
-        Front::Damaged(packet(&[]), I_OVERHEAD + length)
+        Front::Damaged(packet(data), I_OVERHEAD + length)
     }
 }
 
@@ -503,6 +507,6 @@ pub(crate) mod tests {
         let mut out = Vec::new();
         write_i(&data_packet(b"some data"), &mut out);
         out[9] ^= 0x20;
-        assert_eq!(parse_i(&out, I_DATA_MAX), Front::Damaged(data_packet(b""), out.len()));
+        assert_eq!(parse_i(&out, I_DATA_MAX), Front::Damaged(data_packet(b"somE data"), out.len()));
     }
 }

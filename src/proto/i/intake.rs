@@ -176,7 +176,7 @@ impl Intake {
                         return Some(said);
                     }
                 }
-                IKind::Sync | IKind::Ack | IKind::Nak | IKind::Unknown => {}
+                IKind::Sync | IKind::Ack | IKind::Nak | IKind::Sums | IKind::Patch => {}
             }
         }
         None

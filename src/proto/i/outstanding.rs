@@ -3,16 +3,22 @@
 use std::collections::VecDeque;
 
 use crate::base::time::Instant;
-use crate::wire::packet::{I_OVERHEAD, IPacket};
+use crate::wire::packet::{I_OVERHEAD, IKind, IPacket};
 
 /// A numbered packet that has been sent.
 pub struct Sent {
     pub packet: IPacket,
-    /// To be sent again.
-    pub due: bool,
+    /// What of it is to be sent again.
+    pub due: Option<Again>,
     pub times: u32,
     /// When it had last left.
     pub left: Instant,
+}
+
+pub enum Again {
+    Whole,
+    /// A patch with the pieces that are wrong at the peer.
+    Pieces(Vec<u8>),
 }
 
 impl Sent {
@@ -34,7 +40,7 @@ pub struct Acknowledged {
 
 impl Outstanding {
     pub fn push(&mut self, packet: IPacket, left: Instant) {
-        self.0.push_back(Sent { packet, due: false, times: 1, left });
+        self.0.push_back(Sent { packet, due: None, times: 1, left });
     }
 
     /// Takes away the packets up to this number. `None`: it acknowledges nothing of ours, for anything but the window in
@@ -61,13 +67,27 @@ impl Outstanding {
         self.0.back_mut()
     }
 
-    /// The oldest that is to be sent again.
-    pub fn due(&mut self) -> Option<&mut Sent> {
-        self.0.iter_mut().find(|sent| sent.due)
+    /// What is to be sent again, of the oldest of which anything is.
+    pub fn next_again(&mut self) -> Option<IPacket> {
+        let sent = self.0.iter_mut().find(|sent| sent.due.is_some())?;
+        sent.times += 1;
+        Some(match sent.due.take()? {
+            Again::Whole => sent.packet.clone(),
+            Again::Pieces(data) => {
+                let IPacket { number, local, remote, acknowledged, caller, .. } = sent.packet;
+                IPacket { kind: IKind::Patch, number, local, acknowledged, remote, caller, data }
+            }
+        })
+    }
+
+    pub fn has_left(&mut self, number: u8, at: Instant) {
+        if let Some(sent) = self.find(number) {
+            sent.left = at;
+        }
     }
 
     pub fn is_any_due(&self) -> bool {
-        self.0.iter().any(|sent| sent.due)
+        self.0.iter().any(|sent| sent.due.is_some())
     }
 
     /// Whether the oldest has been sent again, so that the others wait for it.

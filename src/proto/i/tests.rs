@@ -1,6 +1,7 @@
 //! Protocol i against captured conversations, and against each loss that a line can cause.
 
 use super::*;
+use crate::dialogue::Facts;
 use crate::proto::Parameters;
 use crate::proto::testing::{Bench, hex, usual};
 use crate::wire::packet::Front;
@@ -30,7 +31,8 @@ fn packets(bytes: &[u8]) -> String {
             IKind::Nak => format!("NAK{number}"),
             IKind::Position => format!("SPOS{number}"),
             IKind::Close => format!("CLOSE{number}"),
-            IKind::Unknown => "?".to_owned(),
+            IKind::Sums => format!("SUMS{number}x{}", data.len()),
+            IKind::Patch => format!("PATCH{number}x{}", data.len()),
         });
     }
     all.join(" ")
@@ -353,4 +355,154 @@ fn errors_end_the_call_only_when_packets_cannot_get_smaller() {
         told.extend(i.feed(&bad));
     }
     assert!(matches!(told[..], [Event::Failed(Violation::TooManyErrors(_))]), "{told:?}");
+}
+
+/// Two of us, of which the first has sent a command of 480 bytes with its NUL. Its packet, byte 100 damaged, is the third.
+fn with_a_damaged_packet() -> (Bench, Bench, Vec<u8>) {
+    let (mut sender, mut receiver) = (Bench::between_us('i', true), Bench::between_us('i', false));
+    let sync = receiver.sent();
+    receiver.feed(&sender.sent());
+    sender.feed(&sync);
+    sender.protocol.send_command(Ours(1), long_command().as_bytes());
+    let mut sent = sender.sent();
+    assert_eq!(packets(&sent), "1:0x480");
+    sender.pass(1);
+    sent[100] ^= 4;
+    (sender, receiver, sent)
+}
+
+fn long_command() -> String {
+    ('a'..='z').cycle().take(479).collect()
+}
+
+fn arrived() -> [Event; 1] {
+    [command(Theirs(1), &long_command())]
+}
+
+#[test]
+fn what_two_of_us_receive_damaged_is_mended() {
+    let (mut sender, mut receiver, damaged) = with_a_damaged_packet();
+    assert_eq!(receiver.feed(&damaged), []);
+    let request = receiver.sent();
+    assert_eq!(packets(&request), "SUMS1x30");
+    sender.feed(&request);
+    let patch = sender.sent();
+    assert_eq!(packets(&patch), "PATCH1x21", "one piece of sixteen bytes");
+    sender.feed(&request);
+    assert_eq!(packets(&sender.sent()), "", "it is on its way");
+    assert_eq!(receiver.feed(&patch), arrived());
+    receiver.pass(1);
+    assert_eq!(packets(&receiver.sent()), "ACK1");
+    assert_eq!(receiver.feed(&patch), [], "the same again is nothing");
+    assert_eq!(receiver.protocol.counters().bad_data, 1);
+}
+
+#[test]
+fn a_damaged_patch_is_asked_for_anew_and_then_the_whole() {
+    let (mut sender, mut receiver, damaged) = with_a_damaged_packet();
+    receiver.feed(&damaged);
+    for _ in 0..2 {
+        let request = receiver.sent();
+        assert_eq!(packets(&request), "SUMS1x30");
+        sender.feed(&request);
+        let mut patch = sender.sent();
+        sender.pass(1);
+        patch[10] ^= 1;
+        receiver.feed(&patch);
+    }
+    let request = receiver.sent();
+    assert_eq!(packets(&request), "NAK1");
+    sender.feed(&request);
+    assert_eq!(receiver.feed(&sender.sent()), arrived());
+}
+
+#[test]
+fn a_damaged_request_brings_the_whole() {
+    let (mut sender, mut receiver, damaged) = with_a_damaged_packet();
+    receiver.feed(&damaged);
+    let mut request = receiver.sent();
+    request[10] ^= 1;
+    sender.feed(&request);
+    let whole = sender.sent();
+    assert_eq!(packets(&whole), "1:0x480");
+    assert_eq!(receiver.feed(&whole), arrived());
+}
+
+#[test]
+fn a_packet_that_is_not_what_it_was_taken_for_comes_as_a_whole() {
+    let (mut sender, mut receiver, mut damaged) = with_a_damaged_packet();
+    damaged[20..400].fill(0);
+    receiver.feed(&damaged);
+    sender.feed(&receiver.sent());
+    assert_eq!(packets(&sender.sent()), "1:0x480", "too many pieces differ");
+
+    let (mut sender, mut receiver, mut damaged) = with_a_damaged_packet();
+    // The sum of eight bits does not see these.
+    damaged[200] ^= 1;
+    damaged[201] ^= 7;
+    receiver.feed(&damaged);
+    sender.feed(&receiver.sent());
+    let patch = sender.sent();
+    assert_eq!(packets(&patch), "PATCH1x21");
+    assert_eq!(receiver.feed(&patch), [], "the checksum of the whole does");
+    let request = receiver.sent();
+    assert_eq!(packets(&request), "NAK1");
+    sender.pass(1);
+    sender.feed(&request);
+    assert_eq!(receiver.feed(&sender.sent()), arrived());
+}
+
+#[test]
+fn a_peer_that_does_not_mend_is_asked_for_the_whole_in_time() {
+    let (_, mut receiver, damaged) = with_a_damaged_packet();
+    receiver.feed(&damaged);
+    assert_eq!(packets(&receiver.sent()), "SUMS1x30");
+    let asked: Vec<String> = (0..20)
+        .map(|_| {
+            receiver.pass(1);
+            packets(&receiver.sent())
+        })
+        .filter(|sent| !sent.is_empty())
+        .take(2)
+        .collect();
+    assert_eq!(asked, ["SUMS1x30", "NAK1"]);
+}
+
+#[test]
+fn nothing_is_mended_with_others() {
+    let mut i = started();
+    let mut damaged = data(1, 0, &long_command());
+    damaged[100] ^= 4;
+    i.feed(&damaged);
+    assert_eq!(packets(&i.sent()), "NAK1");
+    i.protocol.send_data(Ours(1), 0, &[b'x'; 2000]);
+    i.sent();
+    i.pass(1);
+    i.feed(&packet(IKind::Sums, 1, 0, &[0; 30]));
+    assert_eq!(packets(&i.sent()), "");
+}
+
+#[test]
+fn on_a_half_duplex_line_each_missing_packet_is_asked_for_once_when_the_peer_falls_silent() {
+    let facts = Facts { full_duplex: false, ..Facts::serial("radio", 2400) };
+    let mut i = Bench::on(facts, 'i');
+    let ours = |packet: Vec<u8>| {
+        let Front::Packet(packet, _) = parse_i(&packet, I_DATA_MAX) else { panic!("no packet") };
+        let mut out = Vec::new();
+        write_i(&IPacket { caller: true, ..packet }, &mut out);
+        out
+    };
+    i.feed(&ours(packet(IKind::Sync, 0, 0, &[4, 0, 16, 7])));
+    i.sent_within(Duration::from_secs(1));
+    let mut damaged = ours(data(1, 0, &long_command()));
+    damaged[100] ^= 4;
+    // A second each, with no room for a word between them.
+    for packet in [damaged.clone(), ours(data(2, 0, "x")), ours(data(3, 0, "y")), damaged, ours(data(5, 0, "z"))] {
+        for byte in packet.chunks(20) {
+            i.feed(byte);
+            assert_eq!(packets(&i.sent_within(Duration::from_millis(80))), "");
+        }
+        i.sent_within(Duration::from_millis(20));
+    }
+    assert_eq!(packets(&i.sent_within(Duration::from_secs(2))), "NAK1 NAK4");
 }

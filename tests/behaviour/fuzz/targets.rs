@@ -12,10 +12,11 @@ use bangpath::proto::{Channel, Event, PROTOCOLS, Protocol, Settings, Start, Way}
 use bangpath::wire::batch;
 use bangpath::wire::line_test::FrameReader;
 use bangpath::wire::packet::{
-    Control, Front, G_FIELD_MAX, I_DATA_MAX, IKind, IPacket, parse_g, parse_i, stream_sum, write_g_control,
+    Control, Front, G_FIELD_MAX, I_DATA_MAX, IKind, IPacket, i_crc, parse_g, parse_i, stream_sum, write_g_control,
     write_g_data, write_i,
 };
 use bangpath::wire::packing::Packing;
+use bangpath::wire::patch::{mend, patch, sums};
 use bangpath::wire::uucp::{CallerLine, ExecutionFile, Features, HandshakeReader, Welcome, parse_line};
 use bangpath::wire::{bsmtp, compress, packet};
 
@@ -55,7 +56,7 @@ pub fn packets(bytes: &[u8]) {
                 let mut again = Vec::new();
                 write_i(&packet, &mut again);
                 // The two kinds that do not exist are one to us.
-                assert!(packet.kind == IKind::Unknown || again == rest[..length], "what was read is written alike");
+                assert_eq!(again, rest[..length], "what was read is written alike");
                 &rest[length..]
             }
             Front::Damaged(_, length) => {
@@ -67,6 +68,15 @@ pub fn packets(bytes: &[u8]) {
     }
     let (front, back) = source.0.split_at(source.0.len() / 2);
     assert_eq!(stream_sum(stream_sum(0xffff, front), back), stream_sum(0xffff, source.0));
+    let good = &front[..front.len().min(I_DATA_MAX)];
+    let damaged = &back[..good.len()];
+    if let Some(pieces) = patch(good, &sums(damaged)) {
+        let mended = mend(damaged.to_vec(), &pieces);
+        assert!(mended.is_none_or(|mended| i_crc(&mended) == i_crc(good)), "what was mended is what was sent");
+    }
+    if let Some(mended) = mend(front.to_vec(), back) {
+        assert_eq!(mended.len(), front.len());
+    }
 }
 
 /// Handshake messages, frames of the line test, command lines, replies, execution files.
@@ -341,12 +351,12 @@ fn good_packet(letter: char, source: &mut Source<'_>, out: &mut Vec<u8>) {
 }
 
 /// One protocol among bytes, time-outs and an owner who sends and receives. The first three bytes: the letter by its place in the
-/// table; who calls, and half duplex; window and packet size.
+/// table; who calls, half duplex, and a peer of ours; window and packet size.
 pub fn protocol(bytes: &[u8]) {
     let mut source = Source(bytes);
     let [letter, caller, size] = [source.byte(), source.byte(), source.byte()];
     let entry = &PROTOCOLS[usize::from(letter) % PROTOCOLS.len()];
-    let facts = Facts { full_duplex: caller & 2 == 0, ..Facts::serial("fuzz", 9600) };
+    let facts = Facts { full_duplex: caller & 2 == 0, peer_is_ours: caller & 4 != 0, ..Facts::serial("fuzz", 9600) };
     let (window, packet_size) = (Some(1 + size % 7), Some(32 << (size / 7 % 6)));
     let parameters = Settings { window, packet_size, ..Settings::default() }.on(entry.letter, &facts);
     let start = Start { caller: caller & 1 != 0, facts, parameters };

@@ -33,6 +33,7 @@ pub fn exchange_over(facts: &Facts, letter: char, lines: [Quality; 2], seed: u64
     converse([start(true), start(false)], letter, lines, seed, files)
 }
 
+/// The same, where both are started with this.
 fn exchange_with(
     [caller, answerer]: [Parameters; 2],
     letter: char,
@@ -40,7 +41,8 @@ fn exchange_with(
     seed: u64,
     files: [Vec<File>; 2],
 ) -> Exchanged {
-    let start = |caller, parameters| Start { caller, facts: facts(lines[0]), parameters };
+    let facts = Facts { peer_is_ours: seed % 2 == 1, ..facts(lines[0]) };
+    let start = |caller, parameters| Start { caller, facts: facts.clone(), parameters };
     converse([start(true, caller), start(false, answerer)], letter, lines, seed, files)
 }
 
@@ -193,6 +195,26 @@ fn i_is_exact_whatever_the_line_does() {
         check('i', Quality::clean(57_600).latency(300).errors(1e-3), seed);
         check('i', Quality::clean(2400).half_duplex(500).errors(3e-4), seed);
         check('i', Quality::clean(9600).half_duplex(2000).losses(1e-4), seed);
+    }
+}
+
+#[test]
+fn much_noise_in_both_directions_ends_no_call_in_i() {
+    for seed in seeds(6) {
+        for quality in
+            [Quality::clean(57_600), Quality::clean(57_600).latency(300), Quality::clean(2400).half_duplex(1000)]
+        {
+            let mut chance = Chance::new(seed, 3);
+            let [forth, back] = [0; 2].map(|_| texts(&mut chance, &[30_000; 2]));
+            let parameters = usual('i', quality);
+            let lines = [quality.errors(1e-3); 2];
+            let report =
+                exchange_with([parameters.clone(), parameters], 'i', lines, seed, [forth.clone(), back.clone()]);
+            let Report { caller, answerer, .. } = &report;
+            let what = format!("seed {seed}, {quality:?}: {:?} {:?}", caller.end, answerer.end);
+            assert!(caller.end.is_ok() && answerer.end.is_ok(), "{what}");
+            assert!(same(&answerer.files, &forth) && same(&caller.files, &back), "{what}");
+        }
     }
 }
 
