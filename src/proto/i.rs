@@ -68,6 +68,8 @@ pub struct I {
     asked: Instant,
     /// When anything last came that was a packet.
     heard: Instant,
+    /// When the line will have room for more, by its rate.
+    room_at: Option<Instant>,
     /// On a half-duplex line: the peer talks, as far as we hear, until then.
     talks_until: Option<Instant>,
 }
@@ -130,6 +132,7 @@ impl I {
             progress: Instant::default(),
             asked: Instant::default(),
             heard: Instant::default(),
+            room_at: None,
             talks_until: None,
             start,
         }
@@ -246,6 +249,8 @@ impl I {
                     self.repair.learn(left, now.instant);
                 }
                 self.owe(now, count);
+                // Those that waited for it fill the peer's window.
+                self.owed.at_once |= count > 1 && self.start.facts.full_duplex;
                 self.progress = self.progress.max(now.instant);
                 self.peer_closed |= kind == IKind::Close;
             }
@@ -284,13 +289,23 @@ impl I {
     /// it, and is asked for anew.
     pub(super) fn handle_noise(&mut self, now: Now) {
         self.heard = self.heard.max(now.instant);
-        self.intake.ask_anew(now.instant, self.repair.quickest().or(self.pace.quickest()).unwrap_or_default());
+        let quickest = self.repair.quickest().or(self.pace.quickest()).unwrap_or_default();
+        self.intake.ask_anew(now.instant, quickest, |_| true);
         self.ask_for_missing(now);
     }
 
     /// Whether damaged packets are mended in part: only we can do that.
     fn mends(&self) -> bool {
         self.start.facts.peer_is_ours
+    }
+
+    /// The same, where only a patch would cost nothing if it comes twice.
+    fn ask_for_a_patch_anew(&mut self, now: Now) {
+        let expected = self.intake.expected();
+        if self.torn.holds(expected) {
+            let quickest = self.repair.quickest().or(self.pace.quickest()).unwrap_or_default();
+            self.intake.ask_anew(now.instant, quickest, |number| number == expected);
+        }
     }
 
     fn handle_damaged(&mut self, now: Now, damaged: IPacket, in_step: bool) {
@@ -352,11 +367,11 @@ impl I {
             return;
         }
         let patch = sums.and_then(|sums| patch(&sent.packet.data, sums));
-        // What is mended at the first try costs little in a packet of any size.
-        let is_lost = patch.is_none() || sent.times > 1;
+        let goes_whole = patch.is_none();
         sent.due = Some(patch.map_or(Again::Whole, Again::Pieces));
         self.doubt();
-        if is_lost {
+        // What is mended costs little in a packet of any size.
+        if goes_whole {
             self.noise_out.lost();
             self.count_error();
         }
@@ -457,7 +472,7 @@ impl I {
             self.asked = self.asked.max(left);
             self.tally.counters.resent += 1;
         }
-        while out.len() - start < budget && self.has_room_under_way() {
+        while out.len() - start < budget && self.has_room_under_way(now) {
             let size = self.packet_size();
             let Some(piece) = self.outbox.next(size) else { break };
             let packet = match piece {
@@ -474,11 +489,19 @@ impl I {
         }
     }
 
-    fn has_room_under_way(&self) -> bool {
-        let bound = self.pace.bound().unwrap_or(usize::MAX);
+    fn has_room_under_way(&mut self, now: Now) -> bool {
+        self.room_at = None;
         let under_way = self.outstanding.len();
-        let window = usize::from(self.sync.peer.window) - self.kept_for_repairs();
-        under_way < window && (self.outstanding.bytes() < bound || under_way < 2)
+        if under_way >= usize::from(self.sync.peer.window) - self.kept_for_repairs() {
+            return false;
+        }
+        let bytes = self.outstanding.bytes();
+        if under_way < 2 || self.pace.bound().is_none_or(|bound| bytes < bound) {
+            return true;
+        }
+        let room_at = self.pace.room_at(bytes);
+        self.room_at = room_at.filter(|at| now.instant < *at);
+        room_at.is_some() && self.room_at.is_none()
     }
 
     /// Where packets are lost, as much of the window as the line carries until one that goes again is acknowledged: with the
@@ -602,6 +625,7 @@ impl Protocol for I {
                     // What is left of the handshake says nothing.
                     if self.is_running() {
                         self.doubt();
+                        self.ask_for_a_patch_anew(now);
                     }
                 }
             }
@@ -614,6 +638,7 @@ impl Protocol for I {
             Stage::Opening if self.sync.again_at(self.timeout()) <= now.instant => self.sync_again(now),
             Stage::Ready | Stage::Running | Stage::Closing => {
                 self.talks_until = self.talks_until.filter(|until| now.instant < *until);
+                self.room_at = self.room_at.filter(|at| now.instant < *at);
                 if self.gives_up_at() <= now.instant {
                     self.fail(Violation::Silence(self.total_patience()));
                 } else if self.wake_at() <= now.instant {
@@ -663,7 +688,7 @@ impl Protocol for I {
                 let repair = self.intake.ask_at(self.repair_patience());
                 let repair = repair.map(|at| self.talks_until.map_or(at, |until| until.max(at)));
                 let least = self.wake_at().min(self.gives_up_at());
-                [self.owed.at, repair, self.talks_until].into_iter().flatten().chain([least]).min()
+                [self.owed.at, repair, self.talks_until, self.room_at].into_iter().flatten().chain([least]).min()
             }
         }
     }

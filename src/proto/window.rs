@@ -33,6 +33,8 @@ pub struct Pace {
     learnt: Option<(Duration, Duration)>,
     quickest: Option<Duration>,
     meter: Meter,
+    /// When something was last acknowledged, if more was under way.
+    carried_at: Option<Instant>,
 }
 
 /// How long the line may be busy with what it has been given before more is given, where all that is under way goes again with
@@ -78,7 +80,14 @@ impl Meter {
 
 impl Pace {
     pub fn new(facts: Facts) -> Self {
-        Self { facts, clear_at: Instant::default(), learnt: None, quickest: None, meter: Meter::default() }
+        Self {
+            facts,
+            clear_at: Instant::default(),
+            learnt: None,
+            quickest: None,
+            meter: Meter::default(),
+            carried_at: None,
+        }
     }
 
     /// These many bytes were handed out. Says when the last of them will have left.
@@ -122,6 +131,7 @@ impl Pace {
     /// So many bytes have been acknowledged; `busy`: others are still under way.
     pub fn carried(&mut self, now: Instant, bytes: usize, busy: bool) {
         self.meter.carried(now, bytes, busy);
+        self.carried_at = busy.then_some(now);
     }
 
     /// Bits per second of the line: as configured, or as measured.
@@ -137,6 +147,13 @@ impl Pace {
         }
         let time = self.quickest.unwrap_or_default() + AHEAD;
         Some(self.meter.rate.map_or(UNMEASURED, |rate| (rate * time.as_secs_f64()) as usize))
+    }
+
+    /// When so much of these bytes has arrived that more may be given, though the peer, which lacks one packet, can't acknowledge those
+    /// behind it. `None`: nobody can say.
+    pub fn room_at(&self, bytes: usize) -> Option<Instant> {
+        let excess = bytes.saturating_sub(self.bound()?);
+        Some(self.carried_at? + Duration::from_secs_f64(excess as f64 / self.meter.rate?.max(1.0)))
     }
 
     /// When all that was handed out will have left.
@@ -228,9 +245,12 @@ mod tests {
             pace.carried(start + Duration::from_millis(100) * n, 576, true);
         }
         assert_eq!((pace.bound(), pace.speed()), (Some(5760), Some(57_600.0)));
+        let told = start + Duration::from_millis(1900);
+        assert_eq!(pace.room_at(5760 + 2880), Some(told + Duration::from_millis(500)), "by then so much has arrived");
         // An hour later.
         let later = start + Duration::from_secs(3600);
         pace.carried(later, 576, false);
+        assert_eq!(pace.room_at(10_000), None, "nothing was under way");
         pace.carried(later + Duration::from_secs(3600), 576, true);
         assert!(pace.speed().is_some_and(|speed| speed > 50_000.0), "a pause is no slow line");
         assert_eq!(Pace::new(Facts::serial("line", 9600)).bound(), None, "the driver sees to it");

@@ -117,10 +117,12 @@ impl Intake {
         }
     }
 
-    /// Makes requests due again that left so long ago that their answers may have come.
-    pub fn ask_anew(&mut self, now: Instant, quickest: Duration) {
-        for asked in self.asked.iter_mut().flatten() {
-            asked.due |= asked.left + quickest <= now;
+    /// Makes requests for these numbers due again that left so long ago that their answers may have come.
+    pub fn ask_anew(&mut self, now: Instant, quickest: Duration, wanted: impl Fn(u8) -> bool) {
+        for (number, asked) in (0..).zip(&mut self.asked) {
+            if let Some(asked) = asked.as_mut().filter(|_| wanted(number)) {
+                asked.due |= asked.left + quickest <= now;
+            }
         }
     }
 

@@ -401,7 +401,7 @@ fn what_two_of_us_receive_damaged_is_mended() {
 fn a_damaged_patch_is_asked_for_anew_and_then_the_whole() {
     let (mut sender, mut receiver, damaged) = with_a_damaged_packet();
     receiver.feed(&damaged);
-    for _ in 0..2 {
+    for _ in 0..3 {
         let request = receiver.sent();
         assert_eq!(packets(&request), "SUMS1x30");
         sender.feed(&request);
@@ -414,6 +414,25 @@ fn a_damaged_patch_is_asked_for_anew_and_then_the_whole() {
     assert_eq!(packets(&request), "NAK1");
     sender.feed(&request);
     assert_eq!(receiver.feed(&sender.sent()), arrived());
+}
+
+#[test]
+fn noise_where_a_patch_may_have_been_has_it_asked_for_anew() {
+    let (mut sender, mut receiver, damaged) = with_a_damaged_packet();
+    receiver.feed(&damaged);
+    sender.protocol.send_command(Ours(1), b"S");
+    receiver.feed(&sender.sent());
+    sender.feed(&receiver.sent());
+    let mut patch = sender.sent();
+    patch[2] ^= 1;
+    receiver.pass(1);
+    receiver.feed(&patch);
+    let request = receiver.sent();
+    assert_eq!(packets(&request), "SUMS1x30");
+    sender.pass(1);
+    sender.feed(&request);
+    let patch = sender.sent();
+    assert_eq!(receiver.feed(&patch).first(), arrived().first());
 }
 
 #[test]
@@ -457,15 +476,15 @@ fn a_peer_that_does_not_mend_is_asked_for_the_whole_in_time() {
     let (_, mut receiver, damaged) = with_a_damaged_packet();
     receiver.feed(&damaged);
     assert_eq!(packets(&receiver.sent()), "SUMS1x30");
-    let asked: Vec<String> = (0..20)
+    let asked: Vec<String> = (0..30)
         .map(|_| {
             receiver.pass(1);
             packets(&receiver.sent())
         })
         .filter(|sent| !sent.is_empty())
-        .take(2)
+        .take(3)
         .collect();
-    assert_eq!(asked, ["SUMS1x30", "NAK1"]);
+    assert_eq!(asked, ["SUMS1x30", "SUMS1x30", "NAK1"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::wire::patch;
 /// Those with less data go again as a whole: that costs no more.
 const LENGTH_MIN: usize = 64;
 /// How often the pieces of one are asked for.
-const TRIES_MAX: u32 = 2;
+const TRIES_MAX: u32 = 3;
 
 /// By number; no more of them than the window has.
 #[derive(Default)]
