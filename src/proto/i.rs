@@ -437,12 +437,19 @@ impl I {
             return;
         }
         for number in self.intake.to_ask(now.instant, self.repair_patience()) {
-            self.naks.push(number);
+            self.ask_for(number);
             let will_have_left = self.pace.clear_at().max(now.instant);
             if self.intake.has_asked(number, will_have_left) && !self.torn.is_fresh(number) {
                 self.noise_in.lost();
                 self.count_error();
             }
+        }
+    }
+
+    /// However often it comes damaged while the line has no room.
+    fn ask_for(&mut self, number: u8) {
+        if !self.naks.contains(&number) {
+            self.naks.push(number);
         }
     }
 
@@ -563,9 +570,7 @@ impl I {
     fn gives_up_at(&self) -> Instant {
         // A peer that is heard is not gone: one packet may be damaged many times in a row.
         let alive = self.heard.min(self.progress + self.total_patience() * 4);
-        self.progress.max(alive)
-            + self.total_patience()
-            + self.pace.line_time(self.outstanding.bytes() + self.sync.size)
+        self.progress.max(alive) + self.total_patience() + self.pace.line_time(self.outstanding.bytes()) + self.lag()
     }
 
     fn total_patience(&self) -> Duration {
@@ -576,7 +581,7 @@ impl I {
         self.asked = now.instant;
         self.scanner.give_up_partial();
         if self.outstanding.is_empty() {
-            self.naks.push(self.intake.expected());
+            self.ask_for(self.intake.expected());
         }
         // What the peer answers tells what it lacks. Only if it does not answer are packets repeated on suspicion: the
         // oldest, then the last, for if that comes early the peer asks for those before it.

@@ -33,7 +33,7 @@ impl Bench {
         Self::begin(letter, Start { caller, parameters: Settings::default().on(letter, &facts), facts })
     }
 
-    fn begin(letter: char, start: Start) -> Self {
+    pub fn begin(letter: char, start: Start) -> Self {
         let make = entry(letter).expect("a protocol of the table").make;
         // Not at zero: no protocol may take the origin of the clock for its own beginning.
         let mut now = Now::default();

@@ -525,3 +525,39 @@ fn on_a_half_duplex_line_each_missing_packet_is_asked_for_once_when_the_peer_fal
     }
     assert_eq!(packets(&i.sent_within(Duration::from_secs(2))), "NAK1 NAK4");
 }
+
+#[test]
+fn while_the_line_is_busy_a_packet_that_is_damaged_again_and_again_is_asked_for_once() {
+    let (_, mut receiver, damaged) = with_a_damaged_packet();
+    for _ in 0..100 {
+        receiver.feed(&damaged);
+    }
+    assert_eq!(packets(&receiver.sent()), "SUMS1x30");
+
+    let mut i = started();
+    let mut damaged = data(1, 0, "SY\0");
+    damaged[7] ^= 1;
+    for _ in 0..100 {
+        i.feed(&damaged);
+    }
+    assert_eq!(packets(&i.sent()), "NAK1");
+}
+
+#[test]
+fn a_silent_peer_is_asked_before_we_give_up_however_long_a_packet_takes() {
+    for (speed, size) in [(50, 64), (300, 128), (300, 1024), (300, 4095), (1200, 4095)] {
+        let parameters = Parameters { packet_size: size, ..usual('i') };
+        let mut i = Bench::begin('i', Start { caller: true, facts: Facts::serial("line", speed), parameters });
+        i.sent();
+        let [high, low] = size.to_be_bytes();
+        i.feed(&packet(IKind::Sync, 0, 0, &[high, low, 16, 7]));
+        i.protocol.send_command(Ours(1), b"S");
+        i.sent();
+        let mut asked = 0;
+        while i.events().is_empty() {
+            i.pass(1);
+            asked += usize::from(!i.sent().is_empty());
+        }
+        assert!(asked > 0, "{speed} bit/s, packets of {size}");
+    }
+}
