@@ -152,10 +152,10 @@ impl I {
         }
     }
 
-    /// An error on the line. As long as smaller packets may help, it is no reason to give up.
-    fn count_error(&mut self) {
-        if let Err(why) = self.tally.error()
-            && self.packet_size() <= SIZE_MIN
+    /// A packet with so many bytes of data was lost. As long as smaller ones may help, that is no reason to give up.
+    fn count_error(&mut self, length: usize) {
+        if length <= SIZE_MIN
+            && let Err(why) = self.tally.error()
         {
             self.fail(why);
         }
@@ -367,23 +367,19 @@ impl I {
             return;
         }
         let patch = sums.and_then(|sums| patch(&sent.packet.data, sums));
-        let goes_whole = patch.is_none();
+        let (goes_whole, length) = (patch.is_none(), sent.packet.data.len());
         sent.due = Some(patch.map_or(Again::Whole, Again::Pieces));
         self.doubt();
         // What is mended costs little in a packet of any size.
         if goes_whole {
             self.noise_out.lost();
-            self.count_error();
+            self.count_error(length);
         }
     }
 
     /// Smaller packets would leave the line idle with such a window, noise or not: a full window must last for so many
-    /// round trips. One brings the first acknowledgement, the others the packets that are repeated. After too many errors an
-    /// idle line is the lesser evil.
+    /// round trips. One brings the first acknowledgement, the others the packets that are repeated.
     fn least_size(&self, window: u8, round_trips: f64) -> usize {
-        if self.tally.is_exhausted() {
-            return 0;
-        }
         let (Some(speed), Some(quickest)) = (self.pace.speed(), self.pace.quickest()) else { return 0 };
         let on_the_way = speed / 10.0 * quickest.as_secs_f64();
         (on_the_way / f64::from(window) * round_trips) as usize
@@ -441,7 +437,7 @@ impl I {
             let will_have_left = self.pace.clear_at().max(now.instant);
             if self.intake.has_asked(number, will_have_left) && !self.torn.is_fresh(number) {
                 self.noise_in.lost();
-                self.count_error();
+                self.count_error(self.sync.size);
             }
         }
     }

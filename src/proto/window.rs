@@ -198,15 +198,10 @@ impl Tally {
         }
     }
 
-    /// Whether there have been too many errors.
-    pub fn is_exhausted(&self) -> bool {
-        self.errors > self.errors_max
-    }
-
     /// One more error; too many end the call.
     pub fn error(&mut self) -> Result<(), Violation> {
         self.errors += 1;
-        if self.is_exhausted() { Err(Violation::TooManyErrors(self.counters)) } else { Ok(()) }
+        if self.errors > self.errors_max { Err(Violation::TooManyErrors(self.counters)) } else { Ok(()) }
     }
 }
 
