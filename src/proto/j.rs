@@ -130,7 +130,9 @@ impl J {
                     return;
                 }
                 Front::Incomplete(length) => {
-                    self.partial = Some((self.partial.map_or(now.instant, |(since, _)| since), length));
+                    // Where nobody knows the speed, it is whole in time as long as more of it comes.
+                    let since = self.partial.filter(|_| self.facts.speed.is_some()).map(|(since, _)| since);
+                    self.partial = Some((since.unwrap_or(now.instant), length));
                     return;
                 }
                 Front::List(list, used) => {
@@ -352,6 +354,32 @@ mod tests {
             j.pass(5);
         }
         assert_eq!(j.events(), [Event::Failed(Violation::NoStart('j'))]);
+    }
+
+    #[test]
+    fn an_envelope_is_waited_for_as_long_as_more_of_it_comes_where_nobody_knows_the_speed() {
+        let facts = Facts { speed: None, ..Facts::serial("line", 0) };
+        let mut j = Bench::on(facts, 'j');
+        j.feed(LIST);
+        j.pass(2);
+        let ours = |kind, number, data: &[u8]| {
+            let (mut packet, mut out) = (Vec::new(), Vec::new());
+            let data = data.to_vec();
+            packet::write_i(
+                &IPacket { kind, number, local: 1, acknowledged: 0, remote: 0, caller: true, data },
+                &mut packet,
+            );
+            wrap(&packet, &Avoided::standard(), &mut out);
+            out
+        };
+        assert_eq!(j.feed(&ours(packet::IKind::Sync, 0, &[4, 0, 16, 7])), [Event::Started]);
+        let text = [[b'a'; 499].as_slice(), &[0]].concat();
+        let mut told = Vec::new();
+        for piece in ours(packet::IKind::Data, 1, &text).chunks(120) {
+            told.extend(j.feed(piece));
+            j.pass(1);
+        }
+        assert_eq!(told, [Event::Command { channel: Channel::Theirs(1), text: vec![b'a'; 499] }]);
     }
 
     #[test]
