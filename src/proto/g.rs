@@ -543,7 +543,7 @@ impl Protocol for G {
             self.heard = self.heard.max(now.instant);
             match scanned {
                 Scanned::Packet { packet, .. } => self.handle_packet(now, packet),
-                Scanned::Damaged { header, .. } => self.handle_damaged(&header),
+                Scanned::Damaged { packet, .. } => self.handle_damaged(&packet),
                 Scanned::Noise => {
                     self.tally.counters.bad_header += 1;
                     self.doubtful = true;

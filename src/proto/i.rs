@@ -58,8 +58,8 @@ pub struct I {
     owed: Owed,
     noise_in: Noise,
     peer_closed: bool,
-    /// Packets to ask for, as soon as the line has room.
-    naks: Vec<u8>,
+    /// Packets to ask for, as soon as the line has room, each once.
+    requests: Vec<u8>,
     query: Query,
 
     /// When something last went well in either direction, or began to be waited for.
@@ -127,7 +127,7 @@ impl I {
             owed: Owed::default(),
             noise_in: Noise::on(&start.facts),
             peer_closed: false,
-            naks: Vec::new(),
+            requests: Vec::new(),
             query: Query::No,
             progress: Instant::default(),
             asked: Instant::default(),
@@ -204,7 +204,7 @@ impl I {
 
     fn handle_sync(&mut self, now: Now, data: &[u8]) {
         let opening = self.stage == Stage::Opening;
-        if self.sync.handle(now.instant, data, opening).is_some() && opening {
+        if self.sync.handle(now.instant, data, opening) && opening {
             self.begin(now);
         }
     }
@@ -280,7 +280,7 @@ impl I {
 
     /// Asks the peer for packets that suit the noise.
     fn ask_for_smaller(&mut self, length: usize) {
-        let most = usize::from(self.start.parameters.packet_size).clamp(1, I_DATA_MAX);
+        let most = self.sync.size_max;
         let best = self.noise_in.best_size(most).max(self.least_to_ask()).min(most);
         self.sync.ask_for(best, length, self.noise_in.is_certain());
     }
@@ -289,23 +289,27 @@ impl I {
     /// it, and is asked for anew.
     pub(super) fn handle_noise(&mut self, now: Now) {
         self.heard = self.heard.max(now.instant);
-        let quickest = self.repair.quickest().or(self.pace.quickest()).unwrap_or_default();
-        self.intake.ask_anew(now.instant, quickest, |_| true);
+        self.ask_anew(now, |_| true);
         self.ask_for_missing(now);
+    }
+
+    /// The same of bytes between packets, which are often no packet: only a patch costs next to nothing if it comes twice.
+    fn handle_stray_bytes(&mut self, now: Now) {
+        self.doubt();
+        let expected = self.intake.expected();
+        if self.torn.holds(expected) {
+            self.ask_anew(now, |number| number == expected);
+        }
+    }
+
+    fn ask_anew(&mut self, now: Now, wanted: impl Fn(u8) -> bool) {
+        let quickest = self.repair.quickest().or(self.pace.quickest()).unwrap_or_default();
+        self.intake.ask_anew(now.instant, quickest, wanted);
     }
 
     /// Whether damaged packets are mended in part: only we can do that.
     fn mends(&self) -> bool {
         self.start.facts.peer_is_ours
-    }
-
-    /// The same, where only a patch would cost nothing if it comes twice.
-    fn ask_for_a_patch_anew(&mut self, now: Now) {
-        let expected = self.intake.expected();
-        if self.torn.holds(expected) {
-            let quickest = self.repair.quickest().or(self.pace.quickest()).unwrap_or_default();
-            self.intake.ask_anew(now.instant, quickest, |number| number == expected);
-        }
     }
 
     fn handle_damaged(&mut self, now: Now, damaged: IPacket, in_step: bool) {
@@ -433,7 +437,7 @@ impl I {
             return;
         }
         for number in self.intake.to_ask(now.instant, self.repair_patience()) {
-            self.ask_for(number);
+            self.request(number);
             let will_have_left = self.pace.clear_at().max(now.instant);
             if self.intake.has_asked(number, will_have_left) && !self.torn.is_fresh(number) {
                 self.noise_in.lost();
@@ -443,14 +447,14 @@ impl I {
     }
 
     /// However often it comes damaged while the line has no room.
-    fn ask_for(&mut self, number: u8) {
-        if !self.naks.contains(&number) {
-            self.naks.push(number);
+    fn request(&mut self, number: u8) {
+        if !self.requests.contains(&number) {
+            self.requests.push(number);
         }
     }
 
-    fn transmit_naks(&mut self, now: Now, out: &mut Vec<u8>) {
-        for number in std::mem::take(&mut self.naks) {
+    fn transmit_requests(&mut self, now: Now, out: &mut Vec<u8>) {
+        for number in std::mem::take(&mut self.requests) {
             if self.intake.lacks(number) {
                 let (kind, data) = match self.torn.sums(number) {
                     Some(sums) => (IKind::Sums, sums),
@@ -577,7 +581,7 @@ impl I {
         self.asked = now.instant;
         self.scanner.give_up_partial();
         if self.outstanding.is_empty() {
-            self.ask_for(self.intake.expected());
+            self.request(self.intake.expected());
         }
         // What the peer answers tells what it lacks. Only if it does not answer are packets repeated on suspicion: the
         // oldest, then the last, for if that comes early the peer asks for those before it.
@@ -617,16 +621,15 @@ impl Protocol for I {
                     self.heard = self.heard.max(now.instant);
                     self.handle_packet(now, packet, in_step);
                 }
-                Scanned::Damaged { header, in_step } => {
+                Scanned::Damaged { packet, in_step } => {
                     self.heard = self.heard.max(now.instant);
-                    self.handle_damaged(now, header, in_step);
+                    self.handle_damaged(now, packet, in_step);
                 }
                 Scanned::Noise => {
                     self.tally.counters.bad_header += 1;
                     // What is left of the handshake says nothing.
                     if self.is_running() {
-                        self.doubt();
-                        self.ask_for_a_patch_anew(now);
+                        self.handle_stray_bytes(now);
                     }
                 }
             }
@@ -663,7 +666,7 @@ impl Protocol for I {
         let start = out.len();
         self.transmit_sync(now, out);
         if self.is_running() {
-            self.transmit_naks(now, out);
+            self.transmit_requests(now, out);
             self.transmit_numbered(now, out, self.budget().saturating_sub(out.len() - start));
             if matches!(self.query, Query::Wanted) && !self.outstanding.is_any_due() {
                 let query = self.packet(IKind::Nak, self.intake.expected(), Vec::new());

@@ -27,8 +27,8 @@ pub enum Scanned<P> {
         /// real check) may be a chance arrangement of bytes.
         in_step: bool,
     },
-    /// A good header over damaged data.
-    Damaged { header: P, in_step: bool },
+    /// A good header over damaged data; in i with these as they came.
+    Damaged { packet: P, in_step: bool },
     /// No packet begins where one should.
     Noise,
 }
@@ -66,9 +66,9 @@ impl<P> Scanner<P> {
                     let in_step = std::mem::replace(&mut self.in_step, true);
                     return Some(Scanned::Packet { packet, in_step });
                 }
-                Front::Damaged(header, length) => {
+                Front::Damaged(packet, length) => {
                     self.damaged = Some(length);
-                    return Some(Scanned::Damaged { header, in_step: self.in_step });
+                    return Some(Scanned::Damaged { packet, in_step: self.in_step });
                 }
                 Front::Nothing => {
                     self.skip();
@@ -144,7 +144,7 @@ mod tests {
                     Scanned::Packet { packet: GPacket::Data { sequence, .. }, in_step } => {
                         format!("{sequence}{}", if in_step { "" } else { "?" })
                     }
-                    Scanned::Damaged { header: GPacket::Data { sequence, .. }, .. } => format!("{sequence}!"),
+                    Scanned::Damaged { packet: GPacket::Data { sequence, .. }, .. } => format!("{sequence}!"),
                     Scanned::Packet { .. } | Scanned::Damaged { .. } => "control".to_owned(),
                     Scanned::Noise => "~".to_owned(),
                 });

@@ -11,7 +11,7 @@ pub enum Front<P> {
     Nothing,
     /// A good packet, and how many bytes it took.
     Packet(P, usize),
-    /// A good header over damaged data: what the header says, and how many bytes it claims.
+    /// A good header over damaged data: what the header says, in i with the data as they came, and how many bytes it claims.
     Damaged(P, usize),
 }
 

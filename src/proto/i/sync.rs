@@ -18,8 +18,9 @@ const WINDOW_UNKNOWN: u8 = 4;
 const UNDER_WAY_MAX: u32 = 32;
 
 pub struct Sync {
-    /// The packet size that we ask for now, and the window, and what we last said of them.
+    /// The packet size that we ask for now, the largest that we ask for, and the window.
     pub size: usize,
+    pub size_max: usize,
     pub window: u8,
     due: Option<Saying>,
     sent: u32,
@@ -63,8 +64,10 @@ pub enum Unheard {
 impl Sync {
     pub fn new(size: u16, window: u8) -> Self {
         let unknown = Terms { size: SIZE_UNKNOWN, wish: SIZE_UNKNOWN, window: WINDOW_UNKNOWN, channels: CHANNELS_MAX };
+        let size = usize::from(size).clamp(1, I_DATA_MAX);
         Self {
-            size: usize::from(size).clamp(1, I_DATA_MAX),
+            size,
+            size_max: size,
             window: window.clamp(1, WINDOW_MAX),
             due: None,
             sent: 0,
@@ -90,9 +93,9 @@ impl Sync {
         }
     }
 
-    /// What the peer says. `None`: it can't be read.
-    pub fn handle(&mut self, now: Instant, data: &[u8], opening: bool) -> Option<()> {
-        let &[high, low, window, ref rest @ ..] = data else { return None };
+    /// What the peer says, and whether it can be read.
+    pub fn handle(&mut self, now: Instant, data: &[u8], opening: bool) -> bool {
+        let &[high, low, window, ref rest @ ..] = data else { return false };
         let peer = &mut self.peer;
         let size = usize::from(u16::from_be_bytes([high, low]));
         if size > 0 {
@@ -110,7 +113,7 @@ impl Sync {
             self.answers += 1;
             self.due = Some(Saying::Whole);
         }
-        Some(())
+        true
     }
 
     /// The wait for the peer's is over.

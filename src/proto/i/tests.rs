@@ -561,3 +561,33 @@ fn a_silent_peer_is_asked_before_we_give_up_however_long_a_packet_takes() {
         assert!(asked > 0, "{speed} bit/s, packets of {size}");
     }
 }
+
+/// What comes every second from a peer that acknowledges nothing, between us or not, and after how many seconds it is given up.
+fn check_given_up(i: &mut Bench, said: &[u8]) {
+    i.sent();
+    i.feed(&packet(IKind::Sync, 0, 0, &[4, 0, 16, 7]));
+    i.protocol.send_data(Ours(1), 0, &[b'x'; 20_000]);
+    let (mut seconds, mut sent) = (0, 0);
+    loop {
+        sent += i.sent().len();
+        i.pass(1);
+        seconds += 1;
+        if i.feed(said).iter().any(|event| matches!(event, Event::Failed(_))) {
+            break;
+        }
+        assert!(seconds < 600, "it goes on for ever");
+    }
+    assert!(sent < 40_000 + seconds * 2000, "{sent} bytes in {seconds} s");
+}
+
+#[test]
+fn a_peer_that_asks_and_acknowledges_nothing_or_sends_damage_for_ever_is_given_up() {
+    let mut damaged = data(1, 0, &long_command());
+    damaged[100] ^= 4;
+    let patch = packet(IKind::Patch, 1, 0, &[0; 4]);
+    let sums = packet(IKind::Sums, 1, 0, &[0; 32]);
+    for said in [nak(1, 0), sums, damaged.clone(), [damaged, patch].concat(), ack(0)] {
+        check_given_up(&mut Bench::new('i', true), &said);
+        check_given_up(&mut Bench::between_us('i', true), &said);
+    }
+}

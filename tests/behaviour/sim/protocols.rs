@@ -20,10 +20,14 @@ pub fn facts(quality: Quality) -> Facts {
     Facts { speed, full_duplex: quality.turn_round.is_none(), ..Facts::serial("sim", 0) }
 }
 
-/// One conversation between two of us, who know it of each other with every second seed.
+/// The same between two of us, who know it of each other with every second seed.
+fn facts_between_us(quality: Quality, seed: u64) -> Facts {
+    Facts { peer_is_ours: seed % 2 == 1, ..facts(quality) }
+}
+
+/// One conversation between two of us.
 pub fn exchange(letter: char, lines: [Quality; 2], seed: u64, files: [Vec<File>; 2]) -> Exchanged {
-    let facts = Facts { peer_is_ours: seed % 2 == 1, ..facts(lines[0]) };
-    exchange_over(&facts, letter, lines, seed, files)
+    exchange_over(&facts_between_us(lines[0], seed), letter, lines, seed, files)
 }
 
 /// The same, where this is known of the line.
@@ -41,7 +45,7 @@ fn exchange_with(
     seed: u64,
     files: [Vec<File>; 2],
 ) -> Exchanged {
-    let facts = Facts { peer_is_ours: seed % 2 == 1, ..facts(lines[0]) };
+    let facts = facts_between_us(lines[0], seed);
     let start = |caller, parameters| Start { caller, facts: facts.clone(), parameters };
     converse([start(true, caller), start(false, answerer)], letter, lines, seed, files)
 }
